@@ -1,0 +1,1 @@
+//! malleus runs declarative playbooks against the REST APIs of LXD and Incus.

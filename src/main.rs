@@ -1,0 +1,2 @@
+//! The `malleus` command.
+fn main() {}
