@@ -1,1 +1,7 @@
 //! malleus runs declarative playbooks against the REST APIs of LXD and Incus.
+pub mod diagnostic;
+pub mod duration;
+pub mod playbook;
+pub mod source;
+pub mod template;
+pub mod yaml;

@@ -1,0 +1,625 @@
+//! Builds the plan. Tolerant: what does not follow the grammar has been reported already and is left out here, so
+//! that everything else can still be checked.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::diagnostic::{Diagnostic, did_you_mean};
+use crate::duration;
+use crate::playbook::document::{Document, has_template};
+use crate::playbook::grammar::{ACTIONS, INPUT, METHODS};
+use crate::playbook::plan::{
+    Action, Binding, Body, Command, Exec, Expect, ForEach, Group, Input, InputType, Io, Matcher,
+    Name, Need, OnError, Plan, Request, Retry, Step, Until, Visibility, Waiting,
+};
+use crate::source::{Place, Source, Span};
+use crate::template::{Error, Expr, Template};
+use crate::yaml::{Key, Kind, Node};
+
+/// Limit for one attempt of a step where it names none.
+const STEP_TIMEOUT: Duration = Duration::from_secs(600);
+/// Pause between two attempts of an `until`.
+const EVERY: Duration = Duration::from_secs(1);
+/// How long an `until` goes on.
+const WITHIN: Duration = Duration::from_secs(300);
+/// Pause before the second attempt of a `retry`.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// How much longer each further pause of a `retry` is.
+const BACKOFF: u32 = 2;
+
+/// The version of the format that this program reads.
+const VERSION: u64 = 1;
+
+pub(super) fn plan(document: &Document, problems: &mut Vec<Diagnostic>) -> Plan {
+    let mut builder = Builder {
+        source: &document.source,
+        problems,
+        saved: Vec::new(),
+    };
+    builder.plan(&document.root)
+}
+
+struct Builder<'a> {
+    source: &'a Arc<Source>,
+    problems: &'a mut Vec<Diagnostic>,
+    /// Files that earlier steps save: a later step may upload them though they are not there yet.
+    saved: Vec<String>,
+}
+
+impl Builder<'_> {
+    fn problem(&mut self, span: Span, message: impl Into<String>) -> &mut Diagnostic {
+        self.problems
+            .push(Diagnostic::error(message).at(Place::new(self.source, span), ""));
+        let last = self.problems.len() - 1;
+        &mut self.problems[last]
+    }
+
+    fn plan(&mut self, root: &Node) -> Plan {
+        if let Some(version) = root.get("playbook")
+            && let Kind::Number(number) = &version.kind
+            && number.as_u64() != Some(VERSION)
+        {
+            self.problem(
+                version.span,
+                format!(
+                    "this is a playbook of format {number}; this malleus reads format {VERSION}"
+                ),
+            )
+            .help = Some("use a newer malleus, or write `playbook: 1`".into());
+        }
+        Plan {
+            source: Arc::clone(self.source),
+            name: text(root, "name").unwrap_or_default(),
+            summary: text(root, "summary"),
+            remote: text(root, "remote"),
+            project: root.get("project").map(|node| self.template(node)),
+            inputs: entries(root.get("inputs"))
+                .iter()
+                .map(|(key, node)| self.input(key, node))
+                .collect(),
+            vars: self.bindings(root.get("vars")),
+            timeout: span_of_time(root, "timeout"),
+            steps: self.steps(root.get("steps")),
+            finally: self.steps(root.get("finally")),
+            outputs: self.bindings(root.get("outputs")),
+        }
+    }
+
+    fn input(&mut self, key: &Key, node: &Node) -> Input {
+        let name = name_of(key);
+        let is_long = node.as_map().is_some();
+        let default = if is_long {
+            node.get("default")
+        } else {
+            Some(node)
+        };
+        // `name:` with nothing behind it declares an input of any type without a default.
+        let default = default.filter(|node| node.kind != Kind::Null);
+        let default_value = default.map(Node::to_value);
+        if let Some(found) = default.and_then(template_in) {
+            self.problem(
+                found,
+                "a default is a plain value; templates are not rendered here",
+            )
+            .help = Some("derive the value under `vars`".into());
+        }
+        let inferred = default_value.as_ref().and_then(InputType::of);
+        let declared = text(node, "type").and_then(|word| InputType::from_word(&word));
+        if let (Some(kind), Some(value), Some(default)) = (declared, &default_value, default)
+            && !kind.admits(value)
+        {
+            self.problem(
+                default.span,
+                format!(
+                    "the default of `{}` is {}, but its type is {}",
+                    name.text,
+                    default.describe(),
+                    kind.word()
+                ),
+            );
+        }
+        let need = match flag(node, "required") {
+            true => Need::Required,
+            false => Need::Optional,
+        };
+        if need == Need::Required && default.is_some() {
+            self.problem(
+                key.span,
+                format!(
+                    "`{}` is required and has a default; one of the two is of no use",
+                    name.text
+                ),
+            );
+        }
+        debug_assert!(INPUT.keys.iter().any(|key| key.name == "env"));
+        Input {
+            name,
+            kind: declared.or(inferred),
+            default: default_value,
+            need,
+            visibility: visibility(node),
+            env: text(node, "env"),
+            description: text(node, "description"),
+        }
+    }
+
+    fn steps(&mut self, node: Option<&Node>) -> Vec<Step> {
+        let Some(node) = node else { return Vec::new() };
+        match &node.kind {
+            Kind::List(items) => items.iter().filter_map(|item| self.step(item)).collect(),
+            Kind::Map(_) => self.step(node).into_iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn step(&mut self, node: &Node) -> Option<Step> {
+        let entries = node.as_map()?;
+        let actions: Vec<&(Key, Node)> = entries
+            .iter()
+            .filter(|(key, _)| ACTIONS.iter().any(|action| action.name == key.text))
+            .collect();
+        let (key, value) = match actions.as_slice() {
+            [one] => one,
+            [] => {
+                let names: Vec<String> = ACTIONS
+                    .iter()
+                    .map(|action| format!("`{}`", action.name))
+                    .collect();
+                self.problem(node.span, "this step has no action").help =
+                    Some(format!("add one of {}", names.join(", ")));
+                return None;
+            }
+            [first, second, ..] => {
+                let place = Place::new(self.source, first.0.span);
+                let problem = self.problem(
+                    second.0.span,
+                    format!(
+                        "this step has two actions, `{}` and `{}`",
+                        first.0.text, second.0.text
+                    ),
+                );
+                problem.labels.push(crate::diagnostic::Label {
+                    place,
+                    text: "the first one".into(),
+                });
+                problem.help = Some("make them two steps".into());
+                first
+            }
+        };
+        self.companions(entries, &key.text);
+        let action = self.action(node, &key.text, value)?;
+        Some(Step {
+            span: key.span,
+            name: node.get("name").map(|name| self.template(name)),
+            id: node.get("id").and_then(name_in),
+            when: node.get("when").and_then(|when| self.expr(when)),
+            for_each: node.get("for_each").and_then(|list| self.for_each(list)),
+            expect: self.expect(node, &action),
+            capture: self.captures(node),
+            visibility: visibility(node),
+            until: self.until(node),
+            retry: self.retry(node),
+            timeout: span_of_time(node, "timeout").unwrap_or(STEP_TIMEOUT),
+            cleanup: self.steps(node.get("cleanup")),
+            on_error: match text(node, "on_error").as_deref() {
+                Some("continue") => OnError::Continue,
+                _ => OnError::Fail,
+            },
+            action,
+        })
+    }
+
+    /// Keys that mean something for another action only.
+    fn companions(&mut self, entries: &[(Key, Node)], action: &str) {
+        for (key, _) in entries {
+            let owner = ACTIONS
+                .iter()
+                .find(|owner| owner.companions.contains(&key.text.as_str()));
+            if let Some(owner) = owner
+                && owner.name != action
+            {
+                self.problem(
+                    key.span,
+                    format!(
+                        "`{}` goes with `{}`; this step is `{action}`",
+                        key.text, owner.name
+                    ),
+                );
+            }
+        }
+    }
+
+    fn action(&mut self, step: &Node, name: &str, value: &Node) -> Option<Action> {
+        match name {
+            "request" => self
+                .request(step, value)
+                .map(|request| Action::Request(Box::new(request))),
+            "exec" => self.exec(value).map(|exec| Action::Exec(Box::new(exec))),
+            "set" => Some(Action::Set(self.bindings(Some(value)))),
+            "check" => Some(Action::Check(
+                one_or_more(value)
+                    .iter()
+                    .filter_map(|node| self.expr(node))
+                    .collect(),
+            )),
+            "steps" => Some(Action::Steps(Group {
+                steps: self.steps(Some(value)),
+                finally: self.steps(step.get("finally")),
+            })),
+            "join" => name_in(value).map(Action::Join),
+            _ => None,
+        }
+    }
+
+    fn request(&mut self, step: &Node, value: &Node) -> Option<Request> {
+        let line = value.as_text()?;
+        let method = line.split(' ').next().unwrap_or_default();
+        let offset = line.len() - line[method.len()..].trim_start().len();
+        if !METHODS.contains(&method) {
+            self.bad_method(value, method);
+            return None;
+        }
+        if line[offset..].trim().is_empty() {
+            self.problem(value.span, "the path of the request is missing")
+                .help = Some(format!("write `{method} instances`, for example"));
+            return None;
+        }
+        let mut problems = Vec::new();
+        let path = Template::read_part(
+            self.source,
+            (line.trim_end(), offset),
+            value.span,
+            &mut problems,
+        );
+        self.template_problems(problems);
+        if let Some(literal) = path.literal().and_then(serde_json::Value::as_str)
+            && let Err(message) = crate::template::judge_path(literal)
+        {
+            self.problem(value.span, message);
+        }
+        if let (Some(_), Some(upload)) = (step.get("body"), step.get("upload")) {
+            self.problem(
+                upload.span,
+                "a request has either `body` or `upload`, not both",
+            );
+        }
+        let body = match (step.get("body"), step.get("upload")) {
+            (_, Some(file)) => Body::Upload(self.upload(file)),
+            (Some(node), None) => Body::Json(self.template(node)),
+            (None, None) => Body::None,
+        };
+        let save = step.get("save").map(|file| self.save(file));
+        Some(Request {
+            method: method.to_owned(),
+            path,
+            query: self.pairs(step.get("query")),
+            headers: self.pairs(step.get("headers")),
+            body,
+            save,
+            waiting: match flag(step, "background") {
+                true => Waiting::Later,
+                false => Waiting::Here,
+            },
+        })
+    }
+
+    fn bad_method(&mut self, value: &Node, method: &str) {
+        let upper = method.to_uppercase();
+        let help = if METHODS.contains(&upper.as_str()) {
+            format!("write it in capitals: `{upper}`")
+        } else if method.contains('/') || !method.chars().all(|c| c.is_ascii_alphabetic()) {
+            "a request is `METHOD path`, such as `GET instances`".into()
+        } else {
+            did_you_mean(&upper, METHODS.iter().copied())
+        };
+        self.problem(value.span, format!("`{method}` is not a method of the API"))
+            .help = Some(help).filter(|help| !help.is_empty());
+    }
+
+    /// A file that is there before the run, unless its name is worked out or an earlier step writes it.
+    fn upload(&mut self, node: &Node) -> Template {
+        if let Some(name) = node.as_text().filter(|name| !has_template(name)) {
+            let path = self.source.folder().join(Path::new(name));
+            if !self.saved.iter().any(|saved| saved == name) && !path.is_file() {
+                self.problem(node.span, format!("there is no file `{}`", path.display()));
+            }
+        }
+        self.template(node)
+    }
+
+    fn save(&mut self, node: &Node) -> Template {
+        self.saved.extend(node.as_text().map(str::to_owned));
+        self.template(node)
+    }
+
+    fn exec(&mut self, node: &Node) -> Option<Exec> {
+        node.as_map()?;
+        let command = match (node.get("command"), node.get("shell")) {
+            (Some(command), None) => {
+                let arguments = command.as_list()?;
+                if arguments.is_empty() {
+                    self.problem(command.span, "the command is empty");
+                }
+                Command::Arguments(
+                    arguments
+                        .iter()
+                        .map(|argument| self.template(argument))
+                        .collect(),
+                )
+            }
+            (None, Some(line)) => Command::Shell(self.template(line)),
+            (Some(_), Some(shell)) => {
+                self.problem(
+                    shell.span,
+                    "`exec` has either `command` or `shell`, not both",
+                );
+                return None;
+            }
+            (None, None) => {
+                self.problem(node.span, "`exec` needs `command` or `shell`").help =
+                    Some("`command: [cat, /etc/hostname]` runs a program, `shell: \"cat /etc/hostname\"` a line for `sh -c`".into());
+                return None;
+            }
+        };
+        let stdin = node.get("stdin").map(|stdin| self.template(stdin));
+        let io = if stdin.is_some() || flag(node, "stream") {
+            Io::Streamed(stdin)
+        } else {
+            Io::Recorded
+        };
+        Some(Exec {
+            instance: self.template(node.get("instance")?),
+            command,
+            environment: self.pairs(node.get("environment")),
+            cwd: node.get("cwd").map(|cwd| self.template(cwd)),
+            user: node.get("user").map(|user| self.template(user)),
+            group: node.get("group").map(|group| self.template(group)),
+            io,
+            timeout: span_of_time(node, "timeout"),
+        })
+    }
+
+    fn expect(&mut self, step: &Node, action: &Action) -> Expect {
+        let Some(node) = step.get("expect") else {
+            return Expect::default();
+        };
+        for (key, _) in entries(Some(node)) {
+            self.fitting_expectation(key, action);
+        }
+        let list = |builder: &mut Self, key: &str| {
+            node.get(key).map(|value| {
+                one_or_more(value)
+                    .iter()
+                    .map(|item| builder.template(item))
+                    .collect()
+            })
+        };
+        Expect {
+            status: list(self, "status"),
+            error: node.get("error").map(|error| self.template(error)),
+            exit_code: list(self, "exit_code"),
+            stdout: self.matchers(node.get("stdout")),
+            stderr: self.matchers(node.get("stderr")),
+            metadata: node.get("metadata").map(|metadata| self.template(metadata)),
+            that: node
+                .get("that")
+                .map(|that| {
+                    one_or_more(that)
+                        .iter()
+                        .filter_map(|item| self.expr(item))
+                        .collect()
+                })
+                .unwrap_or_default(),
+        }
+    }
+
+    fn fitting_expectation(&mut self, key: &Key, action: &Action) {
+        let is_of_exec = matches!(key.text.as_str(), "exit_code" | "stdout" | "stderr");
+        let is_of_api = matches!(key.text.as_str(), "status" | "error" | "metadata");
+        let has_reply = matches!(
+            action,
+            Action::Request(_) | Action::Exec(_) | Action::Join(_)
+        );
+        if (is_of_exec && !matches!(action, Action::Exec(_))) || (is_of_api && !has_reply) {
+            self.problem(
+                key.span,
+                format!(
+                    "`{}` can never hold: `{}` has no such result",
+                    key.text,
+                    action.key()
+                ),
+            );
+        }
+    }
+
+    fn matchers(&mut self, node: Option<&Node>) -> Vec<Matcher> {
+        let Some(node) = node else { return Vec::new() };
+        if node.as_map().is_none() {
+            return vec![Matcher::Exact(self.template(node))];
+        }
+        let mut matchers = Vec::new();
+        for (key, value) in entries(Some(node)) {
+            match key.text.as_str() {
+                "contains" => {
+                    let parts = one_or_more(value)
+                        .iter()
+                        .map(|part| Matcher::Contains(self.template(part)));
+                    matchers.extend(parts.collect::<Vec<_>>());
+                }
+                "matches" => {
+                    self.regex(value);
+                    matchers.push(Matcher::Matches(self.template(value)));
+                }
+                "json" => matchers.push(Matcher::Json(self.template(value))),
+                _ => {}
+            }
+        }
+        matchers
+    }
+
+    fn regex(&mut self, node: &Node) {
+        if let Some(pattern) = node.as_text().filter(|pattern| !has_template(pattern))
+            && let Err(error) = regex_lite::Regex::new(pattern)
+        {
+            self.problem(
+                node.span,
+                format!("this is not a regular expression: {error}"),
+            );
+        }
+    }
+
+    fn captures(&mut self, step: &Node) -> Vec<Binding<Expr>> {
+        entries(step.get("capture"))
+            .iter()
+            .filter_map(|(key, value)| {
+                Some(Binding {
+                    name: name_of(key),
+                    value: self.expr(value)?,
+                })
+            })
+            .collect()
+    }
+
+    fn until(&mut self, step: &Node) -> Option<Until> {
+        let Some(condition) = step.get("until") else {
+            for key in ["fail_when", "every", "within"] {
+                if let Some((found, _)) = entries(Some(step))
+                    .iter()
+                    .find(|(found, _)| found.text == key)
+                {
+                    self.problem(found.span, format!("`{key}` means nothing without `until`"));
+                }
+            }
+            return None;
+        };
+        Some(Until {
+            condition: self.expr(condition)?,
+            fail_when: step.get("fail_when").and_then(|node| self.expr(node)),
+            every: span_of_time(step, "every").unwrap_or(EVERY),
+            within: span_of_time(step, "within").unwrap_or(WITHIN),
+        })
+    }
+
+    fn retry(&mut self, step: &Node) -> Option<Retry> {
+        let node = step.get("retry")?;
+        let number = |key: &str| match &node.get(key)?.kind {
+            Kind::Number(number) => number
+                .as_u64()
+                .and_then(|number| u32::try_from(number).ok()),
+            _ => None,
+        };
+        let attempts = number("attempts");
+        if let Some(written) = node.get("attempts")
+            && !attempts.is_some_and(|attempts| attempts > 0)
+        {
+            self.problem(
+                written.span,
+                "`attempts` counts the first time too: 1 or more",
+            );
+        }
+        Some(Retry {
+            attempts: attempts.unwrap_or(1),
+            delay: span_of_time(node, "delay").unwrap_or(RETRY_DELAY),
+            backoff: number("backoff").unwrap_or(BACKOFF).max(1),
+        })
+    }
+
+    fn for_each(&mut self, node: &Node) -> Option<ForEach> {
+        match &node.kind {
+            Kind::List(_) => Some(ForEach::List(self.template(node))),
+            _ => self.expr(node).map(ForEach::Expression),
+        }
+    }
+
+    fn bindings(&mut self, node: Option<&Node>) -> Vec<Binding<Template>> {
+        entries(node)
+            .iter()
+            .map(|(key, value)| Binding {
+                name: name_of(key),
+                value: self.template(value),
+            })
+            .collect()
+    }
+
+    fn pairs(&mut self, node: Option<&Node>) -> Vec<(String, Template)> {
+        entries(node)
+            .iter()
+            .map(|(key, value)| (key.text.clone(), self.template(value)))
+            .collect()
+    }
+
+    fn template(&mut self, node: &Node) -> Template {
+        let mut problems = Vec::new();
+        let template = Template::read(self.source, node, &mut problems);
+        self.template_problems(problems);
+        template
+    }
+
+    fn template_problems(&mut self, problems: Vec<(Span, Error)>) {
+        for (span, error) in problems {
+            self.problem(span, error.message);
+        }
+    }
+
+    /// An expression; what does not parse has been reported with the grammar.
+    fn expr(&mut self, node: &Node) -> Option<Expr> {
+        match &node.kind {
+            Kind::Text(text) => Expr::new(text, node.span).ok(),
+            Kind::Bool(yes) => Expr::new(if *yes { "true" } else { "false" }, node.span).ok(),
+            _ => None,
+        }
+    }
+}
+
+fn entries(node: Option<&Node>) -> &[(Key, Node)] {
+    node.and_then(Node::as_map).unwrap_or_default()
+}
+
+fn one_or_more(node: &Node) -> &[Node] {
+    node.as_list().unwrap_or(std::slice::from_ref(node))
+}
+
+fn text(node: &Node, key: &str) -> Option<String> {
+    node.get(key)?.as_text().map(str::to_owned)
+}
+
+fn flag(node: &Node, key: &str) -> bool {
+    node.get(key)
+        .is_some_and(|node| node.kind == Kind::Bool(true))
+}
+
+fn visibility(node: &Node) -> Visibility {
+    match flag(node, "secret") {
+        true => Visibility::Secret,
+        false => Visibility::Shown,
+    }
+}
+
+fn span_of_time(node: &Node, key: &str) -> Option<Duration> {
+    duration::parse(node.get(key)?.as_text()?).ok()
+}
+
+fn name_of(key: &Key) -> Name {
+    Name {
+        text: key.text.clone(),
+        span: key.span,
+    }
+}
+
+fn name_in(node: &Node) -> Option<Name> {
+    Some(Name {
+        text: node.as_text()?.to_owned(),
+        span: node.span,
+    })
+}
+
+/// The first text in a value that has a template in it.
+fn template_in(node: &Node) -> Option<Span> {
+    match &node.kind {
+        Kind::Text(text) => has_template(text).then_some(node.span),
+        Kind::List(items) => items.iter().find_map(template_in),
+        Kind::Map(entries) => entries.iter().find_map(|(_, value)| template_in(value)),
+        _ => None,
+    }
+}

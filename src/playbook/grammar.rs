@@ -1,0 +1,550 @@
+//! The language as a table: which keys there are, what each holds and what it means. The loader, the JSON Schema
+//! and the "did you mean" of messages all follow this one table.
+
+/// The type of a scalar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Type {
+    /// Any text.
+    Text,
+    /// Text, or a number or boolean that is written out as text.
+    Scalar,
+    /// A whole number.
+    Integer,
+    /// `true` or `false`.
+    Boolean,
+    /// `500ms`, `30s`, `5m`, `2h`.
+    Duration,
+    /// A name that expressions can use: letters, digits and `_`.
+    Name,
+    /// Lower case letters, digits and hyphens.
+    Slug,
+    /// `true`, `false` or an expression, without braces.
+    Expression,
+    /// One of these words.
+    Word(&'static [&'static str]),
+}
+
+/// What a key holds.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// A scalar that is known before the run: no templates in it.
+    Fixed(Type),
+    /// A scalar that may hold templates.
+    Dynamic(Type),
+    /// Any value, with templates anywhere in it.
+    Free,
+    /// A list of these.
+    List(&'static Kind),
+    /// One of these, or a list of them.
+    OneOrMore(&'static Kind),
+    /// A mapping whose keys the author chooses.
+    Entries(&'static Kind),
+    /// As `Entries`, and the keys are names that expressions can use.
+    Names(&'static Kind),
+    /// A mapping with known keys.
+    Shape(&'static Shape),
+    /// The first of these that fits.
+    Either(&'static [Kind]),
+    /// A list of steps.
+    Steps,
+    /// A step, or a list of them.
+    OneOrMoreSteps,
+}
+
+/// A key, what it holds and what it means.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// As it is written.
+    pub name: &'static str,
+    /// What it holds.
+    pub kind: Kind,
+    /// Whether it must be there.
+    pub need: Need,
+    /// What it means, for editors and the reference.
+    pub doc: &'static str,
+}
+
+/// Whether a key must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// It must.
+    Required,
+    /// It may.
+    Optional,
+}
+
+/// A mapping with known keys.
+#[derive(Debug)]
+pub struct Shape {
+    /// What it is called in messages: `this step`, `the playbook`.
+    pub what: &'static str,
+    /// Its keys.
+    pub keys: &'static [Key],
+}
+
+/// An action: its key in a step and the keys that go with it alone.
+#[derive(Debug)]
+pub struct ActionKeys {
+    /// The key that names the action.
+    pub name: &'static str,
+    /// Keys beside it in the step that mean something for this action only.
+    pub companions: &'static [&'static str],
+    /// Fields of its result beside [`RESULT`].
+    pub result: &'static [&'static str],
+}
+
+const fn key(name: &'static str, kind: Kind, doc: &'static str) -> Key {
+    Key {
+        name,
+        kind,
+        need: Need::Optional,
+        doc,
+    }
+}
+
+const fn required(name: &'static str, kind: Kind, doc: &'static str) -> Key {
+    Key {
+        name,
+        kind,
+        need: Need::Required,
+        doc,
+    }
+}
+
+const TEXT: Kind = Kind::Dynamic(Type::Text);
+const EXPRESSION: Kind = Kind::Fixed(Type::Expression);
+const DURATION: Kind = Kind::Fixed(Type::Duration);
+
+/// A playbook.
+pub const PLAYBOOK: Shape = Shape {
+    what: "a playbook",
+    keys: &[
+        required(
+            "playbook",
+            Kind::Fixed(Type::Integer),
+            "Version of the format: 1.",
+        ),
+        required(
+            "name",
+            Kind::Fixed(Type::Slug),
+            "Name of the playbook: lower case letters, digits and hyphens.",
+        ),
+        key(
+            "summary",
+            Kind::Fixed(Type::Text),
+            "What the playbook does, in one sentence.",
+        ),
+        key(
+            "inputs",
+            Kind::Names(&Kind::Either(&[Kind::Shape(&INPUT), Kind::Free])),
+            "What a caller may set: a default, or a mapping that describes the input.",
+        ),
+        key(
+            "vars",
+            Kind::Names(&Kind::Free),
+            "Derived values, in order; may use inputs and earlier vars.",
+        ),
+        key(
+            "remote",
+            Kind::Fixed(Type::Text),
+            "The server: the path of a unix socket. `--remote` goes before it.",
+        ),
+        key(
+            "project",
+            TEXT,
+            "Every request carries `project=` with this name.",
+        ),
+        key(
+            "timeout",
+            DURATION,
+            "Deadline for the steps; what is cleaned up afterwards has its own time.",
+        ),
+        required("steps", Kind::Steps, "What is done, in order."),
+        key(
+            "finally",
+            Kind::Steps,
+            "Always done at the end, each step even if another of them fails.",
+        ),
+        key(
+            "outputs",
+            Kind::Names(&Kind::Free),
+            "Values for whoever ran the playbook, worked out after the steps.",
+        ),
+    ],
+};
+
+/// The types of an input.
+pub const INPUT_TYPES: &[&str] = &["string", "integer", "number", "boolean", "list", "object"];
+
+/// The long form of an input.
+pub const INPUT: Shape = Shape {
+    what: "an input",
+    keys: &[
+        key(
+            "type",
+            Kind::Fixed(Type::Word(INPUT_TYPES)),
+            "Type of the value; taken from the default where it is not given.",
+        ),
+        key("default", Kind::Free, "Value where nobody sets one."),
+        key(
+            "required",
+            Kind::Fixed(Type::Boolean),
+            "Somebody must set it.",
+        ),
+        key(
+            "secret",
+            Kind::Fixed(Type::Boolean),
+            "The value is masked wherever it would be shown.",
+        ),
+        key(
+            "env",
+            Kind::Fixed(Type::Text),
+            "Environment variable that gives the value where the caller does not.",
+        ),
+        key(
+            "description",
+            Kind::Fixed(Type::Text),
+            "What the input is for.",
+        ),
+    ],
+};
+
+/// `on_error`.
+pub const ON_ERROR: &[&str] = &["fail", "continue"];
+
+/// All keys of a step: those of every step, the actions, and the actions' companions.
+pub const STEP: Shape = Shape {
+    what: "a step",
+    keys: &[
+        key(
+            "name",
+            TEXT,
+            "Title shown to people; derived from the action where it is not given.",
+        ),
+        key(
+            "id",
+            Kind::Fixed(Type::Name),
+            "The step's result is bound to this name.",
+        ),
+        key(
+            "when",
+            EXPRESSION,
+            "The step is skipped where this does not hold.",
+        ),
+        key(
+            "for_each",
+            Kind::Either(&[Kind::List(&Kind::Free), EXPRESSION]),
+            "The step runs once for each item of this list, bound to `item`, its number from 0 to `index`.",
+        ),
+        key(
+            "expect",
+            Kind::Shape(&EXPECT),
+            "What must hold; without it, success as the API and the command define it.",
+        ),
+        key(
+            "capture",
+            Kind::Names(&EXPRESSION),
+            "Names for parts of the step's result.",
+        ),
+        key(
+            "secret",
+            Kind::Fixed(Type::Boolean),
+            "Everything captured here is masked wherever it would be shown.",
+        ),
+        key(
+            "until",
+            EXPRESSION,
+            "The step is repeated until this holds.",
+        ),
+        key(
+            "fail_when",
+            EXPRESSION,
+            "With `until`: give up at once when this holds.",
+        ),
+        key(
+            "every",
+            DURATION,
+            "With `until`: pause between two attempts; 1s by default.",
+        ),
+        key(
+            "within",
+            DURATION,
+            "With `until`: how long to go on; 5m by default.",
+        ),
+        key(
+            "retry",
+            Kind::Shape(&RETRY),
+            "Repeat the step when it fails.",
+        ),
+        key(
+            "timeout",
+            DURATION,
+            "Limit for one attempt, waiting for its operation included; 10m by default.",
+        ),
+        key(
+            "cleanup",
+            Kind::OneOrMoreSteps,
+            "Steps for the end of the run, registered when this step succeeded or its outcome is unknown.",
+        ),
+        key(
+            "on_error",
+            Kind::Fixed(Type::Word(ON_ERROR)),
+            "`continue`: go on after a failure of this step.",
+        ),
+        key(
+            "request",
+            Kind::Dynamic(Type::Text),
+            "Action: a request, as `METHOD path`. A path without a leading `/` is below `/1.0/`.",
+        ),
+        key(
+            "query",
+            Kind::Entries(&Kind::Dynamic(Type::Scalar)),
+            "With `request`: query parameters.",
+        ),
+        key(
+            "headers",
+            Kind::Entries(&Kind::Dynamic(Type::Scalar)),
+            "With `request`: HTTP headers.",
+        ),
+        key("body", Kind::Free, "With `request`: the JSON body."),
+        key(
+            "upload",
+            TEXT,
+            "With `request`: a file, relative to the playbook, that is sent as the raw body.",
+        ),
+        key(
+            "save",
+            TEXT,
+            "With `request`: a file, relative to the playbook, that takes the reply's body.",
+        ),
+        key(
+            "background",
+            Kind::Fixed(Type::Boolean),
+            "With `request`: do not wait for the operation here; a later `join` does.",
+        ),
+        key(
+            "join",
+            Kind::Fixed(Type::Name),
+            "Action: wait for the operation that the `background` step of this id started.",
+        ),
+        key(
+            "exec",
+            Kind::Shape(&EXEC),
+            "Action: run a command in an instance.",
+        ),
+        key(
+            "set",
+            Kind::Names(&Kind::Free),
+            "Action: bind names to values.",
+        ),
+        key(
+            "check",
+            Kind::OneOrMore(&EXPRESSION),
+            "Action: expressions that must hold.",
+        ),
+        key(
+            "steps",
+            Kind::Steps,
+            "Action: a group of steps with its own scope.",
+        ),
+        key(
+            "finally",
+            Kind::Steps,
+            "With `steps`: always done as the group is left.",
+        ),
+    ],
+};
+
+/// What `exec` holds.
+pub const EXEC: Shape = Shape {
+    what: "`exec`",
+    keys: &[
+        required("instance", TEXT, "The instance."),
+        key(
+            "command",
+            Kind::List(&Kind::Dynamic(Type::Scalar)),
+            "The command and its arguments; no shell is involved.",
+        ),
+        key("shell", TEXT, "A command line for `sh -c` in the instance."),
+        key(
+            "environment",
+            Kind::Entries(&Kind::Dynamic(Type::Scalar)),
+            "Environment variables.",
+        ),
+        key("cwd", TEXT, "Working directory."),
+        key("user", Kind::Dynamic(Type::Integer), "User id to run as."),
+        key("group", Kind::Dynamic(Type::Integer), "Group id to run as."),
+        key(
+            "stdin",
+            TEXT,
+            "Text for the command's standard input; the command then runs over websockets.",
+        ),
+        key(
+            "stream",
+            Kind::Fixed(Type::Boolean),
+            "Run over websockets: the daemon records nothing.",
+        ),
+        key(
+            "timeout",
+            DURATION,
+            "Limit for the command; it is ended when it takes longer.",
+        ),
+    ],
+};
+
+/// What `expect` holds.
+pub const EXPECT: Shape = Shape {
+    what: "`expect`",
+    keys: &[
+        key(
+            "status",
+            Kind::OneOrMore(&Kind::Dynamic(Type::Integer)),
+            "HTTP status, or a list of them.",
+        ),
+        key(
+            "error",
+            TEXT,
+            "Text contained in the error of the API or of the operation; the step is then expected to fail.",
+        ),
+        key(
+            "exit_code",
+            Kind::OneOrMore(&Kind::Dynamic(Type::Integer)),
+            "Exit code, or a list of them.",
+        ),
+        key(
+            "stdout",
+            Kind::Either(&[TEXT, Kind::Shape(&MATCHER)]),
+            "What the command printed: exactly this text, or a matcher.",
+        ),
+        key(
+            "stderr",
+            Kind::Either(&[TEXT, Kind::Shape(&MATCHER)]),
+            "What the command printed to standard error: exactly this text, or a matcher.",
+        ),
+        key("metadata", Kind::Free, "A subset of the result's metadata."),
+        key(
+            "that",
+            Kind::OneOrMore(&EXPRESSION),
+            "Expressions that must hold.",
+        ),
+    ],
+};
+
+/// What can be asked of text.
+pub const MATCHER: Shape = Shape {
+    what: "a matcher",
+    keys: &[
+        key(
+            "contains",
+            Kind::OneOrMore(&TEXT),
+            "Text that must occur in it, or a list of such texts.",
+        ),
+        key(
+            "matches",
+            TEXT,
+            "A regular expression that must match somewhere in it.",
+        ),
+        key(
+            "json",
+            Kind::Free,
+            "It is JSON, and this is a subset of it.",
+        ),
+    ],
+};
+
+/// What `retry` holds.
+pub const RETRY: Shape = Shape {
+    what: "`retry`",
+    keys: &[
+        required(
+            "attempts",
+            Kind::Fixed(Type::Integer),
+            "How often the step is tried, the first time included.",
+        ),
+        key(
+            "delay",
+            DURATION,
+            "Pause before the second attempt; 1s by default.",
+        ),
+        key(
+            "backoff",
+            Kind::Fixed(Type::Integer),
+            "Factor by which the pause grows each time; 2 by default.",
+        ),
+    ],
+};
+
+/// The actions.
+pub const ACTIONS: &[ActionKeys] = &[
+    ActionKeys {
+        name: "request",
+        companions: &["query", "headers", "body", "upload", "save", "background"],
+        result: &[],
+    },
+    ActionKeys {
+        name: "exec",
+        companions: &[],
+        result: &[
+            "exit_code",
+            "stdout",
+            "stderr",
+            "stdout_base64",
+            "stderr_base64",
+        ],
+    },
+    ActionKeys {
+        name: "set",
+        companions: &[],
+        result: &[],
+    },
+    ActionKeys {
+        name: "check",
+        companions: &[],
+        result: &[],
+    },
+    ActionKeys {
+        name: "steps",
+        companions: &["finally"],
+        result: &[],
+    },
+    ActionKeys {
+        name: "join",
+        companions: &[],
+        result: &[],
+    },
+];
+
+/// Fields of every action's result.
+pub const RESULT: &[&str] = &[
+    "status",
+    "headers",
+    "etag",
+    "metadata",
+    "operation",
+    "body",
+    "changed",
+    "skipped",
+    "failed",
+    "error",
+    "attempts",
+    "duration",
+];
+
+/// Fields of `run`.
+pub const RUN: &[&str] = &["id", "started"];
+
+/// Fields of `server`.
+pub const SERVER: &[&str] = &[
+    "flavor",
+    "version",
+    "extensions",
+    "clustered",
+    "name",
+    "environment",
+];
+
+/// Names that no playbook may bind.
+pub const RESERVED: &[&str] = &["run", "server", "item", "index"];
+
+/// Methods of HTTP that the API uses.
+pub const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];

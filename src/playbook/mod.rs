@@ -1,0 +1,12 @@
+//! The playbook language: what was written, whether it holds, what will run. Knows neither HTTP nor threads.
+
+mod check;
+pub mod document;
+pub mod grammar;
+pub mod input;
+pub mod plan;
+
+pub use check::{Checked, check};
+pub use document::Document;
+pub use input::Given;
+pub use plan::Plan;

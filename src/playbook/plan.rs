@@ -1,0 +1,340 @@
+//! What will run: resolved, valid, without surprises.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::source::{Place, Source, Span};
+use crate::template::{Expr, Template};
+
+/// A playbook that has passed the static check.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The file it came from.
+    pub source: Arc<Source>,
+    /// Its name.
+    pub name: String,
+    /// What it does, in one sentence.
+    pub summary: Option<String>,
+    /// The server it asks for.
+    pub remote: Option<String>,
+    /// The project of every request.
+    pub project: Option<Template>,
+    /// What a caller may set.
+    pub inputs: Vec<Input>,
+    /// Derived values, in order.
+    pub vars: Vec<Binding<Template>>,
+    /// Deadline for the steps.
+    pub timeout: Option<Duration>,
+    /// What is done, in order.
+    pub steps: Vec<Step>,
+    /// What is always done at the end.
+    pub finally: Vec<Step>,
+    /// Values for whoever ran it.
+    pub outputs: Vec<Binding<Template>>,
+}
+
+impl Plan {
+    /// A place in the playbook's file.
+    pub fn place(&self, span: Span) -> Place {
+        Place::new(&self.source, span)
+    }
+}
+
+/// A name where it is bound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    /// The name.
+    pub text: String,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// A name with what it is bound to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Binding<T> {
+    /// The name.
+    pub name: Name,
+    /// What it is bound to.
+    pub value: T,
+}
+
+/// The type of an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InputType {
+    /// Text.
+    String,
+    /// A whole number.
+    Integer,
+    /// Any number.
+    Number,
+    /// `true` or `false`.
+    Boolean,
+    /// A list.
+    List,
+    /// A mapping.
+    Object,
+}
+
+/// Something a caller may set.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// Its name.
+    pub name: Name,
+    /// Its type; nothing where neither a type nor a default says it, then any value will do.
+    pub kind: Option<InputType>,
+    /// Value where nobody sets one.
+    pub default: Option<Value>,
+    /// Whether somebody must set it.
+    pub need: Need,
+    /// Whether its value may be shown.
+    pub visibility: Visibility,
+    /// Environment variable that gives the value.
+    pub env: Option<String>,
+    /// What it is for.
+    pub description: Option<String>,
+}
+
+/// Whether a caller must set an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Somebody must set it.
+    Required,
+    /// It has a default, or is null.
+    Optional,
+}
+
+/// Whether a value may be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Visibility {
+    /// It may.
+    Shown,
+    /// It is masked wherever it would be shown.
+    Secret,
+}
+
+/// One step.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// Where it begins.
+    pub span: Span,
+    /// Its title, where the author gave one.
+    pub name: Option<Template>,
+    /// The name of its result.
+    pub id: Option<Name>,
+    /// Condition under which it runs.
+    pub when: Option<Expr>,
+    /// The list it runs over.
+    pub for_each: Option<ForEach>,
+    /// What must hold.
+    pub expect: Expect,
+    /// Names for parts of its result.
+    pub capture: Vec<Binding<Expr>>,
+    /// Whether what it captures may be shown.
+    pub visibility: Visibility,
+    /// How it is repeated until something holds.
+    pub until: Option<Until>,
+    /// How it is repeated when it fails.
+    pub retry: Option<Retry>,
+    /// Limit for one attempt.
+    pub timeout: Duration,
+    /// What is done at the end of the run.
+    pub cleanup: Vec<Step>,
+    /// What its failure means.
+    pub on_error: OnError,
+    /// What it does.
+    pub action: Action,
+}
+
+/// The list that a step runs over.
+#[derive(Debug, Clone)]
+pub enum ForEach {
+    /// Written out.
+    List(Template),
+    /// Worked out.
+    Expression(Expr),
+}
+
+/// Repetition until something holds.
+#[derive(Debug, Clone)]
+pub struct Until {
+    /// What must hold.
+    pub condition: Expr,
+    /// What makes going on pointless.
+    pub fail_when: Option<Expr>,
+    /// Pause between two attempts.
+    pub every: Duration,
+    /// How long to go on.
+    pub within: Duration,
+}
+
+/// Repetition of a failing step.
+#[derive(Debug, Clone, Copy)]
+pub struct Retry {
+    /// How often it is tried, the first time included.
+    pub attempts: u32,
+    /// Pause before the second attempt.
+    pub delay: Duration,
+    /// Factor by which the pause grows.
+    pub backoff: u32,
+}
+
+/// What a step's failure means for the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnError {
+    /// The steps end.
+    Fail,
+    /// The run goes on.
+    Continue,
+}
+
+/// What a step does.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Sends a request.
+    Request(Box<Request>),
+    /// Runs a command.
+    Exec(Box<Exec>),
+    /// Binds names.
+    Set(Vec<Binding<Template>>),
+    /// States what must hold.
+    Check(Vec<Expr>),
+    /// Runs a group with its own scope.
+    Steps(Group),
+    /// Waits for an operation started in the background.
+    Join(Name),
+}
+
+impl Action {
+    /// The action's key.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Request(_) => "request",
+            Self::Exec(_) => "exec",
+            Self::Set(_) => "set",
+            Self::Check(_) => "check",
+            Self::Steps(_) => "steps",
+            Self::Join(_) => "join",
+        }
+    }
+}
+
+/// A request.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// `GET` and so on.
+    pub method: String,
+    /// The path; see [`Renderer::path`](crate::template::Renderer::path).
+    pub path: Template,
+    /// Query parameters.
+    pub query: Vec<(String, Template)>,
+    /// Headers.
+    pub headers: Vec<(String, Template)>,
+    /// What is sent.
+    pub body: Body,
+    /// The file that takes the reply's body.
+    pub save: Option<Template>,
+    /// When its operation is waited for.
+    pub waiting: Waiting,
+}
+
+/// What a request sends.
+#[derive(Debug, Clone)]
+pub enum Body {
+    /// Nothing.
+    None,
+    /// JSON.
+    Json(Template),
+    /// A file's bytes.
+    Upload(Template),
+}
+
+/// When the operation of a request is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// In the step itself.
+    Here,
+    /// In a later `join`, or at the end of the steps.
+    Later,
+}
+
+/// A command.
+#[derive(Debug, Clone)]
+pub struct Exec {
+    /// The instance.
+    pub instance: Template,
+    /// What runs.
+    pub command: Command,
+    /// Environment variables.
+    pub environment: Vec<(String, Template)>,
+    /// Working directory.
+    pub cwd: Option<Template>,
+    /// User id.
+    pub user: Option<Template>,
+    /// Group id.
+    pub group: Option<Template>,
+    /// How input and output travel.
+    pub io: Io,
+    /// Limit for the command.
+    pub timeout: Option<Duration>,
+}
+
+/// What a command is.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// A program and its arguments.
+    Arguments(Vec<Template>),
+    /// A line for `sh -c`.
+    Shell(Template),
+}
+
+/// How input and output of a command travel.
+#[derive(Debug, Clone)]
+pub enum Io {
+    /// The daemon records the output; there is no input.
+    Recorded,
+    /// Over websockets, with this input.
+    Streamed(Option<Template>),
+}
+
+/// A group of steps.
+#[derive(Debug, Clone, Default)]
+pub struct Group {
+    /// What is done, in order.
+    pub steps: Vec<Step>,
+    /// What is always done as the group is left.
+    pub finally: Vec<Step>,
+}
+
+/// What must hold after a step.
+#[derive(Debug, Clone, Default)]
+pub struct Expect {
+    /// HTTP status: one of these.
+    pub status: Option<Vec<Template>>,
+    /// Text contained in the error.
+    pub error: Option<Template>,
+    /// Exit code: one of these.
+    pub exit_code: Option<Vec<Template>>,
+    /// What the command printed.
+    pub stdout: Vec<Matcher>,
+    /// What the command printed to standard error.
+    pub stderr: Vec<Matcher>,
+    /// A subset of the metadata.
+    pub metadata: Option<Template>,
+    /// Expressions.
+    pub that: Vec<Expr>,
+}
+
+/// What is asked of text.
+#[derive(Debug, Clone)]
+pub enum Matcher {
+    /// It is this.
+    Exact(Template),
+    /// It contains this.
+    Contains(Template),
+    /// This regular expression matches somewhere in it.
+    Matches(Template),
+    /// It is JSON that has this subset.
+    Json(Template),
+}

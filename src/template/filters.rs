@@ -1,0 +1,159 @@
+//! What the language has beside minijinja's own filters and tests.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use minijinja::value::Serde;
+use minijinja::{Environment, Error, ErrorKind, Value};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use regex_lite::Regex;
+
+use super::path;
+
+/// Names that messages may suggest where an unknown filter is used.
+pub(super) const FILTERS: &[&str] = &[
+    "abs",
+    "attr",
+    "b64decode",
+    "b64encode",
+    "batch",
+    "bool",
+    "capitalize",
+    "count",
+    "default",
+    "dictsort",
+    "escape",
+    "first",
+    "float",
+    "format",
+    "from_json",
+    "groupby",
+    "indent",
+    "int",
+    "items",
+    "join",
+    "json",
+    "keys",
+    "last",
+    "length",
+    "lines",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "path",
+    "pprint",
+    "regex_replace",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "select",
+    "selectattr",
+    "slice",
+    "sort",
+    "split",
+    "string",
+    "sum",
+    "title",
+    "tojson",
+    "trim",
+    "unique",
+    "upper",
+    "urlencode",
+    "values",
+    "zip",
+];
+
+/// Names that messages may suggest where an unknown test is used.
+pub(super) const TESTS: &[&str] = &[
+    "boolean",
+    "defined",
+    "divisibleby",
+    "endingwith",
+    "eq",
+    "even",
+    "false",
+    "float",
+    "ge",
+    "gt",
+    "in",
+    "integer",
+    "iterable",
+    "le",
+    "lower",
+    "lt",
+    "mapping",
+    "matching",
+    "ne",
+    "none",
+    "number",
+    "odd",
+    "sameas",
+    "sequence",
+    "startingwith",
+    "string",
+    "true",
+    "undefined",
+    "upper",
+];
+
+pub(super) fn add_to(environment: &mut Environment<'_>) {
+    environment.add_filter("b64encode", |text: &str| STANDARD.encode(text));
+    environment.add_filter("b64decode", b64decode);
+    environment.add_filter("from_json", from_json);
+    environment.add_filter("regex_replace", regex_replace);
+    // minijinja's own `tojson` writes for HTML: it turns `<` into an escape.
+    environment.add_filter("json", json);
+    environment.add_filter("tojson", json);
+    environment.add_filter("keys", keys);
+    environment.add_filter("values", values);
+    environment.add_filter("urlencode", |text: &str| {
+        utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+    });
+    environment.add_filter("path", |text: &str| {
+        path::filter(text).map(Value::from_object).map_err(invalid)
+    });
+    environment.add_test("matching", |text: &str, pattern: &str| {
+        regex(pattern).map(|regex| regex.is_match(text))
+    });
+}
+
+fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    Error::new(ErrorKind::InvalidOperation, message)
+}
+
+fn regex(pattern: &str) -> Result<Regex, Error> {
+    Regex::new(pattern)
+        .map_err(|error| invalid(format!("`{pattern}` is not a regular expression: {error}")))
+}
+
+fn b64decode(text: &str) -> Result<String, Error> {
+    let bytes = STANDARD
+        .decode(text.trim())
+        .map_err(|error| invalid(format!("not base64: {error}")))?;
+    String::from_utf8(bytes).map_err(|_| invalid("the decoded bytes are not UTF-8 text"))
+}
+
+fn json(value: &Value) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(|error| invalid(error.to_string()))
+}
+
+fn from_json(text: &str) -> Result<Value, Error> {
+    serde_json::from_str::<serde_json::Value>(text)
+        .map(|value| Value::from(Serde(value)))
+        .map_err(|error| invalid(format!("not JSON: {error}")))
+}
+
+fn regex_replace(text: &str, pattern: &str, replacement: &str) -> Result<String, Error> {
+    regex(pattern).map(|regex| regex.replace_all(text, replacement).into_owned())
+}
+
+fn keys(map: &Value) -> Result<Vec<Value>, Error> {
+    Ok(map.try_iter()?.collect())
+}
+
+fn values(map: &Value) -> Result<Vec<Value>, Error> {
+    map.try_iter()?.map(|key| map.get_item(&key)).collect()
+}

@@ -1,0 +1,422 @@
+//! YAML text to values with positions. The only room that names the YAML crate; knows nothing of playbooks.
+//!
+//! YAML is read by the 1.2 core schema: `no`, `on` and `off` are text, `0o17` is 15. What silently means something
+//! else than it says is refused with its position: duplicate keys, keys that are not text, non-finite numbers,
+//! integers beyond 64 bits, unknown tags, more than one document.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+use serde_yaml::{DuplicateKeyPolicy, Spanned};
+
+use crate::diagnostic::Diagnostic;
+use crate::source::{LineColumn, Place, Source, Span};
+
+/// A value with the place where it is written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// Where it is written: the scalar's own text, the opening bracket, or the first key or item of a block.
+    pub span: Span,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// What a [`Node`] is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Kind {
+    /// `null`, `~`, or nothing.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A number.
+    Number(Number),
+    /// Text.
+    Text(String),
+    /// A list.
+    List(Vec<Node>),
+    /// A mapping, in written order.
+    Map(Vec<(Key, Node)>),
+}
+
+/// A key of a mapping.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// The key.
+    pub text: String,
+    /// Where it is written.
+    pub span: Span,
+}
+
+impl Node {
+    /// The text, if it is text.
+    pub fn as_text(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The items, if it is a list.
+    pub fn as_list(&self) -> Option<&[Node]> {
+        match &self.kind {
+            Kind::List(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// The entries, if it is a mapping.
+    pub fn as_map(&self) -> Option<&[(Key, Node)]> {
+        match &self.kind {
+            Kind::Map(entries) => Some(entries),
+            _ => None,
+        }
+    }
+
+    /// The value of a key, if it is a mapping that has it.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.as_map()?
+            .iter()
+            .find_map(|(k, value)| (k.text == key).then_some(value))
+    }
+
+    /// What it is, for messages: `text`, `a list`, ….
+    pub fn describe(&self) -> &'static str {
+        match &self.kind {
+            Kind::Null => "nothing",
+            Kind::Bool(_) => "a boolean",
+            Kind::Number(number) if number.is_f64() => "a number",
+            Kind::Number(_) => "an integer",
+            Kind::Text(_) => "text",
+            Kind::List(_) => "a list",
+            Kind::Map(_) => "a mapping",
+        }
+    }
+
+    /// The same value without positions.
+    pub fn to_value(&self) -> Value {
+        match &self.kind {
+            Kind::Null => Value::Null,
+            Kind::Bool(yes) => Value::Bool(*yes),
+            Kind::Number(number) => Value::Number(number.clone()),
+            Kind::Text(text) => Value::String(text.clone()),
+            Kind::List(items) => items.iter().map(Node::to_value).collect(),
+            Kind::Map(entries) => entries
+                .iter()
+                .map(|(key, value)| (key.text.clone(), value.to_value()))
+                .collect::<Map<_, _>>()
+                .into(),
+        }
+    }
+}
+
+/// Reads one document.
+///
+/// # Errors
+/// All problems of the text that can be told apart: one for a syntax error, otherwise each duplicate key, each
+/// key that is not text, and so on.
+pub fn parse(source: &Arc<Source>) -> Result<Node, Vec<Diagnostic>> {
+    let raw: Spanned<Raw> = serde_yaml::from_str_with_options(source.text(), options())
+        .map_err(|error| vec![syntax_error(source, &error)])?;
+    let mut builder = Builder {
+        source,
+        problems: Vec::new(),
+    };
+    let node = builder.node(raw);
+    if builder.problems.is_empty() {
+        Ok(node)
+    } else {
+        Err(builder.problems)
+    }
+}
+
+fn options() -> serde_yaml::Options {
+    serde_yaml::options! {
+        // The defaults read `yes` as true, `0755` as a float and `1_000` as 1000.
+        strict_booleans: true,
+        leading_zero_numbers_as_strings: true,
+        underscored_numbers_as_strings: true,
+        reject_unsupported_tags: true,
+        with_snippet: false,
+        // Passed through so that every duplicate is reported, not only the first.
+        duplicate_keys: DuplicateKeyPolicy::PassThrough,
+    }
+}
+
+fn syntax_error(source: &Arc<Source>, error: &serde_yaml::Error) -> Diagnostic {
+    let full = error.to_string();
+    let message = full.split(" at line ").next().unwrap_or(&full);
+    let Some(location) = error.location() else {
+        return Diagnostic::error(message);
+    };
+    let column_and_line = LineColumn {
+        line: usize::try_from(location.line()).unwrap_or(1),
+        column: usize::try_from(location.column()).unwrap_or(1),
+    };
+    let start = source.offset(column_and_line);
+    let width = source.text()[start..]
+        .chars()
+        .next()
+        .map_or(0, |c| if c == '\n' { 0 } else { c.len_utf8() });
+    let place = Place::new(source, Span::new(start, start + width));
+    // An unquoted template is YAML's flow mapping: the commonest slip, and the parser cannot know it.
+    if source.text()[..=start.min(source.text().len().saturating_sub(1))].ends_with('{')
+        && near_braces(source.text(), start)
+    {
+        return Diagnostic::error("a template must be quoted")
+            .at(place, "YAML reads this brace as the start of a mapping")
+            .help("write \"{{ … }}\" with the quotes");
+    }
+    let message = match message {
+        text if text.starts_with("multiple YAML documents") => {
+            "a file holds one playbook; this starts a second document"
+        }
+        text if text.starts_with("expected string scalar") => "a key must be text",
+        text => text,
+    };
+    Diagnostic::error(message).at(place, "")
+}
+
+fn near_braces(text: &str, at: usize) -> bool {
+    text[at..].starts_with("{{") || text[..at].ends_with('{')
+}
+
+/// What the parser hands over, before duplicates and the like are judged.
+enum Raw {
+    Null,
+    Bool(bool),
+    Number(Number),
+    Text(String),
+    List(Vec<Spanned<Raw>>),
+    Map(Vec<(Spanned<String>, Spanned<Raw>)>),
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RawVisitor)
+    }
+}
+
+struct RawVisitor;
+
+impl<'de> Visitor<'de> for RawVisitor {
+    type Value = Raw;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Raw, E> {
+        Ok(Raw::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Raw, E> {
+        Ok(Raw::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Raw, E> {
+        Ok(Raw::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Raw, E> {
+        Ok(Raw::Number(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Raw, E> {
+        Ok(Raw::Number(value.into()))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Raw, E> {
+        Number::from_f64(value)
+            .map(Raw::Number)
+            .ok_or_else(|| E::custom("a number must be finite"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Raw, E> {
+        Ok(Raw::Text(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Raw, E> {
+        Ok(Raw::Text(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element()? {
+            items.push(item);
+        }
+        Ok(Raw::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(key) = access.next_key()? {
+            entries.push((key, access.next_value().map_err(A::Error::custom)?));
+        }
+        Ok(Raw::Map(entries))
+    }
+}
+
+struct Builder<'a> {
+    source: &'a Arc<Source>,
+    problems: Vec<Diagnostic>,
+}
+
+impl Builder<'_> {
+    fn node(&mut self, raw: Spanned<Raw>) -> Node {
+        let span = byte_span(&raw.defined);
+        match raw.value {
+            Raw::Null => Node {
+                span,
+                kind: Kind::Null,
+            },
+            Raw::Bool(value) => Node {
+                span,
+                kind: Kind::Bool(value),
+            },
+            Raw::Text(text) => Node {
+                span,
+                kind: Kind::Text(text),
+            },
+            Raw::Number(number) => {
+                self.judge_number(&number, span);
+                Node {
+                    span,
+                    kind: Kind::Number(number),
+                }
+            }
+            Raw::List(items) => {
+                let items: Vec<Node> = items.into_iter().map(|item| self.node(item)).collect();
+                let span = block_span(span, items.first().map(|item| item.span));
+                Node {
+                    span,
+                    kind: Kind::List(items),
+                }
+            }
+            Raw::Map(entries) => {
+                let entries = self.entries(entries);
+                let span = block_span(span, entries.first().map(|(key, _)| key.span));
+                Node {
+                    span,
+                    kind: Kind::Map(entries),
+                }
+            }
+        }
+    }
+
+    fn entries(&mut self, raw: Vec<(Spanned<String>, Spanned<Raw>)>) -> Vec<(Key, Node)> {
+        let mut seen: HashMap<String, Span> = HashMap::new();
+        let mut entries = Vec::with_capacity(raw.len());
+        for (key, value) in raw {
+            let span = byte_span(&key.defined);
+            self.judge_key(&key.value, span);
+            if let Some(first) = seen.insert(key.value.clone(), span) {
+                self.problems.push(
+                    Diagnostic::error(format!(
+                        "`{}` is written twice in the same mapping",
+                        key.value
+                    ))
+                    .at(Place::new(self.source, span), "the second one")
+                    .at(Place::new(self.source, first), "the first one"),
+                );
+                continue;
+            }
+            let node = self.node(value);
+            entries.push((
+                Key {
+                    text: key.value,
+                    span,
+                },
+                node,
+            ));
+        }
+        entries
+    }
+
+    /// An unquoted key that YAML reads as a number, a boolean or nothing would silently become text in JSON.
+    fn judge_key(&mut self, text: &str, span: Span) {
+        let written = self.source.slice(span);
+        let is_plain = !written.starts_with(['"', '\'']);
+        let is_typed = text.is_empty()
+            || text.parse::<f64>().is_ok()
+            || matches!(
+                text,
+                "true" | "false" | "null" | "~" | "True" | "False" | "Null"
+            );
+        if is_plain && is_typed {
+            self.problems.push(
+                Diagnostic::error(format!(
+                    "a key must be text; YAML reads `{written}` as something else"
+                ))
+                .at(Place::new(self.source, span), "")
+                .help(format!("quote it: \"{text}\"")),
+            );
+        }
+    }
+
+    fn judge_number(&mut self, number: &Number, span: Span) {
+        let written = self.source.slice(span).trim_start_matches(['-', '+']);
+        let is_integer = !written.is_empty() && written.bytes().all(|b| b.is_ascii_digit());
+        if number.is_f64() && is_integer {
+            self.problems.push(
+                Diagnostic::error("an integer beyond 64 bits would lose digits")
+                    .at(Place::new(self.source, span), "")
+                    .help("quote it to send it as text"),
+            );
+        }
+    }
+}
+
+fn byte_span(location: &serde_yaml::Location) -> Span {
+    let span = location.span();
+    let start = usize::try_from(span.byte_offset().unwrap_or(0)).unwrap_or(0);
+    let length = usize::try_from(span.byte_len().unwrap_or(0)).unwrap_or(0);
+    Span::new(start, start + length)
+}
+
+/// A block mapping or list has no text of its own: show its first key or item instead.
+fn block_span(own: Span, first: Option<Span>) -> Span {
+    match first {
+        Some(first) if own.start == own.end => Span::new(own.start.min(first.start), first.end),
+        _ => own,
+    }
+}
+
+/// The place in the file of a range of bytes in a scalar's decoded text.
+///
+/// Exact for what authors write: the n-th template of the decoded text is the n-th of the raw one, and what
+/// stands between its braces is written alike in both, save for escapes.
+pub fn within(source: &Source, scalar: Span, decoded: &str, range: std::ops::Range<usize>) -> Span {
+    let raw = source.slice(scalar);
+    let before = decoded.get(..range.start).unwrap_or("");
+    let Some(opening) = before.rfind("{{").max(before.rfind("{%")) else {
+        return whole_or_exact(raw, scalar, decoded, &range);
+    };
+    let ordinal = openings(&decoded[..opening]).count();
+    match openings(raw).nth(ordinal) {
+        Some(at) if openings(raw).count() == openings(decoded).count() => {
+            let start = scalar.start + at + (range.start - opening);
+            Span::new(start, (start + range.len()).min(scalar.end))
+        }
+        _ => scalar,
+    }
+}
+
+/// Text without a template before the range: exact where raw and decoded text are the same.
+fn whole_or_exact(raw: &str, scalar: Span, decoded: &str, range: &std::ops::Range<usize>) -> Span {
+    match raw.find(decoded) {
+        Some(at) if !decoded.is_empty() => {
+            let start = scalar.start + at;
+            Span::new(start + range.start, start + range.end)
+        }
+        _ => scalar,
+    }
+}
+
+fn openings(text: &str) -> impl Iterator<Item = usize> + '_ {
+    text.match_indices('{')
+        .map(|(at, _)| at)
+        .filter(|&at| matches!(text.as_bytes().get(at + 1), Some(b'{' | b'%')))
+}
