@@ -36,11 +36,14 @@
 //! # Ok::<(), malleus::client::Error>(())
 //! ```
 
+mod ending;
 mod error;
 mod exchange;
+mod exec;
 mod flavor;
 mod limit;
 mod operation;
+mod recorded;
 mod remote;
 mod reply;
 mod request;
@@ -55,9 +58,11 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use error::{ApiError, Error, OperationError, Sent, Tried};
+pub use exec::{Exec, Exit, Output};
 pub use flavor::Flavor;
 pub use limit::Limit;
 pub use operation::{Class, Operation};
+pub use recorded::{LogPath, Recorded, Stream};
 pub use remote::Remote;
 pub use reply::{Content, Envelope, EnvelopeKind, Headers, Reply};
 pub use request::{Request, encode};

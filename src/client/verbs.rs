@@ -124,7 +124,7 @@ impl Client {
         self.wire.exchange(&out, sink)
     }
 
-    fn request_limit(&self, request: &Request) -> Limit {
+    pub(super) fn request_limit(&self, request: &Request) -> Limit {
         let default = || Limit::after("request", self.wire.settings.request_timeout);
         request.limit.unwrap_or_else(default)
     }
