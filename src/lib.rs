@@ -1,4 +1,6 @@
 //! malleus runs declarative playbooks against the REST APIs of LXD and Incus.
+
+pub mod client;
 pub mod diagnostic;
 pub mod duration;
 pub mod playbook;

@@ -1,0 +1,389 @@
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use humantime::format_duration;
+
+use super::{Flavor, Operation};
+
+/// Everything that can go wrong in the client, shown in one line that reads well after `error: `.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// [`Remote::discover`](super::Remote::discover) found nothing that answers.
+    #[error("no LXD or Incus daemon found: {}", listed(tried))]
+    NoDaemon {
+        /// The places, in the order they were tried.
+        tried: Vec<Tried>,
+    },
+    /// A text that names no remote.
+    #[error("invalid remote {remote:?}: {reason}")]
+    InvalidRemote {
+        /// The text.
+        remote: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No connection came about. Nothing was sent.
+    #[error("cannot connect to {remote}: {}", explain_connect(source, None))]
+    Connect {
+        /// The socket.
+        remote: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The server refused or failed: an error envelope, or an HTTP status outside 2xx.
+    #[error("{0}")]
+    Api(ApiError),
+    /// A [`Validation`](super::Validation) of your own refused the reply.
+    #[error("the reply to {method} {path} is not valid: {reason}")]
+    Invalid {
+        /// The method of the request.
+        method: String,
+        /// The path of the request.
+        path: String,
+        /// What is wrong with the reply.
+        reason: String,
+    },
+    /// The operation ended in failure, or was cancelled.
+    #[error("{0}")]
+    Operation(Box<OperationError>),
+    /// The server no longer knows an operation whose end was not seen, or stayed away too long.
+    /// What it was to do may have happened or not: look at the object before doing it again.
+    #[error("the outcome of {method} {path} is unknown: {reason} (operation {operation})")]
+    Lost {
+        /// The operation's identifier.
+        operation: String,
+        /// The method of the request that began it.
+        method: String,
+        /// The path of the request that began it.
+        path: String,
+        /// What became of it, as far as that is known.
+        reason: String,
+    },
+    /// A limit passed.
+    #[error("{method} {path} did not end within the {limit} limit of {}{}", format_duration(*after), appended(note.as_deref()))]
+    Timeout {
+        /// The limit's name.
+        limit: &'static str,
+        /// How long the limit was.
+        after: Duration,
+        /// The method of the request.
+        method: String,
+        /// The path of the request.
+        path: String,
+        /// The operation that was awaited, when its identifier is known. It may still be running.
+        operation: Option<String>,
+        /// Something to know besides, such as a command that could not be ended.
+        note: Option<String>,
+    },
+    /// The connection broke before the reply was complete.
+    #[error("the connection broke during {method} {path}: {source}")]
+    Interrupted {
+        /// Whether the server may have got the request.
+        sent: Sent,
+        /// The method of the request.
+        method: String,
+        /// The path of the request.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The answer is not what HTTP, the API or websockets prescribe.
+    #[error("unexpected answer to {method} {path}: {reason}")]
+    Protocol {
+        /// The method of the request.
+        method: String,
+        /// The path of the request.
+        path: String,
+        /// What is unexpected about it.
+        reason: String,
+    },
+    /// The client was cancelled. A request that was on its way may have arrived.
+    #[error("cancelled")]
+    Cancelled,
+    /// The request cannot be sent as it stands. Nothing was sent.
+    #[error("invalid request {method} {path}: {reason}")]
+    InvalidRequest {
+        /// The method of the request.
+        method: String,
+        /// The path of the request.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file of this machine cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What came from the server could not be written where it should go.
+    #[error("cannot write the output: {source}")]
+    Output {
+        /// What the writer said.
+        source: io::Error,
+    },
+}
+
+/// Whether a request may have reached the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Sent {
+    /// Not a byte of it left this machine: it can be sent again without harm.
+    Nothing,
+    /// Some or all of it did: the server may have acted on it.
+    Maybe,
+}
+
+/// A place where no usable daemon was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tried {
+    /// The socket, with the variable that named it.
+    pub place: String,
+    /// Why it did not do.
+    pub why: String,
+}
+
+/// An error the server answered with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiError {
+    /// The envelope's `error_code`, or the HTTP status when there is none.
+    pub status: u16,
+    /// The server's own words.
+    pub message: String,
+    /// The method of the request.
+    pub method: String,
+    /// The path of the request, with its query.
+    pub path: String,
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let message = match self.message.as_str() {
+            "" => "refused without a word",
+            message => message,
+        };
+        write!(
+            f,
+            "{message} ({} {}: {})",
+            self.method, self.path, self.status
+        )
+    }
+}
+
+/// An operation that ended in failure.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OperationError {
+    /// The operation's identifier.
+    pub id: String,
+    /// The server's own words: the operation's `err`.
+    pub err: String,
+    /// 400 for failure, 401 for cancelled.
+    pub status_code: u16,
+    /// What the operation was to do, such as `"Creating instance"`.
+    pub description: String,
+    /// The method of the request that began it.
+    pub method: String,
+    /// The path of the request that began it, with its query.
+    pub path: String,
+    /// The operation as it was last seen.
+    pub operation: Operation,
+}
+
+impl fmt::Display for OperationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let err = match (self.err.as_str(), self.status_code) {
+            ("", 401) => "the operation was cancelled",
+            ("", _) => "the operation failed without a word",
+            (err, _) => err,
+        };
+        write!(f, "{err} (operation of {} {})", self.method, self.path)
+    }
+}
+
+/// What servers say when the same request may well succeed a little later: nothing was changed.
+/// Compared in lower case with the server's message.
+const TRANSIENT: [&str; 13] = [
+    "database is locked",
+    "no available dqlite leader",
+    "checkpoint in progress",
+    "not leader",
+    "leadership lost",
+    "failed to begin transaction",
+    "instance is busy running",
+    "missing event connection with target cluster member",
+    "isn't ready yet",
+    "not ready yet",
+    "not started yet",
+    "is starting up",
+    "is shutting down",
+];
+
+/// Whether a server's message is one of those that pass by themselves.
+pub(super) fn is_transient_message(message: &str) -> bool {
+    let message = message.to_lowercase();
+    TRANSIENT.iter().any(|part| message.contains(part))
+}
+
+impl Error {
+    /// The code of the server's refusal: the HTTP status of an [`Error::Api`], or the status code (400
+    /// or 401) of an [`Error::Operation`].
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Api(error) => Some(error.status),
+            Self::Operation(error) => Some(error.status_code),
+            _ => None,
+        }
+    }
+
+    /// Whether the same request is worth sending again a little later, without looking first.
+    ///
+    /// | what | when |
+    /// | --- | --- |
+    /// | [`Error::Connect`] | refused, reset, or the socket is missing: the daemon restarts |
+    /// | [`Error::Interrupted`] | nothing was sent, or the method is GET or HEAD |
+    /// | [`Error::Api`] | status 503, or a message that passes by itself |
+    /// | [`Error::Operation`] | a message that passes by itself |
+    ///
+    /// Messages that pass by themselves are those of a busy instance ("busy running"), of the server's
+    /// database ("database is locked", "no available dqlite leader", …) and of a server that starts or stops.
+    /// A conflict of `If-Match` (412) is not among them: the object must be read again first.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Connect { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::ConnectionRefused
+                    | io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::NotFound
+            ),
+            Self::Interrupted { sent, method, .. } => {
+                *sent == Sent::Nothing || matches!(method.as_str(), "GET" | "HEAD")
+            }
+            Self::Api(error) => error.status == 503 || is_transient_message(&error.message),
+            Self::Operation(error) => is_transient_message(&error.err),
+            _ => false,
+        }
+    }
+
+    /// Whether the server may have got the request and acted on it, or may still act on it.
+    ///
+    /// False for what was never sent and for what the server refused (4xx) before it began; true for
+    /// failed and lost operations, for server errors (5xx), and where nobody can tell.
+    pub fn may_have_been_sent(&self) -> bool {
+        match self {
+            Self::NoDaemon { .. }
+            | Self::InvalidRemote { .. }
+            | Self::Connect { .. }
+            | Self::InvalidRequest { .. } => false,
+            Self::Api(error) => error.status >= 500,
+            Self::Interrupted { sent, .. } => *sent == Sent::Maybe,
+            // A file that ends early is noticed in the middle of the upload.
+            Self::File { .. }
+            | Self::Invalid { .. }
+            | Self::Operation(_)
+            | Self::Lost { .. }
+            | Self::Timeout { .. }
+            | Self::Protocol { .. }
+            | Self::Cancelled
+            | Self::Output { .. } => true,
+        }
+    }
+
+    /// The failure of an operation that a request began.
+    pub(super) fn failed(operation: Operation, method: &str, path: &str) -> Self {
+        Self::Operation(Box::new(OperationError {
+            id: operation.id.clone(),
+            err: operation.err.clone(),
+            status_code: operation.status_code,
+            description: operation.description.clone(),
+            method: method.to_owned(),
+            path: path.to_owned(),
+            operation,
+        }))
+    }
+}
+
+fn listed(tried: &[Tried]) -> String {
+    let each = tried.iter().map(|t| format!("{}: {}", t.place, t.why));
+    each.collect::<Vec<_>>().join("; ")
+}
+
+fn appended(note: Option<&str>) -> String {
+    note.map(|note| format!("; {note}")).unwrap_or_default()
+}
+
+/// What a failed connection means, in words that say what to do.
+pub(super) fn explain_connect(error: &io::Error, flavor: Option<Flavor>) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such socket".to_owned(),
+        io::ErrorKind::ConnectionRefused => {
+            "nothing listens on it; is the daemon running?".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => {
+            let groups = flavor.map_or("`lxd`, `incus-admin` or `incus`", Flavor::groups);
+            format!("permission denied; is the user in the group {groups}?")
+        }
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ApiError, Error, Sent};
+    use std::io;
+
+    fn api(status: u16, message: &str) -> Error {
+        Error::Api(ApiError {
+            status,
+            message: message.to_owned(),
+            method: "POST".to_owned(),
+            path: "/1.0/instances".to_owned(),
+        })
+    }
+
+    fn connect(kind: io::ErrorKind) -> Error {
+        let remote = "/x".to_owned();
+        let source = kind.into();
+        Error::Connect { remote, source }
+    }
+
+    fn interrupted(sent: Sent, method: &str) -> Error {
+        Error::Interrupted {
+            sent,
+            method: method.to_owned(),
+            path: "/1.0".to_owned(),
+            source: io::ErrorKind::BrokenPipe.into(),
+        }
+    }
+
+    #[test]
+    fn what_may_be_retried_and_what_may_have_arrived() {
+        let busy = "Instance is busy running a \"start\" operation";
+        for (error, transient, sent) in [
+            (connect(io::ErrorKind::ConnectionRefused), true, false),
+            (connect(io::ErrorKind::NotFound), true, false),
+            (connect(io::ErrorKind::PermissionDenied), false, false),
+            (interrupted(Sent::Nothing, "POST"), true, false),
+            (interrupted(Sent::Maybe, "POST"), false, true),
+            (interrupted(Sent::Maybe, "GET"), true, true),
+            (api(503, "anything"), true, true),
+            (api(500, "Failed: database is locked"), true, true),
+            (
+                api(500, "No available dqlite leader server found"),
+                true,
+                true,
+            ),
+            (api(400, busy), true, false),
+            (api(404, "Instance not found"), false, false),
+            (api(412, "Precondition failed"), false, false),
+            (api(409, "already exists"), false, false),
+            (Error::Cancelled, false, true),
+        ] {
+            assert_eq!(error.is_transient(), transient, "{error}");
+            assert_eq!(error.may_have_been_sent(), sent, "{error}");
+        }
+    }
+}

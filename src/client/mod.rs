@@ -1,0 +1,209 @@
+//! A client for the REST APIs of LXD and Incus, worth using without playbooks.
+//!
+//! A [`Client`] is connected to a [`Remote`] and has a few verbs over one decoder of the API's envelope:
+//!
+//! | verb | sends | gives |
+//! | --- | --- | --- |
+//! | [`Client::send`] | one request | the [`Reply`], also when it is a refusal |
+//! | [`Client::request`] | one request | the reply, once [`Validation`] has found it good |
+//! | [`Client::run`] | one request, then waits for its operation | [`Completed`] |
+//! | [`Client::wait`] | nothing but looks | the [`Operation`] as it ended |
+//! | [`Client::download`] | one request | its body, streamed into a writer |
+//! | [`Client::exec`] | a command, its output recorded | the [`Exit`] |
+//! | [`Client::exec_stream`] | a command over websockets | the [`Exit`] |
+//!
+//! Projects and cluster members are chosen by a re-scoped copy ([`Client::with_project`],
+//! [`Client::with_target`]). What differs between the two products is behind [`Flavor`].
+//!
+//! Every call blocks; copies of a client may be used by many threads at once and share their
+//! connections. [`Client::cancel`] ends whatever is in flight, from any thread.
+//!
+//! ```no_run
+//! use malleus::client::{Client, Limit, Remote, Request, Wait};
+//! use serde_json::json;
+//! use std::time::Duration;
+//!
+//! let remote = Remote::discover(&|name| std::env::var(name).ok())?;
+//! let client = Client::connect(&remote)?;
+//! println!("{} {}", client.server().flavor, client.server().version);
+//!
+//! let create = Request::post("instances").json(json!({
+//!     "name": "c1",
+//!     "source": {"type": "image", "alias": "busybox"},
+//! }));
+//! let minute = Limit::after("creation", Duration::from_secs(60));
+//! client.run(&create, &Wait::within(minute))?;
+//! # Ok::<(), malleus::client::Error>(())
+//! ```
+
+mod ending;
+mod error;
+mod exchange;
+mod exec;
+mod flavor;
+mod limit;
+mod operation;
+mod recorded;
+mod remote;
+mod reply;
+mod request;
+mod scope;
+mod server;
+mod settings;
+mod transport;
+mod verbs;
+mod wait;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use error::{ApiError, Error, OperationError, Sent, Tried};
+pub use exec::{Exec, Exit, Output};
+pub use flavor::Flavor;
+pub use limit::Limit;
+pub use operation::{Class, Operation};
+pub use recorded::{LogPath, Recorded, Stream};
+pub use remote::Remote;
+pub use reply::{Content, Envelope, EnvelopeKind, Headers, Reply};
+pub use request::{Request, encode};
+pub use server::Server;
+pub use settings::{
+    ApiErrors, Authentication, NoAuthentication, Observer, Settings, Trace, Validation,
+};
+pub use verbs::Completed;
+pub use wait::Wait;
+
+use exchange::{Outgoing, Sink, Wire};
+use scope::Scope;
+
+/// A connection to a server, cheap to clone. Clones share connections and cancellation.
+#[derive(Clone)]
+pub struct Client {
+    wire: Wire,
+    server: Arc<Server>,
+    project: Option<Arc<str>>,
+    target: Option<Arc<str>>,
+}
+
+impl Client {
+    /// Connects and reads `GET /1.0`, with the default [`Settings`].
+    ///
+    /// # Errors
+    /// [`Error::Connect`] when nothing listens or the user may not use the socket, [`Error::Timeout`] after
+    /// ten seconds, [`Error::Protocol`] when what answers is neither LXD nor Incus.
+    pub fn connect(remote: &Remote) -> Result<Self, Error> {
+        Self::connect_with(remote, Settings::default())
+    }
+
+    /// Connects like [`Client::connect`], with settings of your own.
+    pub fn connect_with(remote: &Remote, settings: Settings) -> Result<Self, Error> {
+        let scope = Scope::new(remote, &settings);
+        let wire = Wire {
+            remote: remote.clone(),
+            settings: Arc::new(settings),
+            scope,
+        };
+        let request = Request::get("/1.0");
+        let out = Outgoing {
+            request: &request,
+            target: request.target(&[])?,
+            limit: Limit::after("connect", wire.settings.connect_timeout),
+        };
+        let reply = wire.exchange(&out, Sink::Memory)?;
+        wire.settings.validation.validate(&reply)?;
+        let server = Server::from_metadata(reply.metadata().clone());
+        let server = server.ok_or_else(|| Error::Protocol {
+            method: reply.method.clone(),
+            path: reply.path.clone(),
+            reason: format!("what answers at {remote} is neither LXD nor Incus"),
+        })?;
+        Ok(Self {
+            wire,
+            server: Arc::new(server),
+            project: None,
+            target: None,
+        })
+    }
+
+    /// What the server said about itself when the client connected.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// The remote the client is connected to.
+    pub fn remote(&self) -> &Remote {
+        &self.wire.remote
+    }
+
+    /// A copy that adds `project=` to every query below `/1.0/` that names none, also to URLs the
+    /// server handed out without it. It does not check whether the project exists.
+    #[must_use]
+    pub fn with_project(&self, project: &str) -> Self {
+        Self {
+            project: Some(Arc::from(project)),
+            ..self.clone()
+        }
+    }
+
+    /// A copy that adds `target=`, a cluster member, to every query below `/1.0/` that names none.
+    #[must_use]
+    pub fn with_target(&self, member: &str) -> Self {
+        Self {
+            target: Some(Arc::from(member)),
+            ..self.clone()
+        }
+    }
+
+    /// The project the client is scoped to.
+    pub fn project(&self) -> Option<&str> {
+        self.project.as_deref()
+    }
+
+    /// The cluster member the client is scoped to.
+    pub fn target(&self) -> Option<&str> {
+        self.target.as_deref()
+    }
+
+    /// A copy with connections of its own: it can be cancelled alone, and is cancelled with this one.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let fork = self.detached();
+        self.scope().adopt(&fork.wire.scope);
+        fork
+    }
+
+    /// A copy with connections of its own that nobody else cancels: for cleaning up.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        let mut detached = self.clone();
+        detached.wire.scope = Scope::new(&self.wire.remote, &self.wire.settings);
+        detached
+    }
+
+    /// Ends every request, wait and websocket in flight on this client, its clones and its forks with
+    /// [`Error::Cancelled`], within milliseconds and from any thread. They refuse new requests too.
+    ///
+    /// The server is not told: an operation that was awaited goes on, see [`Client::cancel_operation`].
+    pub fn cancel(&self) {
+        self.scope().cancel();
+    }
+
+    /// Whether [`Client::cancel`] was called on this client, a clone, or one it was forked from.
+    pub fn is_cancelled(&self) -> bool {
+        self.scope().is_cancelled()
+    }
+
+    pub(in crate::client) fn scope(&self) -> &Scope {
+        &self.wire.scope
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("remote", &self.wire.remote)
+            .field("project", &self.project)
+            .field("target", &self.target)
+            .finish_non_exhaustive()
+    }
+}

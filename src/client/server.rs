@@ -1,0 +1,56 @@
+use serde_json::Value;
+
+use super::Flavor;
+
+/// What the server said about itself when the client connected: the metadata of `GET /1.0`.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// LXD or Incus.
+    pub flavor: Flavor,
+    /// `environment.server_version`, such as `"6.0.4"`; empty when the server does not say.
+    pub version: String,
+    /// `api_extensions`, in the server's order. Feature tests go by these, never by the version.
+    pub extensions: Vec<String>,
+    /// Whether the server is a member of a cluster (`environment.server_clustered`).
+    pub clustered: bool,
+    /// `environment.server_name`: the host, or the member's name in a cluster.
+    pub name: String,
+    /// `environment.project`: the project the answer was given for.
+    pub project: String,
+    /// `auth`: `"trusted"`, or `"untrusted"` for a client that may not do anything yet.
+    pub auth: String,
+    /// `environment` as it came; null for untrusted clients.
+    pub environment: Value,
+    /// The whole metadata of `GET /1.0`.
+    pub metadata: Value,
+}
+
+impl Server {
+    /// Whether the server announces an API extension.
+    pub fn has_extension(&self, name: &str) -> bool {
+        self.extensions.iter().any(|extension| extension == name)
+    }
+
+    /// Reads the metadata of `GET /1.0`; `None` when it is not that of LXD or Incus.
+    pub(super) fn from_metadata(metadata: Value) -> Option<Self> {
+        let flavor = Flavor::of(&metadata)?;
+        let environment = metadata["environment"].clone();
+        let text = |key: &str| environment[key].as_str().unwrap_or_default().to_owned();
+        let extensions = metadata["api_extensions"].as_array();
+        Some(Self {
+            flavor,
+            version: text("server_version"),
+            extensions: extensions
+                .into_iter()
+                .flatten()
+                .filter_map(|extension| extension.as_str().map(str::to_owned))
+                .collect(),
+            clustered: environment["server_clustered"].as_bool().unwrap_or(false),
+            name: text("server_name"),
+            project: text("project"),
+            auth: metadata["auth"].as_str().unwrap_or_default().to_owned(),
+            environment,
+            metadata,
+        })
+    }
+}

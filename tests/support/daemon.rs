@@ -1,0 +1,199 @@
+//! Private LXD and Incus daemons for live tests: a holder of the script `tests/private-daemon`.
+
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+/// The brand of a daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flavor {
+    Incus,
+    Lxd,
+}
+
+impl Flavor {
+    pub(crate) const ALL: [Flavor; 2] = [Flavor::Incus, Flavor::Lxd];
+
+    /// The brand as the server reports it to playbooks.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Flavor::Incus => "incus",
+            Flavor::Lxd => "lxd",
+        }
+    }
+
+    /// The variables that lead a client to this daemon: its directory and its socket.
+    pub(crate) fn variables(self) -> [&'static str; 2] {
+        match self {
+            Flavor::Incus => ["INCUS_DIR", "INCUS_SOCKET"],
+            Flavor::Lxd => ["LXD_DIR", "LXD_SOCKET"],
+        }
+    }
+}
+
+impl fmt::Display for Flavor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The brands live tests can run on here.
+///
+/// A brand that is not installed, or a test run without root, is said on stderr, past the test
+/// runner's capture, once per process.
+///
+/// # Panics
+/// Where live tests must not be left out: `CI` is set, or `MALLEUS_LIVE=required`.
+pub(crate) fn daemons() -> Vec<Flavor> {
+    static AVAILABLE: OnceLock<Vec<Flavor>> = OnceLock::new();
+    AVAILABLE
+        .get_or_init(|| {
+            let (available, missing): (Vec<_>, Vec<_>) = Flavor::ALL
+                .into_iter()
+                .map(|flavor| (flavor, why_not(flavor)))
+                .partition(|(_, why)| why.is_none());
+            for (flavor, why) in missing {
+                let why = why.unwrap_or_default();
+                let text = format!("\n*** LIVE TESTS ON {flavor} ARE LEFT OUT ***\n{why}\n");
+                assert!(!live_is_required(), "{text}");
+                // Not eprintln!, whose output the test runner keeps back.
+                io::stderr().write_all(text.as_bytes()).ok();
+            }
+            available.into_iter().map(|(flavor, _)| flavor).collect()
+        })
+        .clone()
+}
+
+fn why_not(flavor: Flavor) -> Option<String> {
+    let check = Command::new(script("install-daemons"))
+        .args(["--check", flavor.name()])
+        .output()
+        .expect("tests/install-daemons runs");
+    (!check.status.success()).then(|| String::from_utf8_lossy(&check.stderr).trim().to_owned())
+}
+
+fn live_is_required() -> bool {
+    std::env::var_os("CI").is_some_and(|ci| !ci.is_empty())
+        || std::env::var_os("MALLEUS_LIVE").is_some_and(|live| live == "required")
+}
+
+pub(crate) fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests")
+        .join(name)
+}
+
+/// A private daemon with a pool, a default profile and the image `busybox`.
+///
+/// It ends, with its instances and its directory, when this value is dropped, or with the test
+/// process, however that ends.
+pub(crate) struct Daemon {
+    pub(crate) flavor: Flavor,
+    /// `INCUS_DIR` or `LXD_DIR`.
+    pub(crate) dir: PathBuf,
+    pub(crate) socket: PathBuf,
+    pid: u32,
+    holder: Child,
+    orders: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Daemon {
+    /// The daemon that the tests of this process share; tests use names of their own in it.
+    pub(crate) fn shared(flavor: Flavor) -> &'static Daemon {
+        static INCUS: OnceLock<Daemon> = OnceLock::new();
+        static LXD: OnceLock<Daemon> = OnceLock::new();
+        let shared = match flavor {
+            Flavor::Incus => &INCUS,
+            Flavor::Lxd => &LXD,
+        };
+        shared.get_or_init(|| Daemon::start(flavor))
+    }
+
+    /// A daemon of one's own, for tests that kill it, or look at all there is.
+    pub(crate) fn start(flavor: Flavor) -> Daemon {
+        let mut holder = Command::new(script("private-daemon"))
+            .args([flavor.name(), "--hold"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("tests/private-daemon runs");
+        let orders = holder.stdin.take();
+        let answers = BufReader::new(holder.stdout.take().expect("stdout is piped"));
+        let mut daemon = Daemon {
+            flavor,
+            dir: PathBuf::new(),
+            socket: PathBuf::new(),
+            pid: 0,
+            holder,
+            orders,
+            answers,
+        };
+        daemon.read_description();
+        daemon
+    }
+
+    /// The daemon's own process; another one after [`Daemon::restart`].
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Kills the daemon by SIGKILL. Its instances go on.
+    pub(crate) fn kill(&mut self) {
+        self.order("kill");
+        let answer = self.answer();
+        assert_eq!(answer["killed"], true, "{answer}");
+    }
+
+    /// Starts the daemon again after [`Daemon::kill`], in the same place.
+    pub(crate) fn restart(&mut self) {
+        self.order("start");
+        self.read_description();
+    }
+
+    /// The variables that lead a client to this daemon.
+    pub(crate) fn environment(&self) -> [(&'static str, &Path); 2] {
+        let [dir, socket] = self.flavor.variables();
+        [(dir, &self.dir), (socket, &self.socket)]
+    }
+
+    fn read_description(&mut self) {
+        let answer = self.answer();
+        let text = |key: &str| answer[key].as_str().map(PathBuf::from);
+        self.dir = text("dir").expect("the description has a dir");
+        self.socket = text("socket").expect("the description has a socket");
+        self.pid = answer["pid"]
+            .as_u64()
+            .and_then(|pid| pid.try_into().ok())
+            .expect("the description has a pid");
+    }
+
+    fn order(&mut self, order: &str) {
+        let orders = self.orders.as_mut().expect("open until dropped");
+        writeln!(orders, "{order}").expect("the holder reads its orders");
+    }
+
+    fn answer(&mut self) -> Value {
+        let mut line = String::new();
+        self.answers
+            .read_line(&mut line)
+            .expect("the holder answers");
+        assert!(
+            !line.is_empty(),
+            "the {} daemon did not start: see stderr",
+            self.flavor
+        );
+        serde_json::from_str(&line).expect("the holder answers in JSON")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        drop(self.orders.take());
+        self.holder.wait().ok();
+    }
+}

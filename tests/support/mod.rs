@@ -1,0 +1,10 @@
+//! What the integration tests share.
+#![allow(dead_code, reason = "each test program uses its own part")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a broken harness ends the test, with the reason"
+)]
+
+pub(crate) mod daemon;
+pub(crate) mod proxy;
