@@ -4,6 +4,8 @@ pub mod client;
 pub mod diagnostic;
 pub mod duration;
 pub mod playbook;
+pub mod run;
+pub mod secret;
 pub mod source;
 pub mod template;
 pub mod yaml;

@@ -53,6 +53,11 @@ impl Scope {
             .insert(name.to_owned(), minijinja::Value::from(Serde(value)));
     }
 
+    /// Binds `name` in the layer below this one; in this one where there is none below.
+    pub fn bind_in_parent(&self, name: &str, value: &Value) {
+        self.0.parent.as_ref().unwrap_or(self).bind(name, value);
+    }
+
     /// The value of a name in this layer or below.
     pub fn get(&self, name: &str) -> Option<Value> {
         self.lookup(name)

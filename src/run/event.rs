@@ -1,0 +1,153 @@
+//! What the executor says: facts, in order. Nothing else leaves it.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::diagnostic::Diagnostic;
+
+/// Takes events. Called from whatever thread something happens on.
+pub trait Sink: Sync {
+    /// Takes one event.
+    fn event(&self, event: Event);
+}
+
+/// One fact of a run.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Time since the run began.
+    pub elapsed: Duration,
+    /// What happened.
+    pub kind: Kind,
+}
+
+/// What happened.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Kind {
+    /// The run begins.
+    RunStarted {
+        /// The playbook's name.
+        playbook: String,
+        /// The run's id.
+        run: String,
+        /// The server, as in `incus 6.0.4`.
+        server: String,
+    },
+    /// A step begins.
+    StepStarted(StepInfo),
+    /// The operation that a step waits for has got on.
+    Progress {
+        /// The step.
+        step: StepInfo,
+        /// In the daemon's words.
+        text: String,
+    },
+    /// A step will be tried again.
+    Again {
+        /// The step.
+        step: StepInfo,
+        /// The attempt that has just ended, from 1.
+        attempt: u32,
+        /// Why it is not the last.
+        reason: String,
+    },
+    /// A step has ended.
+    StepFinished {
+        /// The step.
+        step: StepInfo,
+        /// How.
+        outcome: StepOutcome,
+        /// How long it took.
+        duration: Duration,
+    },
+    /// Something to know that is not a step's failure.
+    Warning(Diagnostic),
+    /// The run has ended.
+    RunFinished(Summary),
+}
+
+/// Which step an event is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepInfo {
+    /// Number of the step in this run, in the order of beginning.
+    pub number: u32,
+    /// Its title.
+    pub title: String,
+    /// How many groups it is inside of.
+    pub depth: usize,
+    /// What part of the run it belongs to.
+    pub phase: Phase,
+    /// Whether it is a group whose own steps have events too.
+    pub shape: StepShape,
+}
+
+/// Whether a step does something itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepShape {
+    /// It does.
+    Single,
+    /// Its steps do.
+    Group,
+}
+
+/// A part of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The steps.
+    Steps,
+    /// Registered cleanups.
+    Cleanup,
+    /// What is always done at the end.
+    Finally,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StepOutcome {
+    /// All that was expected held.
+    Passed,
+    /// Its condition did not hold.
+    Skipped,
+    /// It failed. A group whose step failed has no failures of its own.
+    Failed(Vec<Diagnostic>),
+    /// It failed, and the playbook says to go on.
+    Tolerated(Vec<Diagnostic>),
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Summary {
+    /// The playbook's name.
+    pub playbook: String,
+    /// Steps that passed.
+    pub passed: usize,
+    /// Steps that failed and ended the steps.
+    pub failed: usize,
+    /// Steps that failed and were tolerated.
+    pub tolerated: usize,
+    /// Steps that were skipped.
+    pub skipped: usize,
+    /// Steps that were never begun, those inside groups not counted.
+    pub not_run: usize,
+    /// Steps of cleanups and of `finally` that passed.
+    pub cleaned_up: usize,
+    /// What could not be cleaned up.
+    pub left: Vec<String>,
+    /// Whether the run was interrupted from outside.
+    pub interruption: Interruption,
+    /// The run's time, cleanup included.
+    pub duration: Duration,
+    /// The playbook's outputs, in order; none unless all steps passed.
+    pub outputs: indexmap::IndexMap<String, Value>,
+}
+
+/// Whether something from outside ended the steps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Interruption {
+    /// No.
+    #[default]
+    None,
+    /// The client was cancelled.
+    Cancelled,
+}

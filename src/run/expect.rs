@@ -1,0 +1,423 @@
+//! Expectations: what was expected, what was there, and where in the file it says so.
+
+use serde_json::Value;
+
+use super::action::{CommandOutput, Observed};
+use crate::diagnostic::Diagnostic;
+use crate::playbook::plan::{Action, Expect, Matcher, Plan, Step};
+use crate::source::Span;
+use crate::template::{Expr, Fault, Renderer, Template, Usage, describe};
+
+/// Text longer than this is not shown inline but line by line.
+const INLINE: usize = 100;
+/// How many lines of a command's output a message shows.
+const TAIL: usize = 10;
+
+/// Judges all of a step's expectations. Every failed one becomes a diagnostic.
+pub(super) struct Judge<'a> {
+    pub(super) plan: &'a Plan,
+    /// Knows the step's result on top of the names in scope.
+    pub(super) renderer: Renderer<'a>,
+    pub(super) seen: &'a Observed,
+    failures: Vec<Diagnostic>,
+}
+
+impl<'a> Judge<'a> {
+    pub(super) fn new(plan: &'a Plan, renderer: Renderer<'a>, seen: &'a Observed) -> Self {
+        Self {
+            plan,
+            renderer,
+            seen,
+            failures: Vec::new(),
+        }
+    }
+
+    pub(super) fn judge(mut self, step: &Step) -> Vec<Diagnostic> {
+        let expect = &step.expect;
+        self.success(step);
+        if let Some(wanted) = &expect.status {
+            let seen = self.seen.status.map(i64::from);
+            self.one_of("status", wanted, seen);
+        }
+        if let Some(command) = &self.seen.command {
+            self.exit_code(step, command);
+            self.text("stdout", &expect.stdout, &command.stdout);
+            self.text("stderr", &expect.stderr, &command.stderr);
+        }
+        if let Some(wanted) = &expect.metadata {
+            self.subset("metadata", wanted, &self.seen.metadata);
+        }
+        for condition in expect.that.iter().chain(checks(step)) {
+            self.holds(condition);
+        }
+        self.failures
+    }
+
+    fn fail(&mut self, span: Span, message: impl Into<String>, label: impl Into<String>) -> &mut Diagnostic {
+        let failure = Diagnostic::error(message).at(self.plan.place(span), label);
+        self.failures.push(failure);
+        let last = self.failures.len() - 1;
+        &mut self.failures[last]
+    }
+
+    fn fault(&mut self, fault: Fault) {
+        self.fail(fault.span, fault.message, "");
+    }
+
+    /// Success as the API defines it, unless something else is expected.
+    fn success(&mut self, step: &Step) {
+        let Expect { status, error, .. } = &step.expect;
+        match (&self.seen.error, error) {
+            (None, None) => {}
+            (Some(words), None) => {
+                if status.is_none() {
+                    let title = if words.is_empty() { "the request was refused without a word".to_owned() } else { words.clone() };
+                    let status = self.seen.status.filter(|status| *status >= 400);
+                    let label = match status {
+                        Some(status) => format!("the daemon answered {status}"),
+                        None => "the operation failed".to_owned(),
+                    };
+                    self.fail(step.span, title, label);
+                }
+            }
+            (seen, Some(wanted)) => match self.renderer.text(wanted) {
+                Err(fault) => self.fault(fault),
+                Ok(part) => match seen {
+                    Some(words) if words.contains(&part) => {}
+                    Some(words) => {
+                        let label = format!("expected text with {part:?}, the daemon said {words:?}");
+                        self.fail(wanted.span(), "the error is not the expected one", label);
+                    }
+                    None => {
+                        self.fail(wanted.span(), "an error was expected, but the step succeeded", format!("expected an error with {part:?}"));
+                    }
+                },
+            },
+        }
+    }
+
+    fn exit_code(&mut self, step: &Step, command: &CommandOutput) {
+        let seen = i64::from(command.exit_code);
+        if let Some(wanted) = &step.expect.exit_code {
+            self.one_of("exit code", wanted, Some(seen));
+        } else if seen != 0 && step.expect.error.is_none() {
+            let message = command.message.as_ref().map_or_else(
+                || format!("the command ended with exit code {seen}"),
+                |words| format!("{} (exit code {seen})", words.trim()),
+            );
+            self.fail(step.span, message, "");
+        } else {
+            return;
+        }
+        // What the command said is why it failed: shown wherever its exit code is the trouble.
+        let output = [("stderr", &command.stderr), ("stdout", &command.stdout)];
+        if let Some(failure) = self.failures.last_mut() {
+            for (name, bytes) in output.into_iter().filter(|(_, bytes)| !bytes.is_empty()) {
+                if failure.notes.iter().all(|note| !note.starts_with(name)) {
+                    failure.notes.push(format!("{name}: {}", tail(bytes)));
+                }
+            }
+        }
+    }
+
+    fn one_of(&mut self, what: &str, wanted: &[Template], seen: Option<i64>) {
+        let mut codes = Vec::new();
+        for template in wanted {
+            match self.renderer.value(template) {
+                Ok(value) => codes.push(value),
+                Err(fault) => return self.fault(fault),
+            }
+        }
+        if seen.is_some_and(|seen| codes.iter().any(|code| code.as_i64() == Some(seen))) {
+            return;
+        }
+        let (Some(first), Some(last)) = (wanted.first(), wanted.last()) else { return };
+        let span = Span::new(first.span().start, last.span().end);
+        let expected: Vec<String> = codes.iter().map(Value::to_string).collect();
+        let was = seen.map_or_else(|| "there was none".to_owned(), |seen| format!("it was {seen}"));
+        let words = self.seen.error.clone().filter(|words| !words.is_empty());
+        let failure = self.fail(span, format!("the {what} is not what was expected"), format!("expected {}, {was}", expected.join(" or ")));
+        failure.notes.extend(words.map(|words| format!("the daemon said: {words}")));
+    }
+
+    fn text(&mut self, what: &str, matchers: &[Matcher], seen: &[u8]) {
+        if matchers.is_empty() {
+            return;
+        }
+        let Ok(seen) = std::str::from_utf8(seen) else {
+            let span = match &matchers[0] {
+                Matcher::Exact(t) | Matcher::Contains(t) | Matcher::Matches(t) | Matcher::Json(t) => t.span(),
+            };
+            self.fail(span, format!("{what} is not UTF-8 text"), "").help =
+                Some(format!("`{what}_base64` has its bytes"));
+            return;
+        };
+        for matcher in matchers {
+            match matcher {
+                Matcher::Exact(wanted) => self.exact(what, wanted, seen),
+                Matcher::Contains(wanted) => self.contains(what, wanted, seen),
+                Matcher::Matches(wanted) => self.matches(what, wanted, seen),
+                Matcher::Json(wanted) => match serde_json::from_str::<Value>(seen) {
+                    Ok(value) => self.subset(what, wanted, &value),
+                    Err(error) => {
+                        let span = wanted.span();
+                        self.fail(span, format!("{what} is not JSON: {error}"), "").notes.push(format!("{what}: {}", tail(seen.as_bytes())));
+                    }
+                },
+            }
+        }
+    }
+
+    fn exact(&mut self, what: &str, wanted: &Template, seen: &str) {
+        match self.renderer.text(wanted) {
+            Err(fault) => self.fault(fault),
+            Ok(text) if text == seen => {}
+            Ok(text) => {
+                let message = format!("{what} is not what was expected");
+                if text.len() <= INLINE && seen.len() <= INLINE {
+                    self.fail(wanted.span(), message, format!("expected {text:?}, the command printed {seen:?}"));
+                } else {
+                    let difference = first_difference(&text, seen);
+                    self.fail(wanted.span(), message, "").notes.push(difference);
+                }
+            }
+        }
+    }
+
+    fn contains(&mut self, what: &str, wanted: &Template, seen: &str) {
+        match self.renderer.text(wanted) {
+            Err(fault) => self.fault(fault),
+            Ok(part) if seen.contains(&part) => {}
+            Ok(part) => {
+                let note = format!("{what}: {}", tail(seen.as_bytes()));
+                self.fail(wanted.span(), format!("{what} does not contain what was expected"), format!("expected {part:?} in it")).notes.push(note);
+            }
+        }
+    }
+
+    fn matches(&mut self, what: &str, wanted: &Template, seen: &str) {
+        let pattern = match self.renderer.text(wanted) {
+            Ok(pattern) => pattern,
+            Err(fault) => return self.fault(fault),
+        };
+        match regex_lite::Regex::new(&pattern) {
+            Ok(regex) if regex.is_match(seen) => {}
+            Ok(_) => {
+                let note = format!("{what}: {}", tail(seen.as_bytes()));
+                self.fail(wanted.span(), format!("{what} does not match"), format!("nothing in it matches {pattern:?}")).notes.push(note);
+            }
+            Err(error) => {
+                self.fail(wanted.span(), format!("this is not a regular expression: {error}"), "");
+            }
+        }
+    }
+
+    fn subset(&mut self, what: &str, wanted: &Template, seen: &Value) {
+        match self.renderer.value(wanted) {
+            Err(fault) => self.fault(fault),
+            Ok(value) => {
+                for difference in differences(&value, seen) {
+                    let path = difference.path.iter().fold(what.to_owned(), |path, part| format!("{path}{part}"));
+                    let span = span_of(wanted, &difference.path);
+                    let label = match difference.actual {
+                        Some(actual) => format!("expected {}, it is {}", shown(&difference.expected), shown(&actual)),
+                        None => format!("expected {}, there is none", shown(&difference.expected)),
+                    };
+                    self.fail(span, format!("{path} is not what was expected"), label);
+                }
+            }
+        }
+    }
+
+    fn holds(&mut self, condition: &Expr) {
+        match self.renderer.holds(condition) {
+            Ok(true) => {}
+            Err(fault) => {
+                let notes = values_of(self.renderer, condition);
+                self.fail(fault.span, fault.message, "").notes.extend(notes);
+            }
+            Ok(false) => {
+                let span = condition.place(&self.plan.source, None);
+                let notes = values_of(self.renderer, condition);
+                self.fail(span, format!("`{}` does not hold", condition.code().trim()), "").notes.extend(notes);
+            }
+        }
+    }
+}
+
+fn checks(step: &Step) -> &[Expr] {
+    match &step.action {
+        Action::Check(conditions) => conditions,
+        _ => &[],
+    }
+}
+
+/// The values of the names in an expression, one a line.
+pub(super) fn values_of(renderer: Renderer<'_>, expr: &Expr) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for used in Usage::of_expression(expr.code()).names {
+        let code = &expr.code()[used.range];
+        let line = match renderer.probe(code) {
+            Some(value) => format!("{code}: {}", shown(&value)),
+            None => format!("{code} is undefined"),
+        };
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+/// A step of the way into a value: `.key` or `[index]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Key(String),
+    Index(usize),
+}
+
+impl std::fmt::Display for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Key(key) if crate::playbook::document::is_name(key) => write!(f, ".{key}"),
+            Self::Key(key) => write!(f, "[{key:?}]"),
+            Self::Index(index) => write!(f, "[{index}]"),
+        }
+    }
+}
+
+struct Difference {
+    path: Vec<Part>,
+    expected: Value,
+    actual: Option<Value>,
+}
+
+/// Where `actual` does not have what `wanted` asks for. Objects may have more keys; lists must be as long.
+fn differences(wanted: &Value, actual: &Value) -> Vec<Difference> {
+    let mut found = Vec::new();
+    compare(wanted, Some(actual), &mut Vec::new(), &mut found);
+    found
+}
+
+fn compare(wanted: &Value, actual: Option<&Value>, path: &mut Vec<Part>, found: &mut Vec<Difference>) {
+    match (wanted, actual) {
+        (Value::Object(wanted), Some(Value::Object(actual))) => {
+            for (key, value) in wanted {
+                path.push(Part::Key(key.clone()));
+                compare(value, actual.get(key), path, found);
+                path.pop();
+            }
+        }
+        (Value::Array(wanted), Some(Value::Array(actual))) if wanted.len() == actual.len() => {
+            for (index, value) in wanted.iter().enumerate() {
+                path.push(Part::Index(index));
+                compare(value, actual.get(index), path, found);
+                path.pop();
+            }
+        }
+        // The API leaves out what is null.
+        (Value::Null, None) => {}
+        (wanted, Some(actual)) if same(wanted, actual) => {}
+        (wanted, actual) => found.push(Difference {
+            path: path.clone(),
+            expected: wanted.clone(),
+            actual: actual.cloned(),
+        }),
+    }
+}
+
+fn same(wanted: &Value, actual: &Value) -> bool {
+    match (wanted.as_f64(), actual.as_f64()) {
+        (Some(one), Some(other)) if wanted.is_f64() || actual.is_f64() => (one - other).abs() < f64::EPSILON,
+        _ => wanted == actual,
+    }
+}
+
+/// The place of the part of a template that `path` leads to, as far as it is written out.
+fn span_of(template: &Template, path: &[Part]) -> Span {
+    let Some((first, rest)) = path.split_first() else { return template.span() };
+    let inner = match (template, first) {
+        (Template::Map(entries, _), Part::Key(key)) => entries
+            .iter()
+            .find(|(name, _)| name.literal().and_then(Value::as_str) == Some(key))
+            .map(|(_, value)| value),
+        (Template::List(items, _), Part::Index(index)) => items.get(*index),
+        _ => None,
+    };
+    inner.map_or_else(|| template.span(), |inner| span_of(inner, rest))
+}
+
+/// A value in a message: JSON, cut where it is long.
+pub(super) fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    if text.chars().count() <= INLINE {
+        return text;
+    }
+    let start: String = text.chars().take(INLINE).collect();
+    format!("{start}… ({})", describe(value))
+}
+
+/// The last lines of a command's output.
+fn tail(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    match lines.as_slice() {
+        [] => "(nothing)".into(),
+        [one] => one.chars().take(4 * INLINE).collect(),
+        many => {
+            let skipped = many.len().saturating_sub(TAIL);
+            let more = if skipped > 0 { format!("\n… {skipped} lines before") } else { String::new() };
+            let shown: String = many[skipped..].iter().map(|line| format!("\n{}", line.chars().take(2 * INLINE).collect::<String>())).collect();
+            format!("{more}{shown}")
+        }
+    }
+}
+
+/// The first line in which two texts differ.
+fn first_difference(expected: &str, actual: &str) -> String {
+    let mut expected_lines = expected.split_inclusive('\n');
+    let mut actual_lines = actual.split_inclusive('\n');
+    let mut number = 1;
+    loop {
+        match (expected_lines.next(), actual_lines.next()) {
+            (Some(one), Some(other)) if one == other => number += 1,
+            (one, other) => {
+                let show = |line: Option<&str>| line.map_or_else(|| "the end".to_owned(), |line| format!("{:?}", line.chars().take(2 * INLINE).collect::<String>()));
+                return format!("line {number} differs:\nexpected {}\nprinted  {}", show(one), show(other));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn subsets() {
+        let actual = json!({"status": "Running", "config": {"a.b": "1", "c": "2"}, "list": [1, {"x": 1, "y": 2}], "n": 1.0});
+        for (wanted, paths) in [
+            (json!({}), vec![]),
+            (json!({"status": "Running", "config": {"c": "2"}}), vec![]),
+            (json!({"n": 1, "gone": null}), vec![]),
+            (json!({"list": [1, {"x": 1}]}), vec![]),
+            (json!({"list": [1]}), vec![".list"]),
+            (json!({"list": [2, {"x": 2}]}), vec![".list[0]", ".list[1].x"]),
+            (json!({"config": {"a.b": "2", "d": "1"}}), vec![".config[\"a.b\"]", ".config.d"]),
+            (json!({"status": null}), vec![".status"]),
+        ] {
+            let found: Vec<String> = differences(&wanted, &actual)
+                .iter()
+                .map(|difference| difference.path.iter().map(Part::to_string).collect())
+                .collect();
+            assert_eq!(found, paths, "{wanted}");
+        }
+    }
+
+    #[test]
+    fn long_texts_show_the_line_that_differs() {
+        let note = first_difference("a\nb\nc\n", "a\nB\nc\n");
+        assert_eq!(note, "line 2 differs:\nexpected \"b\\n\"\nprinted  \"B\\n\"");
+        assert!(first_difference("a\n", "a\nb").contains("expected the end"));
+    }
+}

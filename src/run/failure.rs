@@ -1,0 +1,45 @@
+//! Failures as diagnostics: what went wrong, where it is written, what is known, what to do.
+
+use super::action::Trouble;
+use crate::client::Error;
+use crate::diagnostic::Diagnostic;
+use crate::duration;
+use crate::playbook::plan::Plan;
+use crate::source::Span;
+
+/// What kept an action from showing anything.
+pub(super) fn of_trouble(plan: &Plan, span: Span, trouble: Trouble) -> Diagnostic {
+    match trouble {
+        Trouble::Fault(fault) => Diagnostic::error(fault.message).at(plan.place(fault.span), ""),
+        Trouble::Client(error, what) => of_client(plan, span, &error, &what),
+    }
+}
+
+fn of_client(plan: &Plan, span: Span, error: &Error, what: &str) -> Diagnostic {
+    match error {
+        Error::Timeout { limit, after, operation, note, .. } => {
+            let mut found = Diagnostic::error(format!("the {limit} limit of {} passed", duration::compact(*after)))
+                .at(plan.place(span), "still not done")
+                .note(what);
+            if let Some(operation) = operation {
+                found = found.note(format!("operation {operation} had not ended"));
+            }
+            if let Some(note) = note {
+                found = found.note(note.as_str());
+            }
+            found.help(match *limit {
+                "step" => "`timeout:` of the step sets this limit",
+                "command" => "`timeout:` under `exec` sets this limit",
+                "playbook" => "`timeout:` of the playbook sets this limit",
+                _ => "",
+            })
+        }
+        Error::Lost { operation, reason, .. } => Diagnostic::error("the outcome is unknown")
+            .at(plan.place(span), reason.as_str())
+            .note(what)
+            .note(format!("operation {operation}"))
+            .help("look at the resource before doing this again"),
+        Error::Cancelled => Diagnostic::error("interrupted").at(plan.place(span), "").note(what),
+        other => Diagnostic::error(other.to_string()).at(plan.place(span), "").note(what),
+    }
+}

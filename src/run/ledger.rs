@@ -1,0 +1,115 @@
+//! What a run must still see to: operations nobody has waited for, recorded logs, cleanups; and the counts.
+
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Mutex, PoisonError};
+
+use crate::client::{Client, Recorded};
+use crate::playbook::plan::Step;
+use crate::source::Span;
+use crate::template::Scope;
+
+use super::event::Summary;
+
+/// An operation begun in the background.
+#[derive(Debug)]
+pub(super) struct Pending {
+    /// The id of the step that began it.
+    pub(super) id: Option<String>,
+    pub(super) operation: String,
+    /// The request, for messages.
+    pub(super) what: String,
+    pub(super) span: Span,
+    pub(super) client: Client,
+}
+
+/// The logs of one recorded command on the server.
+#[derive(Debug, Clone)]
+pub(super) struct ExecLog {
+    pub(super) client: Client,
+    pub(super) instance: String,
+    pub(super) operation: String,
+}
+
+/// Cleanup steps with the names they need.
+pub(super) struct Cleanup<'a> {
+    pub(super) steps: &'a [Step],
+    pub(super) scope: Scope,
+}
+
+/// The open ends of a run.
+#[derive(Default)]
+pub(super) struct Ledger<'a> {
+    pub(super) pending: Vec<Pending>,
+    pub(super) logs: Vec<ExecLog>,
+    pub(super) cleanups: Vec<Cleanup<'a>>,
+    pub(super) summary: Summary,
+    /// Where the step stands that was begun last.
+    pub(super) last_begun: Option<Span>,
+}
+
+/// Work for the janitor.
+enum Job {
+    Delete(Box<Recorded>, ExecLog),
+    /// Answered once everything before it is done.
+    Drain(Sender<()>),
+}
+
+/// Deletes recorded logs beside the steps. Lives on a thread of its own until it retires.
+pub(super) struct Janitor {
+    /// Nothing once the janitor has retired.
+    jobs: Mutex<Option<Sender<Job>>>,
+}
+
+/// The janitor's own side.
+pub(super) struct Duty {
+    jobs: Receiver<Job>,
+}
+
+impl Janitor {
+    pub(super) fn new() -> (Self, Duty) {
+        let (sender, jobs) = mpsc::channel();
+        (Self { jobs: Mutex::new(Some(sender)) }, Duty { jobs })
+    }
+
+    /// Deletes a command's logs.
+    pub(super) fn delete(&self, recorded: Recorded, log: ExecLog) {
+        self.send(Job::Delete(Box::new(recorded), log));
+    }
+
+    /// Waits until all logs handed over so far are deleted.
+    pub(super) fn drain(&self) {
+        let (done, answer) = mpsc::channel();
+        self.send(Job::Drain(done));
+        // An error means that the janitor is gone, and with it all work.
+        let _ = answer.recv();
+    }
+
+    /// Lets the janitor's thread end once its work is done.
+    pub(super) fn retire(&self) {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    fn send(&self, job: Job) {
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody listens only where the janitor panicked; then the scope of its thread passes the panic on.
+        let _ = jobs.as_ref().map(|jobs| jobs.send(job));
+    }
+}
+
+impl Duty {
+    /// Works until the janitor retires. `failed` takes the logs that could not be deleted.
+    pub(super) fn serve(self, failed: impl Fn(ExecLog)) {
+        for job in self.jobs {
+            match job {
+                Job::Delete(recorded, log) => {
+                    if recorded.delete().is_err() {
+                        failed(log);
+                    }
+                }
+                Job::Drain(done) => {
+                    let _ = done.send(());
+                }
+            }
+        }
+    }
+}

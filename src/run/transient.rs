@@ -1,0 +1,78 @@
+//! Errors that pass by themselves: tried again, with growing pauses, within the step's limit.
+
+use std::time::Duration;
+
+use super::action::{Observed, Trouble};
+use crate::client::{Client, Error, Limit, Sent};
+use crate::playbook::plan::Action;
+
+/// How long a passing error may last.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The first pause; each further one is twice as long, up to `LONGEST`.
+const FIRST: Duration = Duration::from_millis(100);
+/// The longest pause.
+const LONGEST: Duration = Duration::from_secs(3);
+
+/// Carries out an action, again where its failure passes by itself and repeating it cannot do harm.
+///
+/// | failure | repeated |
+/// | --- | --- |
+/// | nothing was sent; 503, a locked database, a busy instance | always |
+/// | the connection broke after sending | `GET`, `HEAD`, `PUT`, `DELETE`; `PATCH` with `If-Match` |
+///
+/// A `DELETE` that is repeated because its connection broke finds its object gone when the first one arrived: 404 is
+/// success then.
+pub(super) fn persist(
+    client: &Client,
+    limit: Limit,
+    action: &Action,
+    act: impl Fn() -> Result<Observed, Trouble>,
+) -> Result<Observed, Trouble> {
+    let patience = Limit::after("patience", PATIENCE).earlier(limit);
+    let mut pause = FIRST;
+    let mut may_be_done = false;
+    loop {
+        let acted = act().map(|seen| settle(seen, action, may_be_done));
+        if !passes(&acted, action) || patience.is_over() {
+            return acted;
+        }
+        may_be_done |= matches!(&acted, Err(Trouble::Client(Error::Interrupted { sent: Sent::Maybe, .. }, _)));
+        // Jitter, so that several waiting for the same thing do not come back at once.
+        let rest = pause.mul_f64(0.75 + fastrand::f64() / 2.0);
+        if client.pause(patience.remaining().map_or(rest, |left| left.min(rest))).is_err() {
+            return acted;
+        }
+        pause = (pause * 2).min(LONGEST);
+    }
+}
+
+fn settle(mut seen: Observed, action: &Action, may_be_done: bool) -> Observed {
+    let deletes = matches!(action, Action::Request(request) if request.method == "DELETE");
+    if may_be_done && deletes && seen.status == Some(404) {
+        seen.error = None;
+    }
+    seen
+}
+
+fn passes(acted: &Result<Observed, Trouble>, action: &Action) -> bool {
+    match acted {
+        Ok(seen) => seen.error.as_ref().is_some_and(|words| seen.status == Some(503) || crate::client::passes(words)),
+        Err(Trouble::Fault(_)) => false,
+        Err(Trouble::Client(Error::Interrupted { sent: Sent::Maybe, .. }, _)) => repeatable(action),
+        Err(Trouble::Client(error, _)) => error.is_transient(),
+    }
+}
+
+/// Whether a request that may have been carried out can be sent again.
+fn repeatable(action: &Action) -> bool {
+    match action {
+        Action::Request(request) => match request.method.as_str() {
+            "GET" | "HEAD" | "PUT" | "DELETE" => true,
+            "PATCH" => request.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("if-match")),
+            _ => false,
+        },
+        // Waiting repeats nothing.
+        Action::Join(_) => true,
+        _ => false,
+    }
+}
