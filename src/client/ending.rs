@@ -101,14 +101,18 @@ pub(super) fn with_notes(error: Error, notes: &[String]) -> Error {
             operation,
             note,
         } => {
-            let notes: Vec<String> = note.into_iter().chain(notes.iter().cloned()).collect();
+            let notes: Vec<&str> = note
+                .as_deref()
+                .into_iter()
+                .chain(notes.iter().map(String::as_str))
+                .collect();
             Error::Timeout {
                 limit,
                 after,
                 method,
                 path,
                 operation,
-                note: (!notes.is_empty()).then(|| notes.join("; ")),
+                note: (!notes.is_empty()).then(|| notes.join("; ").into()),
             }
         }
         error => error,

@@ -76,7 +76,7 @@ pub enum Error {
         /// The operation that was awaited, when its identifier is known. It may still be running.
         operation: Option<String>,
         /// Something to know besides, such as a command that could not be ended.
-        note: Option<String>,
+        note: Option<Box<str>>,
     },
     /// The connection broke before the reply was complete.
     #[error("the connection broke during {method} {path}: {source}")]
@@ -119,6 +119,12 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What the system said.
+        source: io::Error,
+    },
+    /// What was to be a command's input could not be read.
+    #[error("cannot read the input: {source}")]
+    Input {
+        /// What the reader said.
         source: io::Error,
     },
     /// What came from the server could not be written where it should go.
@@ -288,6 +294,7 @@ impl Error {
             | Self::Timeout { .. }
             | Self::Protocol { .. }
             | Self::Cancelled
+            | Self::Input { .. }
             | Self::Output { .. } => true,
         }
     }

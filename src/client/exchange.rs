@@ -251,6 +251,12 @@ fn read(out: &Outgoing<'_>, response: Response, sink: Sink<'_>) -> Result<Reply,
     let content = match sink {
         Sink::Writer(to) if head.status.is_success() => stream(out, &mut reader, to)?,
         _ => {
+            let length = headers
+                .get("content-length")
+                .and_then(|text| text.parse().ok());
+            if length.is_some_and(|length: u64| length > LARGEST_IN_MEMORY) {
+                return Err(too_large(out));
+            }
             let mut bytes = Vec::new();
             let read = reader.take(LARGEST_IN_MEMORY + 1).read_to_end(&mut bytes);
             read.map_err(|error| explain(out, ureq::Error::Io(error)))?;
@@ -287,8 +293,7 @@ fn stream(out: &Outgoing<'_>, from: &mut dyn Read, to: &mut dyn Write) -> Result
 
 fn decode(out: &Outgoing<'_>, label: &str, bytes: Vec<u8>) -> Result<Content, Error> {
     if bytes.len() as u64 > LARGEST_IN_MEMORY {
-        let reason = "the body is larger than 64 MiB; Client::download streams it instead";
-        return Err(unexpected(out, reason));
+        return Err(too_large(out));
     }
     let label = label.split(';').next().unwrap_or_default().trim();
     if bytes.is_empty() {
@@ -349,6 +354,11 @@ fn invalid(out: &Outgoing<'_>, reason: &str) -> Error {
         path: out.target.clone(),
         reason: reason.to_owned(),
     }
+}
+
+fn too_large(out: &Outgoing<'_>) -> Error {
+    let reason = "the body is larger than 64 MiB; Client::download streams it instead";
+    unexpected(out, reason)
 }
 
 fn unexpected(out: &Outgoing<'_>, reason: &str) -> Error {

@@ -50,9 +50,12 @@ mod request;
 mod scope;
 mod server;
 mod settings;
+mod signals;
+mod stream;
 mod transport;
 mod verbs;
 mod wait;
+mod websocket;
 
 use std::fmt;
 use std::sync::Arc;
@@ -70,6 +73,8 @@ pub use server::Server;
 pub use settings::{
     ApiErrors, Authentication, NoAuthentication, Observer, Settings, Trace, Validation,
 };
+pub use signals::Signals;
+pub use stream::Stdio;
 pub use verbs::Completed;
 pub use wait::Wait;
 

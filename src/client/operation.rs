@@ -69,11 +69,9 @@ impl Operation {
     /// the wording differs between servers.
     pub fn progress(&self) -> Option<String> {
         let stages = self.metadata.as_object()?;
-        let texts = stages.iter().filter(|(key, _)| key.ends_with("_progress"));
-        texts
-            .filter_map(|(_, text)| text.as_str())
-            .next()
-            .map(str::to_owned)
+        let mut texts = stages.iter().filter(|(key, _)| key.ends_with("_progress"));
+        let text = texts.find_map(|(_, text)| text.as_str())?;
+        Some(text.to_owned())
     }
 
     /// Reads an operation record; `None` when the value is none.

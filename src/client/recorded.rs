@@ -1,3 +1,4 @@
+use std::fmt;
 use std::io::Write;
 use std::panic::resume_unwind;
 use std::thread;
@@ -35,6 +36,12 @@ impl Stream {
             Self::Stdout => "stdout",
             Self::Stderr => "stderr",
         }
+    }
+}
+
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.extension())
     }
 }
 
@@ -220,7 +227,7 @@ fn named_logs(exit: &Exit) -> Vec<LogPath> {
 }
 
 /// Whether the command may have been started although the request failed.
-pub(super) fn may_run(error: &Error) -> bool {
+fn may_run(error: &Error) -> bool {
     let refused = matches!(error, Error::Api(_) | Error::Output { .. });
     error.may_have_been_sent() && !refused
 }
@@ -247,7 +254,7 @@ fn end(ending: &Ending, started: &Started, error: Error) -> Error {
 }
 
 /// Ends a command that may be about to start: nobody knows its operation.
-pub(super) fn end_unseen(ending: &Ending, error: Error) -> Error {
+fn end_unseen(ending: &Ending, error: Error) -> Error {
     let _ = ending.kill();
     thread::sleep(LATE_START);
     let notes: Vec<String> = ending.kill().err().into_iter().collect();

@@ -161,9 +161,15 @@ impl fmt::Display for Remote {
 mod tests {
     use super::{Remote, candidates};
 
+    /// The variables that are set, and the places that are tried.
+    type Case = (
+        &'static [(&'static str, &'static str)],
+        &'static [&'static str],
+    );
+
     #[test]
     fn discovery_order() {
-        let cases: [(&[(&str, &str)], &[&str]); 6] = [
+        let cases: [Case; 6] = [
             (
                 &[],
                 &[

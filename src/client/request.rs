@@ -227,7 +227,7 @@ impl Request {
 
 /// Refuses what may not stand in a request target, so that nothing is sent that means something else.
 fn check_path(path: &str) -> Result<(), String> {
-    let allowed = |c: char| c.is_ascii_graphic() && !r##"#"<>\^`{|}"##.contains(c);
+    let allowed = |c: char| c.is_ascii_graphic() && !r#"#"<>\^`{|}"#.contains(c);
     if let Some(bad) = path.chars().find(|c| !allowed(*c)) {
         return Err(format!("{bad:?} must be percent-encoded in a path"));
     }

@@ -228,6 +228,7 @@ fn timed_out(error: &io::Error) -> bool {
 }
 
 /// ureq's relative timeout, pinned to the moment it was handed over.
+#[derive(Clone, Copy)]
 struct Deadline {
     at: Option<Instant>,
     reason: ureq::Timeout,

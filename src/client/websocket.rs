@@ -1,0 +1,212 @@
+//! Websockets of an operation, over the unix socket of the remote.
+
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tungstenite::client::{IntoClientRequest, client_with_config};
+use tungstenite::handshake::HandshakeError;
+use tungstenite::protocol::Role;
+use tungstenite::{Message, WebSocket};
+use ureq::http::{HeaderName, HeaderValue};
+
+use super::exchange::HOST;
+use super::{ApiError, Client, Error, Remote, Sent, encode};
+
+/// Servers give up on an operation whose websockets have not come after five seconds.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// A connection that one thread reads and another writes. Both ends of a websocket write, the reader
+/// to answer pings, so that whole buffers are written under a lock.
+#[derive(Clone, Debug)]
+pub(super) struct Duplex {
+    stream: Arc<UnixStream>,
+    writing: Arc<Mutex<()>>,
+}
+
+impl Duplex {
+    fn new(stream: UnixStream) -> Self {
+        Self {
+            stream: Arc::new(stream),
+            writing: Arc::default(),
+        }
+    }
+
+    /// Closes both directions: whoever reads or writes gets an end or an error at once.
+    pub(super) fn close(&self) {
+        // Fails when the other side has gone already, which is as good.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+impl Read for Duplex {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match (&*self.stream).read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
+    }
+}
+
+impl Write for Duplex {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        (&*self.stream).write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// One websocket, to be read by one thread.
+pub(super) struct Socket {
+    reader: WebSocket<Duplex>,
+    duplex: Duplex,
+}
+
+/// What a read from a websocket brought.
+pub(super) enum Frame {
+    /// Data.
+    Data(tungstenite::Bytes),
+    /// An empty text frame: the sender's mark that a stream has ended.
+    End,
+    /// The connection is over, with or without a farewell: servers never send one.
+    Closed,
+}
+
+impl Socket {
+    pub(super) fn duplex(&self) -> &Duplex {
+        &self.duplex
+    }
+
+    /// A second, writing end.
+    pub(super) fn writer(&self) -> SocketWriter {
+        let duplex = self.duplex.clone();
+        SocketWriter(WebSocket::from_raw_socket(duplex, Role::Client, None))
+    }
+
+    /// The next frame that means something; pings are answered on the way.
+    pub(super) fn read(&mut self) -> Frame {
+        loop {
+            match self.reader.read() {
+                Ok(Message::Binary(data)) => return Frame::Data(data),
+                Ok(Message::Text(text)) if text.is_empty() => return Frame::End,
+                Ok(Message::Text(text)) => return Frame::Data(text.into()),
+                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
+                Ok(Message::Close(_)) | Err(_) => return Frame::Closed,
+            }
+        }
+    }
+}
+
+/// The writing end of a websocket.
+pub(super) struct SocketWriter(WebSocket<Duplex>);
+
+impl SocketWriter {
+    /// # Errors
+    /// When the connection is over; that is how a server ends a stream nobody reads any more.
+    pub(super) fn data(&mut self, bytes: &[u8]) -> Result<(), tungstenite::Error> {
+        self.0.send(Message::binary(bytes.to_vec()))
+    }
+
+    pub(super) fn text(&mut self, text: &str) -> Result<(), tungstenite::Error> {
+        self.0.send(Message::text(text.to_owned()))
+    }
+}
+
+impl Client {
+    /// Opens the websocket of an operation that goes by this secret.
+    pub(super) fn open_websocket(&self, operation: &str, secret: &str) -> Result<Socket, Error> {
+        let path = format!(
+            "/1.0/operations/{operation}/websocket?secret={}",
+            encode(secret)
+        );
+        let shown = format!("/1.0/operations/{operation}/websocket");
+        let Remote::Unix(socket) = self.remote();
+        let stream = UnixStream::connect(socket).map_err(|source| Error::Connect {
+            remote: self.remote().to_string(),
+            source,
+        })?;
+        let duplex = Duplex::new(stream);
+        self.scope().register(&duplex.stream)?;
+        let broken = |source: io::Error| self.socket_broken(&shown, source);
+        duplex
+            .stream
+            .set_read_timeout(Some(HANDSHAKE))
+            .map_err(broken)?;
+        let reader = self.handshake(&path, &shown, duplex.clone())?;
+        duplex.stream.set_read_timeout(None).map_err(broken)?;
+        Ok(Socket { reader, duplex })
+    }
+
+    fn handshake(
+        &self,
+        path: &str,
+        shown: &str,
+        duplex: Duplex,
+    ) -> Result<WebSocket<Duplex>, Error> {
+        let unexpected = |reason: String| Error::Protocol {
+            method: "GET".to_owned(),
+            path: shown.to_owned(),
+            reason,
+        };
+        let request = format!("ws://{HOST}{path}").into_client_request();
+        let mut request = request.map_err(|error| unexpected(error.to_string()))?;
+        for (name, value) in self.wire.settings.authentication.headers("GET", path)? {
+            let header = HeaderName::try_from(name).ok();
+            let (Some(name), Ok(value)) = (header, HeaderValue::try_from(value)) else {
+                return Err(unexpected(
+                    "the authentication gave an invalid header".to_owned(),
+                ));
+            };
+            request.headers_mut().insert(name, value);
+        }
+        match client_with_config(request, duplex, None) {
+            Ok((websocket, _)) => Ok(websocket),
+            Err(HandshakeError::Failure(tungstenite::Error::Http(answer))) => Err(Error::Api(
+                refusal(shown, answer.status().as_u16(), answer.body().as_deref()),
+            )),
+            Err(HandshakeError::Failure(tungstenite::Error::Io(source))) => {
+                Err(self.socket_broken(shown, source))
+            }
+            Err(HandshakeError::Failure(error)) => Err(unexpected(error.to_string())),
+            Err(HandshakeError::Interrupted(_)) => {
+                Err(self.socket_broken(shown, io::ErrorKind::TimedOut.into()))
+            }
+        }
+    }
+
+    fn socket_broken(&self, path: &str, source: io::Error) -> Error {
+        if self.is_cancelled() {
+            return Error::Cancelled;
+        }
+        Error::Interrupted {
+            sent: Sent::Maybe,
+            method: "GET".to_owned(),
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+/// What a server says instead of opening a websocket.
+fn refusal(path: &str, status: u16, body: Option<&[u8]>) -> ApiError {
+    let body = body.unwrap_or_default();
+    let envelope: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let message = match envelope["error"].as_str() {
+        Some(message) => message.trim().to_owned(),
+        None => String::from_utf8_lossy(body).trim().to_owned(),
+    };
+    ApiError {
+        status,
+        message,
+        method: "GET".to_owned(),
+        path: path.to_owned(),
+    }
+}
