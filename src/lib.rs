@@ -4,6 +4,7 @@ pub mod client;
 pub mod diagnostic;
 pub mod duration;
 pub mod playbook;
+pub mod report;
 pub mod run;
 pub mod secret;
 pub mod source;

@@ -1,2 +1,7 @@
-//! The `malleus` command.
-fn main() {}
+//! The `malleus` command. Everything it does is in the library; see [`malleus`].
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -229,7 +229,7 @@ const TRANSIENT: [&str; 13] = [
 ];
 
 /// Whether a server's message is one of those that pass by themselves.
-pub(super) fn is_transient_message(message: &str) -> bool {
+pub fn is_transient_message(message: &str) -> bool {
     let message = message.to_lowercase();
     TRANSIENT.iter().any(|part| message.contains(part))
 }

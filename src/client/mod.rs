@@ -47,6 +47,7 @@ mod recorded;
 mod remote;
 mod reply;
 mod request;
+mod save;
 mod scope;
 mod server;
 mod settings;
@@ -60,7 +61,7 @@ mod websocket;
 use std::fmt;
 use std::sync::Arc;
 
-pub use error::{ApiError, Error, OperationError, Sent, Tried};
+pub use error::{is_transient_message as passes, ApiError, Error, OperationError, Sent, Tried};
 pub use exec::{Exec, Exit, Output};
 pub use flavor::Flavor;
 pub use limit::Limit;
@@ -196,6 +197,14 @@ impl Client {
     /// Whether [`Client::cancel`] was called on this client, a clone, or one it was forked from.
     pub fn is_cancelled(&self) -> bool {
         self.scope().is_cancelled()
+    }
+
+    /// Sleeps, but not through a cancellation.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`], as soon as the client is.
+    pub fn pause(&self, duration: std::time::Duration) -> Result<(), Error> {
+        self.scope().pause(duration)
     }
 
     pub(in crate::client) fn scope(&self) -> &Scope {

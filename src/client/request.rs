@@ -181,6 +181,14 @@ impl Request {
         &self.query
     }
 
+    /// The JSON body, when it carries one.
+    pub fn json_body(&self) -> Option<&Value> {
+        match &self.body {
+            Body::Json(value) => Some(value),
+            _ => None,
+        }
+    }
+
     /// The headers added to the request, in order.
     pub fn headers(&self) -> &[(String, String)] {
         &self.headers

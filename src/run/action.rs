@@ -1,6 +1,5 @@
 //! Carries out one action once: render, send, wait.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -9,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::executor::{Frame, Run};
 use super::ledger::{ExecLog, Pending};
-use crate::client::{self, Client, Completed, Content, Exec, Limit, Operation, Output, Reply, Stdio, Wait};
+use crate::client::{self, Client, Content, Exec, Limit, Operation, Output, Reply, Stdio, Wait};
 use crate::playbook::plan::{self, Action, Body, Command, Io, Name, Waiting};
 use crate::template::{Fault, Renderer, Template};
 
@@ -113,15 +112,15 @@ impl Observed {
 }
 
 /// One attempt at a step's action.
-pub(super) struct Attempt<'a> {
-    pub(super) run: &'a Run<'a>,
-    pub(super) frame: &'a Frame,
+pub(super) struct Attempt<'t, 'plan> {
+    pub(super) run: &'t Run<'plan>,
+    pub(super) frame: &'t Frame,
     pub(super) limit: Limit,
     /// Is told what the operation says of its progress.
-    pub(super) progress: &'a (dyn Fn(&Operation) + Sync),
+    pub(super) progress: &'t (dyn Fn(&Operation) + Sync),
 }
 
-impl Attempt<'_> {
+impl Attempt<'_, '_> {
     pub(super) fn act(&self, step: &plan::Step) -> Result<Observed, Trouble> {
         match &step.action {
             Action::Request(request) => self.request(step, request),
@@ -201,41 +200,24 @@ impl Attempt<'_> {
         Ok(self.run.plan.source.folder().join(Path::new(&name)))
     }
 
-    /// Streams the reply into a file that appears whole or not at all.
+    /// Streams the reply into a file.
     fn save(&self, request: &client::Request, file: &Path) -> Result<Observed, client::Error> {
-        let cannot = |source| client::Error::Output { source };
-        if let Some(folder) = file.parent() {
-            std::fs::create_dir_all(folder).map_err(cannot)?;
-        }
-        let mut name = file.file_name().unwrap_or_default().to_os_string();
-        name.push(format!(".{}.part", self.run.id));
-        let part = file.with_file_name(name);
-        let outcome = (|| {
-            let mut to = std::io::BufWriter::new(std::fs::File::create(&part).map_err(cannot)?);
-            let reply = match self.frame.client.download(request, &mut to) {
-                Ok(reply) => reply,
-                Err(client::Error::Api(refusal)) => {
-                    return Ok(Observed {
-                        status: Some(refusal.status),
-                        error: Some(refusal.message),
-                        what: format!("{} {}", refusal.method, refusal.path),
-                        ..Observed::default()
-                    });
-                }
-                Err(error) => return Err(error),
-            };
-            to.flush().map_err(cannot)?;
-            to.into_inner().map_err(|error| cannot(error.into_error()))?.sync_all().map_err(cannot)?;
-            std::fs::rename(&part, file).map_err(cannot)?;
-            let mut seen = Observed::from_reply(&reply);
-            if let Content::Streamed { bytes } = reply.content {
-                seen.metadata = json!({"file": file.display().to_string(), "bytes": bytes});
+        let reply = match self.frame.client.save(request, file) {
+            Err(client::Error::Api(refusal)) => {
+                return Ok(Observed {
+                    status: Some(refusal.status),
+                    error: Some(refusal.message),
+                    what: format!("{} {}", refusal.method, refusal.path),
+                    ..Observed::default()
+                });
             }
-            Ok(seen)
-        })();
-        // Already renamed on success; what is left of a failure is of no use.
-        let _ = std::fs::remove_file(&part);
-        outcome
+            other => other?,
+        };
+        let mut seen = Observed::from_reply(&reply);
+        if let Content::Streamed { bytes } = reply.content {
+            seen.metadata = json!({"file": file.display().to_string(), "bytes": bytes});
+        }
+        Ok(seen)
     }
 
     /// A plain request that has the daemon record a command's output leaves logs, as `exec` does.

@@ -25,7 +25,7 @@ fn of_client(plan: &Plan, span: Span, error: &Error, what: &str) -> Diagnostic {
                 found = found.note(format!("operation {operation} had not ended"));
             }
             if let Some(note) = note {
-                found = found.note(note.as_str());
+                found = found.note(note.clone());
             }
             found.help(match *limit {
                 "step" => "`timeout:` of the step sets this limit",

@@ -1,0 +1,122 @@
+//! `malleus check`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use malleus::diagnostic::{Diagnostic, Severity, count};
+use malleus::playbook::{Checked, check};
+use malleus::report::Verbosity;
+use malleus::source::Source;
+use malleus::template::Engine;
+use serde_json::{Value, json};
+
+use super::Code;
+use super::args::{Check, CheckFormat};
+use super::console::Console;
+
+pub(crate) fn main(args: &Check, console: &Console) -> Result<Code> {
+    let engine = Engine::new();
+    let mut failed = false;
+    let mut findings = Vec::new();
+    for path in playbooks(&args.paths)? {
+        let (source, checked) = load(&path, &engine)?;
+        failed |= checked.failed();
+        match args.format {
+            CheckFormat::Json => findings.extend(checked.problems.iter().map(finding)),
+            CheckFormat::Human => report(&source, &checked, console),
+        }
+    }
+    if args.format == CheckFormat::Json {
+        console.data(format!("{:#}\n", Value::Array(findings)).as_bytes())?;
+    }
+    Ok(if failed { Code::Invalid } else { Code::Fine })
+}
+
+/// Reads and checks one playbook.
+pub(crate) fn load(path: &Path, engine: &Engine) -> Result<(Arc<Source>, Checked)> {
+    let source = Source::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let checked = check(&source, engine);
+    Ok((source, checked))
+}
+
+/// Draws what was found and says how it stands.
+pub(crate) fn report(source: &Source, checked: &Checked, console: &Console) {
+    for problem in &checked.problems {
+        console.problem(problem);
+    }
+    let errors = checked.problems.iter().filter(|problem| problem.is_error()).count();
+    let warnings = checked.problems.len() - errors;
+    let line = match (errors, warnings) {
+        (0, 0) => format!("{}: ok", source.name()),
+        (0, warnings) => format!("{}: ok, {}", source.name(), count(warnings, "warning")),
+        (errors, 0) => format!("{}: {}", source.name(), count(errors, "error")),
+        (errors, warnings) => format!("{}: {}, {}", source.name(), count(errors, "error"), count(warnings, "warning")),
+    };
+    if errors > 0 || console.human.says(Verbosity::Normal) {
+        console.human.line(&line);
+    }
+}
+
+/// One finding as editors and CI read it; lines and columns count from 1, columns in characters.
+fn finding(problem: &Diagnostic) -> Value {
+    let places: Vec<Value> = problem
+        .labels
+        .iter()
+        .map(|label| {
+            let source = &label.place.source;
+            let start = source.position(label.place.span.start);
+            let end = source.position(label.place.span.end);
+            json!({
+                "file": source.name(),
+                "line": start.line,
+                "column": start.column,
+                "end_line": end.line,
+                "end_column": end.column,
+                "text": label.text,
+            })
+        })
+        .collect();
+    json!({
+        "severity": match problem.severity { Severity::Error => "error", Severity::Warning => "warning" },
+        "message": problem.message,
+        "places": places,
+        "notes": problem.notes,
+        "help": problem.help,
+    })
+}
+
+/// The files themselves, and the playbooks in folders, in order.
+fn playbooks(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            let before = found.len();
+            in_folder(path, &mut found).with_context(|| format!("cannot read {}", path.display()))?;
+            if found.len() == before {
+                bail!("there is no playbook in {}: no .yaml or .yml file with a `playbook:` key", path.display());
+            }
+        } else {
+            found.push(path.clone());
+        }
+    }
+    Ok(found)
+}
+
+fn in_folder(folder: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    entries.sort();
+    for path in entries {
+        let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+        if path.is_dir() && !path.is_symlink() {
+            in_folder(&path, found)?;
+        } else if is_yaml && is_playbook(&path) {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn is_playbook(path: &Path) -> bool {
+    std::fs::read_to_string(path).is_ok_and(|text| text.lines().any(|line| line.starts_with("playbook:")))
+}

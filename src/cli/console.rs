@@ -1,0 +1,65 @@
+//! stderr for people, stdout for data.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+
+use malleus::diagnostic::{Diagnostic, Style};
+use malleus::report::{Human, Terminal, Verbosity};
+use malleus::run::{Event, Sink};
+use malleus::secret::Masker;
+
+use super::args::{Color, Common};
+
+/// The two streams of the process. All that is said goes through one masker.
+#[derive(Clone)]
+pub(crate) struct Console {
+    pub(crate) human: Arc<Human<io::Stderr>>,
+    pub(crate) masker: Masker,
+}
+
+impl Console {
+    pub(crate) fn new(common: &Common) -> Self {
+        let masker = Masker::default();
+        let verbosity = match (common.quiet, common.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, 0) => Verbosity::Normal,
+            (false, 1) => Verbosity::Verbose,
+            (false, _) => Verbosity::Everything,
+        };
+        let terminal = if io::stderr().is_terminal() { Terminal::Yes } else { Terminal::No };
+        let human = Human::new(io::stderr(), masker.clone(), (style(common.color), terminal), verbosity);
+        Self {
+            human: Arc::new(human),
+            masker,
+        }
+    }
+
+    pub(crate) fn problem(&self, problem: &Diagnostic) {
+        self.human.problem(problem);
+    }
+
+    /// Writes data. A reader that has gone away is no error: it has seen what it wanted.
+    pub(crate) fn data(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other,
+        }
+    }
+}
+
+impl Sink for Console {
+    fn event(&self, event: Event) {
+        self.human.event(event);
+    }
+}
+
+/// `NO_COLOR`, `CLICOLOR`, `CLICOLOR_FORCE` and the kind of the stream decide where the user does not.
+fn style(color: Color) -> Style {
+    let colored = match color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never,
+    };
+    if colored { Style::Colored } else { Style::Plain }
+}

@@ -1,0 +1,224 @@
+//! Steps as they run, failures with the lines they are about, a summary: for people.
+
+use std::io::Write;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::diagnostic::{Diagnostic, Style, count};
+use crate::duration;
+use crate::run::event::{Event, Interruption, Kind, Phase, Sink, StepInfo, StepOutcome, StepShape, Summary};
+use crate::secret::{Masker, MaskingWriter};
+
+/// Column at which a step's time stands, where the title leaves room.
+const TIME_COLUMN: usize = 52;
+/// A live line longer than this could wrap, and would not be wiped whole.
+const LIVE_WIDTH: usize = 78;
+
+/// How much is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// Failures alone.
+    Quiet,
+    /// Steps and a summary.
+    Normal,
+    /// Also why a step is tried again, and one line for each request.
+    Verbose,
+    /// Also the bodies of requests and replies.
+    Everything,
+}
+
+/// Where and how to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Terminal {
+    /// A file or a pipe: whole lines only.
+    No,
+    /// A terminal: the step in progress has a line that changes.
+    Yes,
+}
+
+/// Writes events for people.
+pub struct Human<W> {
+    inner: Mutex<Inner<W>>,
+    style: Style,
+    terminal: Terminal,
+    verbosity: Verbosity,
+}
+
+struct Inner<W> {
+    to: MaskingWriter<W>,
+    /// Whether a live line stands on the terminal.
+    live: bool,
+}
+
+impl<W: Write> Human<W> {
+    /// Writes to `to`, masked by `masker`.
+    pub fn new(to: W, masker: Masker, (style, terminal): (Style, Terminal), verbosity: Verbosity) -> Self {
+        Self {
+            inner: Mutex::new(Inner {
+                to: MaskingWriter::new(to, masker),
+                live: false,
+            }),
+            style,
+            terminal,
+            verbosity,
+        }
+    }
+
+    /// Whether a reader asked for this much.
+    pub fn says(&self, verbosity: Verbosity) -> bool {
+        self.verbosity >= verbosity
+    }
+
+    /// Writes a line that is not about a step, such as a traced request.
+    pub fn line(&self, text: &str) {
+        self.write(&format!("{text}\n"));
+    }
+
+    /// Draws a problem.
+    pub fn problem(&self, problem: &Diagnostic) {
+        self.write(&format!("{}\n\n", problem.render(self.style)));
+    }
+
+    fn write(&self, text: &str) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let wipe = if std::mem::take(&mut inner.live) { "\r\x1b[2K" } else { "" };
+        // Nobody to tell when the reader is gone; the run goes on, and its exit code tells the rest.
+        let _ = inner.to.write_str(&format!("{wipe}{text}"));
+    }
+
+    /// The line of the step in progress; wiped by whatever is written next.
+    fn live(&self, text: &str) {
+        if self.terminal == Terminal::No || self.verbosity == Verbosity::Quiet {
+            return;
+        }
+        let shown: String = text.chars().take(LIVE_WIDTH).collect();
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.live = true;
+        let _ = inner.to.write_str(&format!("\r\x1b[2K{shown}"));
+    }
+
+    fn paint(&self, code: &str, text: &str) -> String {
+        match self.style {
+            Style::Plain => text.to_owned(),
+            Style::Colored => format!("\x1b[{code}m{text}\x1b[0m"),
+        }
+    }
+
+    fn mark(&self, outcome: &StepOutcome) -> String {
+        match outcome {
+            StepOutcome::Passed => self.paint("32", "✓"),
+            StepOutcome::Skipped => self.paint("2", "-"),
+            StepOutcome::Failed(_) => self.paint("1;31", "✗"),
+            StepOutcome::Tolerated(_) => self.paint("33", "!"),
+        }
+    }
+
+    fn finished(&self, step: &StepInfo, outcome: &StepOutcome, took: Duration) {
+        let failures = match outcome {
+            StepOutcome::Failed(failures) | StepOutcome::Tolerated(failures) => failures.as_slice(),
+            StepOutcome::Passed | StepOutcome::Skipped => &[],
+        };
+        let failed = matches!(outcome, StepOutcome::Failed(_));
+        // A group's own steps have told the story; the group's line comes below them.
+        if self.says(Verbosity::Normal) || failed {
+            let time = match outcome {
+                StepOutcome::Skipped => "skipped".to_owned(),
+                _ => duration::show(took),
+            };
+            let indent = indent(step);
+            let title = title(step);
+            let used = indent.chars().count() + 2 + title.chars().count();
+            let gap = " ".repeat(TIME_COLUMN.saturating_sub(used + time.len()).max(2));
+            self.write(&format!("{indent}{} {title}{gap}{}\n", self.mark(outcome), self.paint("2", &time)));
+        }
+        for failure in failures {
+            let mut shown = failure.clone();
+            if matches!(outcome, StepOutcome::Tolerated(_)) {
+                if !self.says(Verbosity::Normal) {
+                    continue;
+                }
+                shown.severity = crate::diagnostic::Severity::Warning;
+                shown.notes.push("`on_error: continue`: the run goes on".into());
+            }
+            self.write("\n");
+            self.problem(&shown);
+        }
+    }
+
+    fn summary(&self, summary: &Summary) {
+        let fine = summary.failed == 0 && summary.left.is_empty() && summary.interruption == Interruption::None;
+        if !self.says(Verbosity::Normal) && fine {
+            return;
+        }
+        let parts: Vec<String> = [
+            (summary.failed, "failed"),
+            (summary.passed, "passed"),
+            (summary.tolerated, "failed and tolerated"),
+            (summary.skipped, "skipped"),
+            (summary.not_run, "not run"),
+            (summary.cleaned_up, "cleaned up"),
+        ]
+        .iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, what)| format!("{number} {what}"))
+        .collect();
+        let parts = if parts.is_empty() { "nothing to do".to_owned() } else { parts.join(", ") };
+        let interrupted = match summary.interruption {
+            Interruption::None => "",
+            Interruption::Cancelled => "interrupted: ",
+        };
+        let color = if fine { "32" } else { "31" };
+        let name = self.paint(&format!("1;{color}"), &summary.playbook);
+        self.write(&format!("\n{name}: {interrupted}{parts} in {}\n", duration::show(summary.duration)));
+        if !summary.left.is_empty() {
+            let what = count(summary.left.len(), "thing");
+            self.write(&format!("cleanup is incomplete, {what} left:\n"));
+            for left in &summary.left {
+                self.write(&format!("  - {left}\n"));
+            }
+        }
+    }
+}
+
+impl<W: Write + Send> Sink for Human<W> {
+    fn event(&self, event: Event) {
+        match event.kind {
+            Kind::RunStarted { playbook, run, server } => {
+                if self.says(Verbosity::Normal) {
+                    let rest = self.paint("2", &format!("run {run} on {server}"));
+                    self.write(&format!("{}  {rest}\n", self.paint("1", &playbook)));
+                }
+            }
+            Kind::StepStarted(step) => match step.shape {
+                StepShape::Group if self.says(Verbosity::Normal) => {
+                    self.write(&format!("{}{} {}\n", indent(&step), self.paint("2", "▸"), title(&step)));
+                }
+                StepShape::Group => {}
+                StepShape::Single => self.live(&format!("{}… {}", indent(&step), title(&step))),
+            },
+            Kind::Progress { step, text } => self.live(&format!("{}… {}  {text}", indent(&step), title(&step))),
+            Kind::Again { step, attempt, reason } => {
+                if self.says(Verbosity::Verbose) {
+                    self.line(&format!("{}  {} attempt {attempt}: {reason}", indent(&step), title(&step)));
+                } else {
+                    self.live(&format!("{}… {}  attempt {attempt}: {reason}", indent(&step), title(&step)));
+                }
+            }
+            Kind::StepFinished { step, outcome, duration } => self.finished(&step, &outcome, duration),
+            Kind::Warning(problem) => self.problem(&problem),
+            Kind::RunFinished(summary) => self.summary(&summary),
+        }
+    }
+}
+
+fn indent(step: &StepInfo) -> String {
+    " ".repeat(2 + 2 * step.depth)
+}
+
+fn title(step: &StepInfo) -> String {
+    let line: String = step.title.lines().next().unwrap_or_default().into();
+    match step.phase {
+        Phase::Steps | Phase::Finally => line,
+        Phase::Cleanup => format!("cleanup: {line}"),
+    }
+}
