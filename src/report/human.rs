@@ -119,8 +119,9 @@ impl<W: Write> Human<W> {
             StepOutcome::Passed | StepOutcome::Skipped => &[],
         };
         let failed = matches!(outcome, StepOutcome::Failed(_));
-        // A group's own steps have told the story; the group's line comes below them.
-        if self.says(Verbosity::Normal) || failed {
+        // The steps of a group that passed have told the story below its heading.
+        let told = step.shape == StepShape::Group && *outcome == StepOutcome::Passed;
+        if (self.says(Verbosity::Normal) && !told) || failed {
             let time = match outcome {
                 StepOutcome::Skipped => "skipped".to_owned(),
                 _ => duration::show(took),

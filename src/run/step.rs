@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 
 use super::action::{Attempt, Observed, Trouble};
-use super::event::{Kind, Phase, StepInfo, StepOutcome};
+use super::event::{Kind, Phase, StepInfo, StepOutcome, StepShape};
 use super::executor::{Frame, Run, Stop, shape};
 use super::expect::{Judge, shown, values_of};
 use super::ledger::Cleanup;
@@ -56,7 +56,7 @@ impl<'a> Run<'a> {
             Ok(items) => items,
             Err(fault) => {
                 let failure = Diagnostic::error(fault.message).at(self.plan.place(fault.span), "");
-                let info = self.begin(self.title(step, frame), frame, super::event::StepShape::Single);
+                let info = self.begin(self.title(step, frame), frame, StepShape::Single);
                 self.finish(info, StepOutcome::Failed(vec![failure]), Duration::ZERO);
                 return Err(Stop::Failed);
             }
@@ -99,19 +99,22 @@ impl<'a> Run<'a> {
     }
 
     fn single(&self, step: &'a Step, frame: &Frame) -> Result<Left, Stop> {
-        let info = self.begin(self.title(step, frame), frame, shape(step));
         let start = Instant::now();
         match step.when.as_ref().map(|when| self.renderer(&frame.scope).holds(when)) {
+            None | Some(Ok(true)) => {}
             Some(Ok(false)) => {
+                // A group that is skipped has no steps to announce.
+                let info = self.begin(self.title(step, frame), frame, StepShape::Single);
                 self.finish(info, StepOutcome::Skipped, start.elapsed());
                 return Ok(Self::skipped(step));
             }
             Some(Err(fault)) => {
+                let info = self.begin(self.title(step, frame), frame, StepShape::Single);
                 let failure = Diagnostic::error(fault.message).at(self.plan.place(fault.span), "");
                 return self.conclude(step, frame, info, (start, vec![failure])).map(|()| Left::default());
             }
-            None | Some(Ok(true)) => {}
         }
+        let info = self.begin(self.title(step, frame), frame, shape(step));
         if let Action::Steps(group) = &step.action {
             let ended = self.group(group, frame);
             let failed = ended.is_err();
