@@ -6,5 +6,9 @@
     reason = "a broken harness ends the test, with the reason"
 )]
 
+pub(crate) mod case;
 pub(crate) mod daemon;
+pub(crate) mod leftovers;
+pub(crate) mod program;
 pub(crate) mod proxy;
+pub(crate) mod redact;

@@ -1,0 +1,214 @@
+//! What a daemon holds, so that a test can say what it left.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use malleus::client::{Client, Exec, Limit, Remote, Request, Stdio, Wait};
+use serde_json::{Value, json};
+
+use super::daemon::Daemon;
+
+/// The running instance that cases may use: none of them may leave anything in it.
+pub(crate) const SHARED: &str = "shared";
+
+/// Something in a daemon.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Thing {
+    /// What it is. In the order of removal: a project goes last.
+    kind: Kind,
+    project: String,
+    name: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Process,
+    Operation,
+    Log,
+    Instance,
+    Stopped,
+    Alias,
+    Image,
+    Profile,
+    Project,
+}
+
+impl std::fmt::Display for Thing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = match self.kind {
+            Kind::Process => "process",
+            Kind::Operation => "operation",
+            Kind::Log => "recorded output",
+            Kind::Instance => "running instance",
+            Kind::Stopped => "stopped instance",
+            Kind::Alias => "image alias",
+            Kind::Image => "image",
+            Kind::Profile => "profile",
+            Kind::Project => "project",
+        };
+        write!(f, "{kind} {}", self.name)?;
+        if self.project != "default" {
+            write!(f, " in project {}", self.project)?;
+        }
+        Ok(())
+    }
+}
+
+fn wait() -> Wait<'static> {
+    Wait::within(Limit::after("test", Duration::from_secs(60)))
+}
+
+/// A daemon as a test sees it, past the program.
+pub(crate) struct Inventory {
+    client: Client,
+}
+
+impl Inventory {
+    /// Connects, and starts the instance that cases share.
+    pub(crate) fn of(daemon: &Daemon) -> Inventory {
+        let client = Client::connect(&Remote::Unix(daemon.socket.clone())).expect("connected");
+        let inventory = Inventory { client };
+        let create = Request::post("instances").json(json!({
+            "name": SHARED,
+            "source": {"type": "image", "alias": "busybox"},
+        }));
+        inventory.client.run(&create, &wait()).expect("created");
+        inventory.change_state(&inventory.client, SHARED, "start");
+        inventory
+    }
+
+    fn change_state(&self, client: &Client, instance: &str, action: &str) {
+        let state = Request::put(format!("instances/{instance}/state"))
+            .json(json!({"action": action, "force": true, "timeout": 30}));
+        client.run(&state, &wait()).ok();
+    }
+
+    fn list(client: &Client, path: &str) -> Vec<Value> {
+        let reply = client.send(&Request::get(path)).expect("a reply");
+        reply.metadata().as_array().cloned().unwrap_or_default()
+    }
+
+    /// Everything that a run could leave.
+    pub(crate) fn look(&self) -> BTreeSet<Thing> {
+        let mut things = BTreeSet::new();
+        for project in names(&Self::list(&self.client, "projects?recursion=1"), "name") {
+            let client = self.client.with_project(&project);
+            let mut note = |kind: Kind, name: String| {
+                things.insert(Thing {
+                    kind,
+                    project: project.clone(),
+                    name,
+                });
+            };
+            for instance in Self::list(&client, "instances?recursion=1") {
+                let name = text(&instance["name"]);
+                let running = instance["status"] == "Running";
+                for log in self.logs(&client, &name) {
+                    note(Kind::Log, format!("{log} of {name}"));
+                }
+                note(
+                    if running {
+                        Kind::Instance
+                    } else {
+                        Kind::Stopped
+                    },
+                    name,
+                );
+            }
+            for alias in names(&Self::list(&client, "images/aliases?recursion=1"), "name") {
+                note(Kind::Alias, alias);
+            }
+            for image in names(&Self::list(&client, "images?recursion=1"), "fingerprint") {
+                note(Kind::Image, image);
+            }
+            for profile in names(&Self::list(&client, "profiles?recursion=1"), "name") {
+                note(Kind::Profile, profile);
+            }
+            let operations = client
+                .send(&Request::get("operations?recursion=1"))
+                .expect("a reply");
+            for operation in operations.metadata()["running"]
+                .as_array()
+                .into_iter()
+                .flatten()
+            {
+                note(Kind::Operation, text(&operation["description"]));
+            }
+            note(Kind::Project, project.clone());
+        }
+        for process in self.processes() {
+            things.insert(Thing {
+                kind: Kind::Process,
+                project: "default".into(),
+                name: process,
+            });
+        }
+        things
+    }
+
+    fn logs(&self, client: &Client, instance: &str) -> Vec<String> {
+        let folders = ["logs", "logs/exec-output"];
+        let listed = folders
+            .iter()
+            .flat_map(|folder| Self::list(client, &format!("instances/{instance}/{folder}")));
+        let files = listed.map(|path| {
+            text(&path)
+                .rsplit('/')
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        });
+        files.filter(|file| file.starts_with("exec_")).collect()
+    }
+
+    /// Commands in the shared instance beside its own.
+    fn processes(&self) -> Vec<String> {
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let io = Stdio {
+            stdin: None,
+            stdout: &mut stdout,
+            stderr: &mut stderr,
+            signals: None,
+        };
+        let exec = Exec::new(SHARED, ["ps", "-o", "args"]);
+        if self.client.exec_stream(&exec, io, &wait()).is_err() {
+            return vec![format!("none: {SHARED} does not run")];
+        }
+        let listed = String::from_utf8_lossy(&stdout).into_owned();
+        let own = ["COMMAND", "init", "sleep 86400", "ps -o args"];
+        let lines = listed.lines().map(str::trim);
+        lines
+            .filter(|line| !own.iter().any(|own| line.contains(own)))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// Removes what a case left, so that the next one does not find it.
+    pub(crate) fn remove(&self, things: &BTreeSet<Thing>) {
+        for thing in things {
+            let client = self.client.with_project(&thing.project);
+            let name = malleus::client::encode(&thing.name);
+            let path = match thing.kind {
+                Kind::Instance => {
+                    self.change_state(&client, &name, "stop");
+                    format!("instances/{name}")
+                }
+                Kind::Stopped => format!("instances/{name}"),
+                Kind::Alias => format!("images/aliases/{name}"),
+                Kind::Image => format!("images/{name}"),
+                Kind::Profile => format!("profiles/{name}"),
+                Kind::Project => format!("projects/{name}"),
+                Kind::Process | Kind::Operation | Kind::Log => continue,
+            };
+            client.run(&Request::delete(path), &wait()).ok();
+        }
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn names(objects: &[Value], key: &str) -> Vec<String> {
+    objects.iter().map(|object| text(&object[key])).collect()
+}

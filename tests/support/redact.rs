@@ -1,0 +1,73 @@
+//! What differs from run to run, replaced by words: the one place for it.
+
+use std::path::Path;
+
+use regex_lite::Regex;
+
+/// Patterns, and what stands in their place.
+const PATTERNS: &[(&str, &str)] = &[
+    // The time of a step, with the gap before it, and of a run.
+    (
+        r"(?m)(\S) {2,}(?:(?:\d+h)?\d+m)?\d+(?:\.\d+)?s$",
+        "$1  {time}",
+    ),
+    (r"(?m) in (?:(?:\d+h)?\d+m)?\d+(?:\.\d+)?s$", " in {time}"),
+    (r"\(\d+\.\d ms\)", "({time})"),
+    (
+        r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+        "{uuid}",
+    ),
+    (r"\b[0-9a-f]{64}\b", "{fingerprint}"),
+    (
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)",
+        "{timestamp}",
+    ),
+    (r"malleus \d+\.\d+\.\d+", "malleus {version}"),
+];
+
+/// Knows what is only true of one run.
+#[derive(Default)]
+pub(crate) struct Redactor {
+    words: Vec<(String, &'static str)>,
+}
+
+impl Redactor {
+    /// Replaces a path wherever it occurs.
+    pub(crate) fn path(&mut self, path: &Path, by: &'static str) {
+        self.words.push((path.display().to_string(), by));
+    }
+
+    /// Learns the run's id and the server from the first line of a run.
+    pub(crate) fn learn(&mut self, stderr: &str) {
+        let header = Regex::new(r"run ([a-z][a-z0-9]{5}) on ((?:lxd|incus) \S+)").expect("a regex");
+        for found in header.captures_iter(stderr) {
+            self.words.push((found[2].to_owned(), "{server}"));
+            self.words.push((found[1].to_owned(), "{run}"));
+        }
+    }
+
+    pub(crate) fn redact(&self, text: &str) -> String {
+        let mut redacted = text.to_owned();
+        for (word, by) in &self.words {
+            redacted = redacted.replace(word, by);
+        }
+        for (pattern, by) in PATTERNS {
+            let regex = Regex::new(pattern).expect("a regex");
+            redacted = regex.replace_all(&redacted, *by).into_owned();
+        }
+        redacted
+    }
+
+    /// Requests, one a line. Recorded logs are fetched and deleted beside the steps: their requests come last, sorted,
+    /// each once. A request repeated at once, as in waiting, stands once.
+    pub(crate) fn requests(&self, requests: &[String]) -> String {
+        let redacted = requests.iter().map(|request| self.redact(request));
+        let (mut logs, mut others): (Vec<_>, Vec<_>) =
+            redacted.partition(|request| request.contains("/logs/"));
+        logs.sort();
+        logs.dedup();
+        others.dedup();
+        others.extend(logs);
+        others.iter().map(|line| format!("{line}\n")).collect()
+    }
+}
