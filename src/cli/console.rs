@@ -26,8 +26,17 @@ impl Console {
             (false, 1) => Verbosity::Verbose,
             (false, _) => Verbosity::Everything,
         };
-        let terminal = if io::stderr().is_terminal() { Terminal::Yes } else { Terminal::No };
-        let human = Human::new(io::stderr(), masker.clone(), (style(common.color), terminal), verbosity);
+        let terminal = if io::stderr().is_terminal() {
+            Terminal::Yes
+        } else {
+            Terminal::No
+        };
+        let human = Human::new(
+            io::stderr(),
+            masker.clone(),
+            (style(common.color), terminal),
+            verbosity,
+        );
         Self {
             human: Arc::new(human),
             masker,
@@ -61,5 +70,9 @@ fn style(color: Color) -> Style {
         Color::Never => false,
         Color::Auto => anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never,
     };
-    if colored { Style::Colored } else { Style::Plain }
+    if colored {
+        Style::Colored
+    } else {
+        Style::Plain
+    }
 }

@@ -27,14 +27,17 @@ pub(crate) fn main(common: &Common, args: &Request, console: &Console) -> Result
     let signals = Signals::listen().context("cannot listen for signals")?;
     signals.cancels(&client);
     match send(&client, &request, args, console) {
-        Err(error) if matches!(error.downcast_ref(), Some(client::Error::Cancelled)) => Ok(signals.received().map_or(Code::Failed, Code::Signal)),
+        Err(error) if matches!(error.downcast_ref(), Some(client::Error::Cancelled)) => {
+            Ok(signals.received().map_or(Code::Failed, Code::Signal))
+        }
         Err(error) => Err(error),
         Ok(()) => Ok(Code::Fine),
     }
 }
 
 fn build(args: &Request) -> Result<client::Request> {
-    let mut request = client::Request::new(args.method.to_uppercase(), args.path.as_str()).limit(Limit::after("request", args.timeout));
+    let mut request = client::Request::new(args.method.to_uppercase(), args.path.as_str())
+        .limit(Limit::after("request", args.timeout));
     for (name, value) in &args.query {
         request = request.query(name, value);
     }
@@ -54,16 +57,26 @@ fn json(argument: &str) -> Result<Value> {
     let (text, from) = match argument.strip_prefix('@') {
         Some("-") => {
             let mut text = String::new();
-            io::stdin().read_to_string(&mut text).context("cannot read stdin")?;
+            io::stdin()
+                .read_to_string(&mut text)
+                .context("cannot read stdin")?;
             (text, "stdin")
         }
-        Some(file) => (std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?, file),
+        Some(file) => (
+            std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?,
+            file,
+        ),
         None => (argument.to_owned(), "--body"),
     };
     serde_json::from_str(&text).with_context(|| format!("{from} is not JSON"))
 }
 
-fn send(client: &Client, request: &client::Request, args: &Request, console: &Console) -> Result<()> {
+fn send(
+    client: &Client,
+    request: &client::Request,
+    args: &Request,
+    console: &Console,
+) -> Result<()> {
     if let Some(file) = &args.save {
         return save(client, request, file);
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::grammar::{ACTIONS, Key, Kind, Need, STEP, Shape, Type};
-use crate::diagnostic::{Diagnostic, did_you_mean};
+use crate::diagnostic::{Diagnostic, did_you_mean, nearest};
 use crate::duration;
 use crate::source::{Place, Source, Span};
 use crate::template;
@@ -320,6 +320,7 @@ impl Judge<'_> {
             .keys
             .iter()
             .filter(|key| key.need == Need::Required && node.get(key.name).is_none())
+            .filter(|key| !misspelt(node, shape, key.name))
         {
             self.missing(node, shape, missing);
         }
@@ -350,6 +351,14 @@ impl Judge<'_> {
         )
         .help = Some(help);
     }
+}
+
+/// Whether an unknown key of a mapping is meant to be `wanted`: that it is missing need not be said then.
+pub fn misspelt(node: &Node, shape: &Shape, wanted: &str) -> bool {
+    let known = || shape.keys.iter().map(|known| known.name);
+    node.as_map().unwrap_or_default().iter().any(|(key, _)| {
+        known().all(|name| name != key.text) && nearest(&key.text, known()) == Some(wanted)
+    })
 }
 
 /// Whether text has something to render in it.

@@ -104,7 +104,11 @@ impl Observed {
         self.operation = operation.raw.clone();
         self.metadata = operation.metadata.clone();
         if operation.failed() {
-            let words = if operation.err.is_empty() { &operation.status } else { &operation.err };
+            let words = if operation.err.is_empty() {
+                &operation.status
+            } else {
+                &operation.err
+            };
             self.error = Some(words.clone());
         }
         self
@@ -152,13 +156,17 @@ impl Attempt<'_, '_> {
         }
         if let Some(file) = &action.save {
             let file = self.path(file)?;
-            return self.save(&request, &file).map_err(|error| Trouble::Client(error, what));
+            return self
+                .save(&request, &file)
+                .map_err(|error| Trouble::Client(error, what));
         }
         let client = &self.frame.client;
         let failed = |error: client::Error| Trouble::Client(error, what.clone());
         let reply = client.send(&request).map_err(failed)?;
         let seen = Observed::from_reply(&reply);
-        let Some(begun) = reply.operation() else { return Ok(seen) };
+        let Some(begun) = reply.operation() else {
+            return Ok(seen);
+        };
         self.note_recorded_logs(&request, &reply, &begun);
         if action.waiting == Waiting::Later {
             self.run.ledger().pending.push(Pending {
@@ -227,10 +235,19 @@ impl Attempt<'_, '_> {
             .strip_prefix("/1.0/instances/")
             .and_then(|rest| rest.strip_suffix("/exec"))
             .filter(|name| !name.contains('/'));
-        let records = request.json_body().is_some_and(|body| body["record-output"] == true);
+        let records = request
+            .json_body()
+            .is_some_and(|body| body["record-output"] == true);
         if let (Some(instance), "POST", true) = (instance, request.method(), records) {
-            let project = reply.path.split(['?', '&']).find_map(|pair| pair.strip_prefix("project="));
-            let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+            let project = reply
+                .path
+                .split(['?', '&'])
+                .find_map(|pair| pair.strip_prefix("project="));
+            let decode = |text: &str| {
+                percent_encoding::percent_decode_str(text)
+                    .decode_utf8_lossy()
+                    .into_owned()
+            };
             let client = match project {
                 Some(project) => self.frame.client.with_project(&decode(project)),
                 None => self.frame.client.clone(),
@@ -245,9 +262,18 @@ impl Attempt<'_, '_> {
 
     fn exec(&self, action: &plan::Exec) -> Result<Observed, Trouble> {
         let (exec, stdin) = self.render_exec(action)?;
-        let limit = action.timeout.map_or(self.limit, |after| Limit::after("command", after).earlier(self.limit));
-        let wait = Wait { limit, ..self.wait() };
-        let what = format!("exec in {}: {}", exec.instance, shown_command(&exec.command));
+        let limit = action.timeout.map_or(self.limit, |after| {
+            Limit::after("command", after).earlier(self.limit)
+        });
+        let wait = Wait {
+            limit,
+            ..self.wait()
+        };
+        let what = format!(
+            "exec in {}: {}",
+            exec.instance,
+            shown_command(&exec.command)
+        );
         let client = &self.frame.client;
         let ran = match &action.io {
             Io::Recorded => self.recorded(client, &exec, &wait),
@@ -280,7 +306,12 @@ impl Attempt<'_, '_> {
         }
     }
 
-    fn recorded(&self, client: &Client, exec: &Exec, wait: &Wait<'_>) -> Result<Ran, client::Error> {
+    fn recorded(
+        &self,
+        client: &Client,
+        exec: &Exec,
+        wait: &Wait<'_>,
+    ) -> Result<Ran, client::Error> {
         let recorded = client.exec_recorded(exec, wait)?;
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let fetched = recorded.fetch(Output {
@@ -289,27 +320,45 @@ impl Attempt<'_, '_> {
         });
         let exit = recorded.exit.clone();
         // Off the step's own time, but never lost: what the janitor cannot delete is tried again at the end.
-        self.run.janitor.delete(recorded, ExecLog {
-            client: client.clone(),
-            instance: exec.instance.clone(),
-            operation: exit.operation.id.clone(),
-        });
+        self.run.janitor.delete(
+            recorded,
+            ExecLog {
+                client: client.clone(),
+                instance: exec.instance.clone(),
+                operation: exit.operation.id.clone(),
+            },
+        );
         fetched.map(|()| (exit, stdout, stderr))
     }
 
     fn render_exec(&self, action: &plan::Exec) -> Result<(Exec, Option<String>), Fault> {
         let renderer = self.renderer();
         let command = match &action.command {
-            Command::Arguments(arguments) => arguments.iter().map(|argument| renderer.text(argument)).collect::<Result<_, _>>()?,
+            Command::Arguments(arguments) => arguments
+                .iter()
+                .map(|argument| renderer.text(argument))
+                .collect::<Result<_, _>>()?,
             Command::Shell(line) => vec!["sh".to_owned(), "-c".to_owned(), renderer.text(line)?],
         };
         let mut exec = Exec::new(renderer.text(&action.instance)?, command);
         for (name, value) in &action.environment {
             exec = exec.env(name, renderer.text(value)?);
         }
-        exec.cwd = action.cwd.as_ref().map(|cwd| renderer.text(cwd)).transpose()?;
-        exec.user = action.user.as_ref().map(|id| number(&renderer, id)).transpose()?;
-        exec.group = action.group.as_ref().map(|id| number(&renderer, id)).transpose()?;
+        exec.cwd = action
+            .cwd
+            .as_ref()
+            .map(|cwd| renderer.text(cwd))
+            .transpose()?;
+        exec.user = action
+            .user
+            .as_ref()
+            .map(|id| number(&renderer, id))
+            .transpose()?;
+        exec.group = action
+            .group
+            .as_ref()
+            .map(|id| number(&renderer, id))
+            .transpose()?;
         let stdin = match &action.io {
             Io::Streamed(Some(stdin)) => Some(renderer.text(stdin)?),
             _ => None,
@@ -319,7 +368,10 @@ impl Attempt<'_, '_> {
 
     fn join(&self, name: &Name) -> Result<Observed, Trouble> {
         let mut ledger = self.run.ledger();
-        let found = ledger.pending.iter().rposition(|pending| pending.id.as_deref() == Some(&name.text));
+        let found = ledger
+            .pending
+            .iter()
+            .rposition(|pending| pending.id.as_deref() == Some(&name.text));
         let pending = found.map(|at| ledger.pending.remove(at));
         drop(ledger);
         // Nothing pending: the step was skipped, its reply was final already, or it was joined before.
@@ -347,10 +399,16 @@ impl Attempt<'_, '_> {
 
 type Ran = (client::Exit, Vec<u8>, Vec<u8>);
 
-fn streamed(client: &Client, exec: &Exec, stdin: Option<String>, wait: &Wait<'_>) -> Result<Ran, client::Error> {
+fn streamed(
+    client: &Client,
+    exec: &Exec,
+    stdin: Option<String>,
+    wait: &Wait<'_>,
+) -> Result<Ran, client::Error> {
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let io = Stdio {
-        stdin: stdin.map(|text| Box::new(std::io::Cursor::new(text)) as Box<dyn std::io::Read + Send>),
+        stdin: stdin
+            .map(|text| Box::new(std::io::Cursor::new(text)) as Box<dyn std::io::Read + Send>),
         stdout: &mut stdout,
         stderr: &mut stderr,
         signals: None,
@@ -361,10 +419,13 @@ fn streamed(client: &Client, exec: &Exec, stdin: Option<String>, wait: &Wait<'_>
 
 fn number(renderer: &Renderer<'_>, template: &Template) -> Result<u32, Fault> {
     let value = renderer.value(template)?;
-    value.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or_else(|| Fault {
-        message: format!("an id must be an integer from 0, not {value}"),
-        span: template.span(),
-    })
+    value
+        .as_u64()
+        .and_then(|id| u32::try_from(id).ok())
+        .ok_or_else(|| Fault {
+            message: format!("an id must be an integer from 0, not {value}"),
+            span: template.span(),
+        })
 }
 
 /// A command as a person would type it.
@@ -372,7 +433,13 @@ fn shown_command(command: &[String]) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
     let words: Vec<String> = command
         .iter()
-        .map(|word| if !word.is_empty() && word.chars().all(plain) { word.clone() } else { format!("'{}'", word.replace('\'', "'\\''")) })
+        .map(|word| {
+            if !word.is_empty() && word.chars().all(plain) {
+                word.clone()
+            } else {
+                format!("'{}'", word.replace('\'', "'\\''"))
+            }
+        })
         .collect();
     words.join(" ")
 }

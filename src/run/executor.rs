@@ -8,7 +8,9 @@ use indexmap::IndexMap;
 use serde_json::{Value, json};
 
 use super::action::Attempt;
-use super::event::{Event, Interruption, Kind, Phase, Sink, StepInfo, StepOutcome, StepShape, Summary};
+use super::event::{
+    Event, Interruption, Kind, Phase, Sink, StepInfo, StepOutcome, StepShape, Summary,
+};
 use super::failure;
 use super::ledger::{Janitor, Ledger};
 use crate::client::{Client, Limit};
@@ -40,9 +42,12 @@ pub struct Session<'a> {
 /// A new run id.
 pub fn new_id() -> String {
     let letter = || char::from(*fastrand::choice(b"abcdefghijklmnopqrstuvwxyz").unwrap_or(&b'a'));
-    let digit_or_letter = || char::from(*fastrand::choice(b"abcdefghijklmnopqrstuvwxyz0123456789").unwrap_or(&b'a'));
+    let digit_or_letter =
+        || char::from(*fastrand::choice(b"abcdefghijklmnopqrstuvwxyz0123456789").unwrap_or(&b'a'));
     // A letter first, so that an id can begin a name.
-    std::iter::once(letter()).chain((0..5).map(|_| digit_or_letter())).collect()
+    std::iter::once(letter())
+        .chain((0..5).map(|_| digit_or_letter()))
+        .collect()
 }
 
 /// Carries out a plan. Everything that happens goes to `sink`; the summary comes back as well.
@@ -63,7 +68,13 @@ pub fn run(plan: &Plan, session: Session<'_>, sink: &dyn Sink) -> Summary {
     let ledger = &run.ledger;
     std::thread::scope(|threads| {
         threads.spawn(move || {
-            duty.serve(|log| ledger.lock().unwrap_or_else(PoisonError::into_inner).logs.push(log));
+            duty.serve(|log| {
+                ledger
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .logs
+                    .push(log)
+            });
         });
         let summary = run.all(session);
         run.janitor.retire();
@@ -142,7 +153,9 @@ impl<'a> Run<'a> {
                 return self.close(Interruption::None, IndexMap::new());
             }
         };
-        let stopped = self.steps(&self.plan.steps, &frame).and_then(|()| self.join_rest(&frame));
+        let stopped = self
+            .steps(&self.plan.steps, &frame)
+            .and_then(|()| self.join_rest(&frame));
         let outputs = match stopped {
             Ok(()) => self.outputs(&frame),
             Err(_) => IndexMap::new(),
@@ -159,18 +172,24 @@ impl<'a> Run<'a> {
     fn first_names(&self, session: Session<'_>) -> Scope {
         let scope = Scope::default();
         let server = self.client.server();
-        scope.bind("run", &json!({
-            "id": session.id,
-            "started": humantime::format_rfc3339_seconds(session.started).to_string(),
-        }));
-        scope.bind("server", &json!({
-            "flavor": server.flavor.name(),
-            "version": server.version,
-            "extensions": server.extensions,
-            "clustered": server.clustered,
-            "name": server.name,
-            "environment": server.environment,
-        }));
+        scope.bind(
+            "run",
+            &json!({
+                "id": session.id,
+                "started": humantime::format_rfc3339_seconds(session.started).to_string(),
+            }),
+        );
+        scope.bind(
+            "server",
+            &json!({
+                "flavor": server.flavor.name(),
+                "version": server.version,
+                "extensions": server.extensions,
+                "clustered": server.clustered,
+                "name": server.name,
+                "environment": server.environment,
+            }),
+        );
         for input in &self.plan.inputs {
             if let Some(value) = session.inputs.get(&input.name.text) {
                 if input.visibility == Visibility::Secret {
@@ -184,19 +203,26 @@ impl<'a> Run<'a> {
 
     /// Binds the vars and makes the frame of the top-level steps.
     fn prepare(&self, scope: &Scope) -> Result<Frame, Diagnostic> {
-        let failed = |fault: crate::template::Fault| Diagnostic::error(fault.message).at(self.plan.place(fault.span), "");
+        let failed = |fault: crate::template::Fault| {
+            Diagnostic::error(fault.message).at(self.plan.place(fault.span), "")
+        };
         for var in &self.plan.vars {
             let value = self.renderer(scope).value(&var.value).map_err(failed)?;
             scope.bind(&var.name.text, &value);
         }
         let client = match &self.plan.project {
-            Some(project) => self.client.with_project(&self.renderer(scope).text(project).map_err(failed)?),
+            Some(project) => self
+                .client
+                .with_project(&self.renderer(scope).text(project).map_err(failed)?),
             None => self.client.clone(),
         };
         Ok(Frame {
             scope: scope.clone(),
             client,
-            limit: self.plan.timeout.map_or_else(Limit::never, |after| Limit::after("playbook", after)),
+            limit: self
+                .plan
+                .timeout
+                .map_or_else(Limit::never, |after| Limit::after("playbook", after)),
             phase: Phase::Steps,
             depth: 0,
             trail: Vec::new(),
@@ -231,7 +257,11 @@ impl<'a> Run<'a> {
     }
 
     /// A group: its own scope, and `finally` as it is left.
-    pub(super) fn group(&self, group: &'a crate::playbook::plan::Group, frame: &Frame) -> Result<(), Stop> {
+    pub(super) fn group(
+        &self,
+        group: &'a crate::playbook::plan::Group,
+        frame: &Frame,
+    ) -> Result<(), Stop> {
         let inner = Frame {
             scope: frame.scope.child(),
             depth: frame.depth + 1,
@@ -246,7 +276,11 @@ impl<'a> Run<'a> {
 
     /// A frame for what must be done whatever happened: connections and time of its own.
     fn cleanup_frame(&self, frame: &Frame, phase: Phase) -> Frame {
-        let client = if frame.client.is_cancelled() { frame.client.detached() } else { frame.client.clone() };
+        let client = if frame.client.is_cancelled() {
+            frame.client.detached()
+        } else {
+            frame.client.clone()
+        };
         Frame {
             client,
             phase,
@@ -260,7 +294,11 @@ impl<'a> Run<'a> {
         let pending = std::mem::take(&mut self.ledger().pending);
         let mut ended = Ok(());
         for operation in pending {
-            let info = self.begin(format!("wait for {}", operation.what), frame, StepShape::Single);
+            let info = self.begin(
+                format!("wait for {}", operation.what),
+                frame,
+                StepShape::Single,
+            );
             let start = Instant::now();
             let attempt = Attempt {
                 run: self,
@@ -269,13 +307,27 @@ impl<'a> Run<'a> {
                 progress: &|running| self.progress(&info, running),
             };
             let failures = match attempt.finish(&operation) {
-                Ok(seen) => seen.error.map(|words| Diagnostic::error(words).at(self.plan.place(operation.span), "begun here")).into_iter().collect(),
+                Ok(seen) => seen
+                    .error
+                    .map(|words| {
+                        Diagnostic::error(words).at(self.plan.place(operation.span), "begun here")
+                    })
+                    .into_iter()
+                    .collect(),
                 Err(trouble) => vec![failure::of_trouble(self.plan, operation.span, trouble)],
             };
             if !failures.is_empty() {
-                ended = Err(if self.client.is_cancelled() { Stop::Cancelled } else { Stop::Failed });
+                ended = Err(if self.client.is_cancelled() {
+                    Stop::Cancelled
+                } else {
+                    Stop::Failed
+                });
             }
-            let outcome = if failures.is_empty() { StepOutcome::Passed } else { StepOutcome::Failed(failures) };
+            let outcome = if failures.is_empty() {
+                StepOutcome::Passed
+            } else {
+                StepOutcome::Failed(failures)
+            };
             self.finish(info, outcome, start.elapsed());
         }
         ended
@@ -291,7 +343,11 @@ impl<'a> Run<'a> {
                 Err(fault) => {
                     self.ledger().summary.failed += 1;
                     self.emit(Kind::Warning(
-                        Diagnostic::error(format!("output `{}`: {}", output.name.text, fault.message)).at(self.plan.place(fault.span), ""),
+                        Diagnostic::error(format!(
+                            "output `{}`: {}",
+                            output.name.text, fault.message
+                        ))
+                        .at(self.plan.place(fault.span), ""),
                     ));
                 }
             }
@@ -304,18 +360,39 @@ impl<'a> Run<'a> {
         let cleanup = self.cleanup_frame(frame, Phase::Cleanup);
         loop {
             // Taken one by one: a cleanup may register another.
-            let Some(next) = self.ledger().cleanups.pop() else { break };
-            let own = Frame { scope: next.scope, ..cleanup.clone() };
+            let Some(next) = self.ledger().cleanups.pop() else {
+                break;
+            };
+            let own = Frame {
+                scope: next.scope,
+                ..cleanup.clone()
+            };
             self.each(next.steps, &own);
         }
-        self.each(&self.plan.finally, &Frame { phase: Phase::Finally, ..cleanup });
+        self.each(
+            &self.plan.finally,
+            &Frame {
+                phase: Phase::Finally,
+                ..cleanup
+            },
+        );
         self.janitor.drain();
         let logs = std::mem::take(&mut self.ledger().logs);
         for log in logs {
-            let client = if log.client.is_cancelled() { log.client.detached() } else { log.client };
+            let client = if log.client.is_cancelled() {
+                log.client.detached()
+            } else {
+                log.client
+            };
             if let Err(error) = client.delete_exec_logs(&log.instance, &log.operation) {
-                let what = format!("the recorded output exec_{}.* of instance {}", log.operation, log.instance);
-                self.emit(Kind::Warning(Diagnostic::error(format!("{what} is left on the server")).note(error.to_string())));
+                let what = format!(
+                    "the recorded output exec_{}.* of instance {}",
+                    log.operation, log.instance
+                );
+                self.emit(Kind::Warning(
+                    Diagnostic::error(format!("{what} is left on the server"))
+                        .note(error.to_string()),
+                ));
                 self.ledger().summary.left.push(what);
             }
         }
@@ -346,7 +423,10 @@ impl<'a> Run<'a> {
 
     pub(super) fn progress(&self, info: &StepInfo, operation: &crate::client::Operation) {
         if let Some(text) = operation.progress() {
-            self.emit(Kind::Progress { step: info.clone(), text });
+            self.emit(Kind::Progress {
+                step: info.clone(),
+                text,
+            });
         }
     }
 
@@ -366,7 +446,11 @@ impl<'a> Run<'a> {
             (StepOutcome::Failed(_), _) => {}
         }
         drop(ledger);
-        self.emit(Kind::StepFinished { step, outcome, duration });
+        self.emit(Kind::StepFinished {
+            step,
+            outcome,
+            duration,
+        });
     }
 }
 

@@ -53,7 +53,12 @@ impl<'a> Judge<'a> {
         self.failures
     }
 
-    fn fail(&mut self, span: Span, message: impl Into<String>, label: impl Into<String>) -> &mut Diagnostic {
+    fn fail(
+        &mut self,
+        span: Span,
+        message: impl Into<String>,
+        label: impl Into<String>,
+    ) -> &mut Diagnostic {
         let failure = Diagnostic::error(message).at(self.plan.place(span), label);
         self.failures.push(failure);
         let last = self.failures.len() - 1;
@@ -71,7 +76,11 @@ impl<'a> Judge<'a> {
             (None, None) => {}
             (Some(words), None) => {
                 if status.is_none() {
-                    let title = if words.is_empty() { "the request was refused without a word".to_owned() } else { words.clone() };
+                    let title = if words.is_empty() {
+                        "the request was refused without a word".to_owned()
+                    } else {
+                        words.clone()
+                    };
                     let status = self.seen.status.filter(|status| *status >= 400);
                     let label = match status {
                         Some(status) => format!("the daemon answered {status}"),
@@ -85,11 +94,16 @@ impl<'a> Judge<'a> {
                 Ok(part) => match seen {
                     Some(words) if words.contains(&part) => {}
                     Some(words) => {
-                        let label = format!("expected text with {part:?}, the daemon said {words:?}");
+                        let label =
+                            format!("expected text with {part:?}, the daemon said {words:?}");
                         self.fail(wanted.span(), "the error is not the expected one", label);
                     }
                     None => {
-                        self.fail(wanted.span(), "an error was expected, but the step succeeded", format!("expected an error with {part:?}"));
+                        self.fail(
+                            wanted.span(),
+                            "an error was expected, but the step succeeded",
+                            format!("expected an error with {part:?}"),
+                        );
                     }
                 },
             },
@@ -131,13 +145,24 @@ impl<'a> Judge<'a> {
         if seen.is_some_and(|seen| codes.iter().any(|code| code.as_i64() == Some(seen))) {
             return;
         }
-        let (Some(first), Some(last)) = (wanted.first(), wanted.last()) else { return };
+        let (Some(first), Some(last)) = (wanted.first(), wanted.last()) else {
+            return;
+        };
         let span = Span::new(first.span().start, last.span().end);
         let expected: Vec<String> = codes.iter().map(Value::to_string).collect();
-        let was = seen.map_or_else(|| "there was none".to_owned(), |seen| format!("it was {seen}"));
+        let was = seen.map_or_else(
+            || "there was none".to_owned(),
+            |seen| format!("it was {seen}"),
+        );
         let words = self.seen.error.clone().filter(|words| !words.is_empty());
-        let failure = self.fail(span, format!("the {what} is not what was expected"), format!("expected {}, {was}", expected.join(" or ")));
-        failure.notes.extend(words.map(|words| format!("the daemon said: {words}")));
+        let failure = self.fail(
+            span,
+            format!("the {what} is not what was expected"),
+            format!("expected {}, {was}", expected.join(" or ")),
+        );
+        failure
+            .notes
+            .extend(words.map(|words| format!("the daemon said: {words}")));
     }
 
     fn text(&mut self, what: &str, matchers: &[Matcher], seen: &[u8]) {
@@ -146,10 +171,13 @@ impl<'a> Judge<'a> {
         }
         let Ok(seen) = std::str::from_utf8(seen) else {
             let span = match &matchers[0] {
-                Matcher::Exact(t) | Matcher::Contains(t) | Matcher::Matches(t) | Matcher::Json(t) => t.span(),
+                Matcher::Exact(t)
+                | Matcher::Contains(t)
+                | Matcher::Matches(t)
+                | Matcher::Json(t) => t.span(),
             };
-            self.fail(span, format!("{what} is not UTF-8 text"), "").help =
-                Some(format!("`{what}_base64` has its bytes"));
+            self.fail(span, format!("{what} is not UTF-8 text"), "")
+                .help = Some(format!("`{what}_base64` has its bytes"));
             return;
         };
         for matcher in matchers {
@@ -161,7 +189,9 @@ impl<'a> Judge<'a> {
                     Ok(value) => self.subset(what, wanted, &value),
                     Err(error) => {
                         let span = wanted.span();
-                        self.fail(span, format!("{what} is not JSON: {error}"), "").notes.push(format!("{what}: {}", tail(seen.as_bytes())));
+                        self.fail(span, format!("{what} is not JSON: {error}"), "")
+                            .notes
+                            .push(format!("{what}: {}", tail(seen.as_bytes())));
                     }
                 },
             }
@@ -175,7 +205,11 @@ impl<'a> Judge<'a> {
             Ok(text) => {
                 let message = format!("{what} is not what was expected");
                 if text.len() <= INLINE && seen.len() <= INLINE {
-                    self.fail(wanted.span(), message, format!("expected {text:?}, the command printed {seen:?}"));
+                    self.fail(
+                        wanted.span(),
+                        message,
+                        format!("expected {text:?}, the command printed {seen:?}"),
+                    );
                 } else {
                     let difference = first_difference(&text, seen);
                     self.fail(wanted.span(), message, "").notes.push(difference);
@@ -190,7 +224,13 @@ impl<'a> Judge<'a> {
             Ok(part) if seen.contains(&part) => {}
             Ok(part) => {
                 let note = format!("{what}: {}", tail(seen.as_bytes()));
-                self.fail(wanted.span(), format!("{what} does not contain what was expected"), format!("expected {part:?} in it")).notes.push(note);
+                self.fail(
+                    wanted.span(),
+                    format!("{what} does not contain what was expected"),
+                    format!("expected {part:?} in it"),
+                )
+                .notes
+                .push(note);
             }
         }
     }
@@ -204,10 +244,20 @@ impl<'a> Judge<'a> {
             Ok(regex) if regex.is_match(seen) => {}
             Ok(_) => {
                 let note = format!("{what}: {}", tail(seen.as_bytes()));
-                self.fail(wanted.span(), format!("{what} does not match"), format!("nothing in it matches {pattern:?}")).notes.push(note);
+                self.fail(
+                    wanted.span(),
+                    format!("{what} does not match"),
+                    format!("nothing in it matches {pattern:?}"),
+                )
+                .notes
+                .push(note);
             }
             Err(error) => {
-                self.fail(wanted.span(), format!("this is not a regular expression: {error}"), "");
+                self.fail(
+                    wanted.span(),
+                    format!("this is not a regular expression: {error}"),
+                    "",
+                );
             }
         }
     }
@@ -217,10 +267,17 @@ impl<'a> Judge<'a> {
             Err(fault) => self.fault(fault),
             Ok(value) => {
                 for difference in differences(&value, seen) {
-                    let path = difference.path.iter().fold(what.to_owned(), |path, part| format!("{path}{part}"));
+                    let path = difference
+                        .path
+                        .iter()
+                        .fold(what.to_owned(), |path, part| format!("{path}{part}"));
                     let span = span_of(wanted, &difference.path);
                     let label = match difference.actual {
-                        Some(actual) => format!("expected {}, it is {}", shown(&difference.expected), shown(&actual)),
+                        Some(actual) => format!(
+                            "expected {}, it is {}",
+                            shown(&difference.expected),
+                            shown(&actual)
+                        ),
                         None => format!("expected {}, there is none", shown(&difference.expected)),
                     };
                     self.fail(span, format!("{path} is not what was expected"), label);
@@ -239,7 +296,13 @@ impl<'a> Judge<'a> {
             Ok(false) => {
                 let span = condition.place(&self.plan.source, None);
                 let notes = values_of(self.renderer, condition);
-                self.fail(span, format!("`{}` does not hold", condition.code().trim()), "").notes.extend(notes);
+                self.fail(
+                    span,
+                    format!("`{}` does not hold", condition.code().trim()),
+                    "",
+                )
+                .notes
+                .extend(notes);
             }
         }
     }
@@ -298,7 +361,12 @@ fn differences(wanted: &Value, actual: &Value) -> Vec<Difference> {
     found
 }
 
-fn compare(wanted: &Value, actual: Option<&Value>, path: &mut Vec<Part>, found: &mut Vec<Difference>) {
+fn compare(
+    wanted: &Value,
+    actual: Option<&Value>,
+    path: &mut Vec<Part>,
+    found: &mut Vec<Difference>,
+) {
     match (wanted, actual) {
         (Value::Object(wanted), Some(Value::Object(actual))) => {
             for (key, value) in wanted {
@@ -327,14 +395,18 @@ fn compare(wanted: &Value, actual: Option<&Value>, path: &mut Vec<Part>, found: 
 
 fn same(wanted: &Value, actual: &Value) -> bool {
     match (wanted.as_f64(), actual.as_f64()) {
-        (Some(one), Some(other)) if wanted.is_f64() || actual.is_f64() => (one - other).abs() < f64::EPSILON,
+        (Some(one), Some(other)) if wanted.is_f64() || actual.is_f64() => {
+            (one - other).abs() < f64::EPSILON
+        }
         _ => wanted == actual,
     }
 }
 
 /// The place of the part of a template that `path` leads to, as far as it is written out.
 fn span_of(template: &Template, path: &[Part]) -> Span {
-    let Some((first, rest)) = path.split_first() else { return template.span() };
+    let Some((first, rest)) = path.split_first() else {
+        return template.span();
+    };
     let inner = match (template, first) {
         (Template::Map(entries, _), Part::Key(key)) => entries
             .iter()
@@ -365,8 +437,15 @@ fn tail(bytes: &[u8]) -> String {
         [one] => one.chars().take(4 * INLINE).collect(),
         many => {
             let skipped = many.len().saturating_sub(TAIL);
-            let more = if skipped > 0 { format!("\n… {skipped} lines before") } else { String::new() };
-            let shown: String = many[skipped..].iter().map(|line| format!("\n{}", line.chars().take(2 * INLINE).collect::<String>())).collect();
+            let more = if skipped > 0 {
+                format!("\n… {skipped} lines before")
+            } else {
+                String::new()
+            };
+            let shown: String = many[skipped..]
+                .iter()
+                .map(|line| format!("\n{}", line.chars().take(2 * INLINE).collect::<String>()))
+                .collect();
             format!("{more}{shown}")
         }
     }
@@ -381,8 +460,17 @@ fn first_difference(expected: &str, actual: &str) -> String {
         match (expected_lines.next(), actual_lines.next()) {
             (Some(one), Some(other)) if one == other => number += 1,
             (one, other) => {
-                let show = |line: Option<&str>| line.map_or_else(|| "the end".to_owned(), |line| format!("{:?}", line.chars().take(2 * INLINE).collect::<String>()));
-                return format!("line {number} differs:\nexpected {}\nprinted  {}", show(one), show(other));
+                let show = |line: Option<&str>| {
+                    line.map_or_else(
+                        || "the end".to_owned(),
+                        |line| format!("{:?}", line.chars().take(2 * INLINE).collect::<String>()),
+                    )
+                };
+                return format!(
+                    "line {number} differs:\nexpected {}\nprinted  {}",
+                    show(one),
+                    show(other)
+                );
             }
         }
     }
@@ -402,8 +490,14 @@ mod tests {
             (json!({"n": 1, "gone": null}), vec![]),
             (json!({"list": [1, {"x": 1}]}), vec![]),
             (json!({"list": [1]}), vec![".list"]),
-            (json!({"list": [2, {"x": 2}]}), vec![".list[0]", ".list[1].x"]),
-            (json!({"config": {"a.b": "2", "d": "1"}}), vec![".config[\"a.b\"]", ".config.d"]),
+            (
+                json!({"list": [2, {"x": 2}]}),
+                vec![".list[0]", ".list[1].x"],
+            ),
+            (
+                json!({"config": {"a.b": "2", "d": "1"}}),
+                vec![".config[\"a.b\"]", ".config.d"],
+            ),
             (json!({"status": null}), vec![".status"]),
         ] {
             let found: Vec<String> = differences(&wanted, &actual)
@@ -417,7 +511,10 @@ mod tests {
     #[test]
     fn long_texts_show_the_line_that_differs() {
         let note = first_difference("a\nb\nc\n", "a\nB\nc\n");
-        assert_eq!(note, "line 2 differs:\nexpected \"b\\n\"\nprinted  \"B\\n\"");
+        assert_eq!(
+            note,
+            "line 2 differs:\nexpected \"b\\n\"\nprinted  \"B\\n\""
+        );
         assert!(first_difference("a\n", "a\nb").contains("expected the end"));
     }
 }

@@ -68,7 +68,12 @@ pub(super) struct Duty {
 impl Janitor {
     pub(super) fn new() -> (Self, Duty) {
         let (sender, jobs) = mpsc::channel();
-        (Self { jobs: Mutex::new(Some(sender)) }, Duty { jobs })
+        (
+            Self {
+                jobs: Mutex::new(Some(sender)),
+            },
+            Duty { jobs },
+        )
     }
 
     /// Deletes a command's logs.
@@ -86,7 +91,10 @@ impl Janitor {
 
     /// Lets the janitor's thread end once its work is done.
     pub(super) fn retire(&self) {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.jobs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
     }
 
     fn send(&self, job: Job) {

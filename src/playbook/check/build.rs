@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::duration;
-use crate::playbook::document::{Document, has_template};
-use crate::playbook::grammar::{ACTIONS, INPUT, METHODS};
+use crate::playbook::document::{Document, has_template, misspelt};
+use crate::playbook::grammar::{ACTIONS, EXEC, METHODS, STEP};
 use crate::playbook::plan::{
     Action, Binding, Body, Command, Exec, Expect, ForEach, Group, Input, InputType, Io, Matcher,
     Name, Need, OnError, Plan, Request, Retry, Step, Until, Visibility, Waiting,
 };
 use crate::source::{Place, Source, Span};
 use crate::template::{Error, Expr, Template};
-use crate::yaml::{Key, Kind, Node};
+use crate::yaml::{self, Key, Kind, Node};
 
 /// Limit for one attempt of a step where it names none.
 const STEP_TIMEOUT: Duration = Duration::from_secs(600);
@@ -132,7 +132,6 @@ impl Builder<'_> {
                 ),
             );
         }
-        debug_assert!(INPUT.keys.iter().any(|key| key.name == "env"));
         Input {
             name,
             kind: declared.or(inferred),
@@ -161,6 +160,12 @@ impl Builder<'_> {
             .collect();
         let (key, value) = match actions.as_slice() {
             [one] => one,
+            [] if ACTIONS
+                .iter()
+                .any(|action| misspelt(node, &STEP, action.name)) =>
+            {
+                return None;
+            }
             [] => {
                 let names: Vec<String> = ACTIONS
                     .iter()
@@ -257,8 +262,8 @@ impl Builder<'_> {
         let method = line.split(' ').next().unwrap_or_default();
         let offset = line.len() - line[method.len()..].trim_start().len();
         if !METHODS.contains(&method) {
+            // Built all the same, so that the rest of the step is checked too.
             self.bad_method(value, method);
-            return None;
         }
         if line[offset..].trim().is_empty() {
             self.problem(value.span, "the path of the request is missing")
@@ -313,7 +318,9 @@ impl Builder<'_> {
         } else {
             did_you_mean(&upper, METHODS.iter().copied())
         };
-        self.problem(value.span, format!("`{method}` is not a method of the API"))
+        let line = value.as_text().unwrap_or_default();
+        let span = yaml::within(self.source, value.span, line, 0..method.len());
+        self.problem(span, format!("`{method}` is not a method of the API"))
             .help = Some(help).filter(|help| !help.is_empty());
     }
 
@@ -355,6 +362,9 @@ impl Builder<'_> {
                     "`exec` has either `command` or `shell`, not both",
                 );
                 return None;
+            }
+            (None, None) if misspelt(node, &EXEC, "command") || misspelt(node, &EXEC, "shell") => {
+                Command::Arguments(Vec::new())
             }
             (None, None) => {
                 self.problem(node.span, "`exec` needs `command` or `shell`").help =
