@@ -165,9 +165,9 @@ mod tests {
             STANDARD.encode(format!("u:{secret}!")),
             STANDARD.encode(format!("x{secret}yz")),
         ] {
-            let masked = masker.mask(&text);
-            assert!(masked.contains(MASK), "{text} -> {masked}");
-            assert!(!masked.contains("pass"), "{text} -> {masked}");
+            let shown = masker.mask(&text);
+            assert!(shown.contains(MASK), "{text} -> {shown}");
+            assert!(!shown.contains("pass"), "{text} -> {shown}");
         }
     }
 

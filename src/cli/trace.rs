@@ -42,7 +42,7 @@ impl Observer for Tracer {
     fn observe(&self, trace: &Trace<'_>) {
         match trace {
             Trace::Request { body, .. } => {
-                self.body(">", &body.map(Value::to_string).unwrap_or_default())
+                self.body(">", &body.map(Value::to_string).unwrap_or_default());
             }
             Trace::Reply { reply, elapsed } => {
                 let time = elapsed.as_secs_f64() * 1000.0;

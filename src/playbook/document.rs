@@ -224,12 +224,10 @@ impl Judge<'_> {
 
     fn fixed(&mut self, node: &Node, wanted: Type, what: &str) {
         let found = match (wanted, &node.kind) {
-            (Type::Integer, yaml::Kind::Number(number)) => !number.is_f64(),
-            (Type::Boolean | Type::Expression, yaml::Kind::Bool(_)) => true,
-            (Type::Text, yaml::Kind::Text(_)) => true,
-            (Type::Scalar, yaml::Kind::Text(_) | yaml::Kind::Bool(_)) => true,
-            // A fraction would be rewritten: `1.10` and `1.1` are one number but two texts.
-            (Type::Scalar, yaml::Kind::Number(number)) => !number.is_f64(),
+            // A fraction would be rewritten as text: `1.10` and `1.1` are one number but two texts.
+            (Type::Integer | Type::Scalar, yaml::Kind::Number(number)) => !number.is_f64(),
+            (Type::Boolean | Type::Expression | Type::Scalar, yaml::Kind::Bool(_))
+            | (Type::Text | Type::Scalar, yaml::Kind::Text(_)) => true,
             (Type::Duration, yaml::Kind::Text(text)) => return self.duration(text, node.span),
             (Type::Duration, yaml::Kind::Number(number)) => {
                 self.problem(node.span, format!("{what} must have a unit of time"), "")

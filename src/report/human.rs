@@ -235,7 +235,7 @@ impl<W: Write + Send> Sink for Human<W> {
                 StepShape::Single => self.live(&format!("{}… {}", indent(&step), title(&step))),
             },
             Kind::Progress { step, text } => {
-                self.live(&format!("{}… {}  {text}", indent(&step), title(&step)))
+                self.live(&format!("{}… {}  {text}", indent(&step), title(&step)));
             }
             Kind::Again {
                 step,

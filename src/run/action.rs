@@ -43,7 +43,13 @@ pub(super) enum Trouble {
     /// A template in it failed.
     Fault(Fault),
     /// The client failed, other than by a refusal.
-    Client(client::Error, String),
+    Client(Box<client::Error>, String),
+}
+
+impl Trouble {
+    fn client(error: client::Error, what: String) -> Self {
+        Self::Client(Box::new(error), what)
+    }
 }
 
 impl From<Fault> for Trouble {
@@ -158,10 +164,10 @@ impl Attempt<'_, '_> {
             let file = self.path(file)?;
             return self
                 .save(&request, &file)
-                .map_err(|error| Trouble::Client(error, what));
+                .map_err(|error| Trouble::client(error, what));
         }
         let client = &self.frame.client;
-        let failed = |error: client::Error| Trouble::Client(error, what.clone());
+        let failed = |error: client::Error| Trouble::client(error, what.clone());
         let reply = client.send(&request).map_err(failed)?;
         let seen = Observed::from_reply(&reply);
         let Some(begun) = reply.operation() else {
@@ -302,7 +308,7 @@ impl Attempt<'_, '_> {
                 what,
                 ..Observed::default().with_operation(&failure.operation)
             }),
-            Err(error) => Err(Trouble::Client(error, what)),
+            Err(error) => Err(Trouble::client(error, what)),
         }
     }
 
@@ -389,7 +395,7 @@ impl Attempt<'_, '_> {
         let ended = pending
             .client
             .wait(&pending.operation, &self.wait())
-            .map_err(|error| Trouble::Client(error, pending.what.clone()))?;
+            .map_err(|error| Trouble::client(error, pending.what.clone()))?;
         Ok(Observed {
             what: pending.what.clone(),
             ..Observed::default().with_operation(&ended)

@@ -73,7 +73,7 @@ pub fn run(plan: &Plan, session: Session<'_>, sink: &dyn Sink) -> Summary {
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .logs
-                    .push(log)
+                    .push(log);
             });
         });
         let summary = run.all(session);
@@ -140,7 +140,7 @@ impl<'a> Run<'a> {
             run: self.id.clone(),
             server: format!("{} {}", server.flavor, server.version),
         });
-        let scope = self.first_names(session);
+        let scope = self.first_names(&session);
         let prepared = self.prepare(&scope);
         let frame = match prepared {
             Ok(frame) => frame,
@@ -169,7 +169,7 @@ impl<'a> Run<'a> {
         self.close(interruption, outputs)
     }
 
-    fn first_names(&self, session: Session<'_>) -> Scope {
+    fn first_names(&self, session: &Session<'_>) -> Scope {
         let scope = Scope::default();
         let server = self.client.server();
         scope.bind(
@@ -269,13 +269,13 @@ impl<'a> Run<'a> {
         };
         let ended = self.steps(&group.steps, &inner);
         if !group.finally.is_empty() {
-            self.each(&group.finally, &self.cleanup_frame(&inner, Phase::Finally));
+            self.each(&group.finally, &Self::cleanup_frame(&inner, Phase::Finally));
         }
         ended
     }
 
     /// A frame for what must be done whatever happened: connections and time of its own.
-    fn cleanup_frame(&self, frame: &Frame, phase: Phase) -> Frame {
+    fn cleanup_frame(frame: &Frame, phase: Phase) -> Frame {
         let client = if frame.client.is_cancelled() {
             frame.client.detached()
         } else {
@@ -357,7 +357,7 @@ impl<'a> Run<'a> {
 
     /// Registered cleanups, newest first; then `finally`; then recorded logs.
     fn clean_up(&self, frame: &Frame) {
-        let cleanup = self.cleanup_frame(frame, Phase::Cleanup);
+        let cleanup = Self::cleanup_frame(frame, Phase::Cleanup);
         loop {
             // Taken one by one: a cleanup may register another.
             let Some(next) = self.ledger().cleanups.pop() else {
@@ -400,7 +400,7 @@ impl<'a> Run<'a> {
 
     fn close(&self, interruption: Interruption, outputs: IndexMap<String, Value>) -> Summary {
         let mut summary = std::mem::take(&mut self.ledger().summary);
-        summary.playbook = self.plan.name.clone();
+        summary.playbook.clone_from(&self.plan.name);
         summary.interruption = interruption;
         summary.duration = self.began.elapsed();
         summary.outputs = outputs;
@@ -439,11 +439,10 @@ impl<'a> Run<'a> {
             (StepOutcome::Passed, Phase::Steps) => summary.passed += usize::from(is_single),
             (StepOutcome::Passed, _) => summary.cleaned_up += usize::from(is_single),
             (StepOutcome::Skipped, Phase::Steps) => summary.skipped += 1,
-            (StepOutcome::Skipped, _) => {}
             (StepOutcome::Tolerated(_), _) => summary.tolerated += usize::from(is_single),
             (StepOutcome::Failed(_), Phase::Steps) => summary.failed += usize::from(is_single),
             (StepOutcome::Failed(_), _) if is_single => summary.left.push(step.title.clone()),
-            (StepOutcome::Failed(_), _) => {}
+            (StepOutcome::Skipped | StepOutcome::Failed(_), _) => {}
         }
         drop(ledger);
         self.emit(Kind::StepFinished {

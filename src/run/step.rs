@@ -121,7 +121,7 @@ impl<'a> Run<'a> {
                 // A group that is skipped has no steps to announce.
                 let info = self.begin(self.title(step, frame), frame, StepShape::Single);
                 self.finish(info, StepOutcome::Skipped, start.elapsed());
-                return Ok(Self::skipped(step));
+                return Ok(skipped(step));
             }
             Some(Err(fault)) => {
                 let info = self.begin(self.title(step, frame), frame, StepShape::Single);
@@ -147,7 +147,7 @@ impl<'a> Run<'a> {
                     result: json!({"skipped": false, "failed": true}),
                     captures: Vec::new(),
                 }),
-                Err(stop) => Err(stop),
+                Err(early) => Err(early),
                 Ok(()) => Ok(Left {
                     result: json!({"skipped": false, "failed": false}),
                     captures: Vec::new(),
@@ -444,7 +444,7 @@ impl<'a> Run<'a> {
                 if step.visibility == Visibility::Secret {
                     self.masker.add(&value);
                 }
-                self.bind_outside(step, frame, &binding.name.text, &value);
+                bind_outside(step, frame, &binding.name.text, &value);
             }
         }
         Ok(())

@@ -73,14 +73,16 @@ fn passes(acted: &Result<Observed, Trouble>, action: &Action) -> bool {
             .as_ref()
             .is_some_and(|words| seen.status == Some(503) || crate::client::passes(words)),
         Err(Trouble::Fault(_)) => false,
-        Err(Trouble::Client(
-            Error::Interrupted {
-                sent: Sent::Maybe, ..
-            },
-            _,
-        )) => repeatable(action),
+        Err(Trouble::Client(..)) if broke_after_sending(acted) => repeatable(action),
         Err(Trouble::Client(error, _)) => error.is_transient(),
     }
+}
+
+fn broke_after_sending(acted: &Result<Observed, Trouble>) -> bool {
+    let Err(Trouble::Client(error, _)) = acted else {
+        return false;
+    };
+    matches!(**error, Error::Interrupted { sent: Sent::Maybe, .. })
 }
 
 /// Whether a request that may have been carried out can be sent again.

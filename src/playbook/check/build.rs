@@ -119,10 +119,7 @@ impl Builder<'_> {
                 ),
             );
         }
-        let need = match flag(node, "required") {
-            true => Need::Required,
-            false => Need::Optional,
-        };
+        let need = if flag(node, "required") { Need::Required } else { Need::Optional };
         if need == Need::Required && default.is_some() {
             self.problem(
                 key.span,
@@ -198,7 +195,7 @@ impl Builder<'_> {
             span: key.span,
             name: node.get("name").map(|name| self.template(name)),
             id: node.get("id").and_then(name_in),
-            when: node.get("when").and_then(|when| self.expr(when)),
+            when: node.get("when").and_then(expr),
             for_each: node.get("for_each").and_then(|list| self.for_each(list)),
             expect: self.expect(node, &action),
             capture: self.captures(node),
@@ -245,7 +242,7 @@ impl Builder<'_> {
             "check" => Some(Action::Check(
                 one_or_more(value)
                     .iter()
-                    .filter_map(|node| self.expr(node))
+                    .filter_map(expr)
                     .collect(),
             )),
             "steps" => Some(Action::Steps(Group {
@@ -302,10 +299,7 @@ impl Builder<'_> {
             headers: self.pairs(step.get("headers")),
             body,
             save,
-            waiting: match flag(step, "background") {
-                true => Waiting::Later,
-                false => Waiting::Here,
-            },
+            waiting: if flag(step, "background") { Waiting::Later } else { Waiting::Here },
         })
     }
 
@@ -417,7 +411,7 @@ impl Builder<'_> {
                 .map(|that| {
                     one_or_more(that)
                         .iter()
-                        .filter_map(|item| self.expr(item))
+                        .filter_map(expr)
                         .collect()
                 })
                 .unwrap_or_default(),
@@ -485,7 +479,7 @@ impl Builder<'_> {
             .filter_map(|(key, value)| {
                 Some(Binding {
                     name: name_of(key),
-                    value: self.expr(value)?,
+                    value: expr(value)?,
                 })
             })
             .collect()
@@ -504,8 +498,8 @@ impl Builder<'_> {
             return None;
         };
         Some(Until {
-            condition: self.expr(condition)?,
-            fail_when: step.get("fail_when").and_then(|node| self.expr(node)),
+            condition: expr(condition)?,
+            fail_when: step.get("fail_when").and_then(expr),
             every: span_of_time(step, "every").unwrap_or(EVERY),
             within: span_of_time(step, "within").unwrap_or(WITHIN),
         })
@@ -521,7 +515,7 @@ impl Builder<'_> {
         };
         let attempts = number("attempts");
         if let Some(written) = node.get("attempts")
-            && !attempts.is_some_and(|attempts| attempts > 0)
+            && attempts.is_none_or(|attempts| attempts == 0)
         {
             self.problem(
                 written.span,
@@ -538,7 +532,7 @@ impl Builder<'_> {
     fn for_each(&mut self, node: &Node) -> Option<ForEach> {
         match &node.kind {
             Kind::List(_) => Some(ForEach::List(self.template(node))),
-            _ => self.expr(node).map(ForEach::Expression),
+            _ => expr(node).map(ForEach::Expression),
         }
     }
 
@@ -571,14 +565,14 @@ impl Builder<'_> {
             self.problem(span, error.message);
         }
     }
+}
 
-    /// An expression; what does not parse has been reported with the grammar.
-    fn expr(&mut self, node: &Node) -> Option<Expr> {
-        match &node.kind {
-            Kind::Text(text) => Expr::new(text, node.span).ok(),
-            Kind::Bool(yes) => Expr::new(if *yes { "true" } else { "false" }, node.span).ok(),
-            _ => None,
-        }
+/// An expression; what does not parse has been reported with the grammar.
+fn expr(node: &Node) -> Option<Expr> {
+    match &node.kind {
+        Kind::Text(text) => Expr::new(text, node.span).ok(),
+        Kind::Bool(yes) => Expr::new(if *yes { "true" } else { "false" }, node.span).ok(),
+        _ => None,
     }
 }
 
@@ -600,10 +594,7 @@ fn flag(node: &Node, key: &str) -> bool {
 }
 
 fn visibility(node: &Node) -> Visibility {
-    match flag(node, "secret") {
-        true => Visibility::Secret,
-        false => Visibility::Shown,
-    }
+    if flag(node, "secret") { Visibility::Secret } else { Visibility::Shown }
 }
 
 fn span_of_time(node: &Node, key: &str) -> Option<Duration> {

@@ -1,6 +1,6 @@
 //! Names: whether each one that a template uses is bound where it is used, and bound once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use crate::diagnostic::{Diagnostic, Label, did_you_mean};
@@ -19,7 +19,7 @@ pub(super) fn judge(plan: &Plan, engine: &Engine) -> Vec<Diagnostic> {
         problems: Vec::new(),
         layers: vec![HashMap::new()],
         everywhere: all_bindings(plan),
-        used: HashMap::new(),
+        used: HashSet::new(),
     };
     judge.playbook();
     judge.problems
@@ -48,7 +48,7 @@ struct Judge<'a> {
     layers: Vec<HashMap<String, Bound>>,
     /// Where each name is bound anywhere in the playbook.
     everywhere: HashMap<String, Vec<Span>>,
-    used: HashMap<String, ()>,
+    used: HashSet<String>,
 }
 
 impl Judge<'_> {
@@ -85,7 +85,7 @@ impl Judge<'_> {
         let vars = plan.vars.iter().map(|var| ("variable", &var.name));
         for (what, name) in inputs
             .chain(vars)
-            .filter(|(_, name)| !self.used.contains_key(&name.text))
+            .filter(|(_, name)| !self.used.contains(&name.text))
         {
             self.problems.push(
                 Diagnostic::warning(format!("{what} `{}` is never used", name.text))
@@ -377,7 +377,7 @@ impl Judge<'_> {
     }
 
     fn name(&mut self, used: &NameUse, place: &impl Fn(Range<usize>) -> Span) {
-        self.used.insert(used.name.clone(), ());
+        self.used.insert(used.name.clone());
         let Some(bound) = self.lookup(&used.name) else {
             if !used.guarded {
                 self.unbound(place(used.name_range.clone()), &used.name);
@@ -472,7 +472,7 @@ fn all_bindings(plan: &Plan) -> HashMap<String, Vec<Span>> {
         names
             .entry(name.text.clone())
             .or_insert_with(Vec::new)
-            .push(name.span)
+            .push(name.span);
     };
     plan.inputs.iter().for_each(|input| note(&input.name));
     plan.vars.iter().for_each(|var| note(&var.name));
@@ -480,7 +480,9 @@ fn all_bindings(plan: &Plan) -> HashMap<String, Vec<Span>> {
         step.id.iter().for_each(&mut note);
         step.capture.iter().for_each(|capture| note(&capture.name));
         if let Action::Set(bindings) = &step.action {
-            bindings.iter().for_each(|binding| note(&binding.name));
+            for binding in bindings {
+                note(&binding.name);
+            }
         }
     });
     names
