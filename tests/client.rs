@@ -170,15 +170,19 @@ fn replies_are_decoded_by_their_body() {
         assert!(matches!(events.content, Content::Text(_)), "{events:?}");
         let ready = client.send(&Request::get("/internal/ready")).unwrap();
         assert_eq!(ready.status, 200);
-        let profile = client.request(&Request::get("profiles/default")).unwrap();
-        let stale = Request::patch("profiles/default")
+        let create = Request::post("profiles").json(json!({"name": "client-etag"}));
+        client.request(&create).unwrap();
+        let path = "profiles/client-etag";
+        let profile = client.request(&Request::get(path)).unwrap();
+        let stale = Request::patch(path)
             .json(json!({"description": "x"}))
             .if_match("\"0\"");
         assert_eq!(client.request(&stale).unwrap_err().status(), Some(412));
-        let fresh = Request::patch("profiles/default")
+        let fresh = Request::patch(path)
             .json(json!({"description": ""}))
             .if_match(profile.etag().unwrap());
         client.request(&fresh).unwrap();
+        client.request(&Request::delete(path)).unwrap();
     });
 }
 
@@ -627,6 +631,27 @@ fn much_is_streamed_and_a_writer_that_fails_ends_the_command() {
         let error = client.exec(&much, output, &Wait::within(within(30)));
         assert!(matches!(error, Err(Error::Output { .. })), "{error:?}");
         assert_eq!(container.logs(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn without_a_shell_a_late_command_cannot_be_ended_and_the_error_says_so() {
+    on_both(|client| {
+        let container = Container::start(client, "client-shellless");
+        assert_eq!(
+            run(client, &Exec::new(&container.name, ["rm", "/bin/sh"]))
+                .0
+                .code,
+            0
+        );
+        let sleep = Exec::new(&container.name, ["sleep", "4325"]);
+        let wait = Wait::within(Limit::after("step", Duration::from_millis(500)));
+        let error = client.exec_recorded(&sleep, &wait).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "POST /1.0/instances/client-shellless/exec did not end within the step limit of 500ms; \
+             the command may still be running: there is no shell in the instance"
+        );
     });
 }
 
