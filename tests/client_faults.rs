@@ -37,13 +37,16 @@ fn wait_for(script: &[(&str, &[Answer])]) -> (Result<Operation, Error>, Vec<Stri
     (result, server.lines())
 }
 
+/// What it is, the answers to `/wait`, those to the operation, and what is asked.
+type Case<'a> = (&'a str, &'a [Answer], &'a [Answer], &'a [&'a str]);
+
 #[test]
 fn every_kind_of_wait_ends_in_the_record() {
     let deadline = error(200, 500, "context deadline exceeded");
     let failed = operation(400, "Command not found");
     let running = sync(&operation(103, ""));
     let truncated = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"typ\r\n";
-    let cases: [(&str, &[Answer], &[Answer], &[&str]); 6] = [
+    let cases: [Case<'_>; 6] = [
         (
             "a record of the failure",
             &[running.clone(), sync(&failed)],
@@ -65,7 +68,7 @@ fn every_kind_of_wait_ends_in_the_record() {
         (
             "an error body for the end of the wait",
             &[deadline, sync(&failed)],
-            &[running.clone()],
+            std::slice::from_ref(&running),
             &[WAIT, OPERATION, WAIT],
         ),
         (
@@ -77,7 +80,7 @@ fn every_kind_of_wait_ends_in_the_record() {
         (
             "a body that is cut",
             &[Answer::Cut(truncated), sync(&failed)],
-            &[error(503, 503, "starting"), running],
+            &[error(503, 503, "starting"), running.clone()],
             &[WAIT, OPERATION, WAIT],
         ),
     ];
@@ -204,7 +207,7 @@ fn answers_that_are_none() {
 #[test]
 fn limits_have_names() {
     let never = Answer::Slow(Duration::from_secs(30), Box::new(sync(&json!({}))));
-    let server = Scripted::serve(&[("GET /1.0", &[never.clone()])]);
+    let server = Scripted::serve(&[("GET /1.0", std::slice::from_ref(&never))]);
     let settings = Settings {
         connect_timeout: Duration::from_millis(300),
         ..Settings::default()
