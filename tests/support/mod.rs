@@ -8,3 +8,4 @@
 
 pub(crate) mod daemon;
 pub(crate) mod proxy;
+pub(crate) mod scripted;
