@@ -28,7 +28,7 @@ pub(crate) fn main(args: &Check, console: &Console) -> Result<Code> {
         }
     }
     if args.format == CheckFormat::Json {
-        console.data(format!("{:#}\n", Value::Array(findings)).as_bytes())?;
+        Console::data(format!("{:#}\n", Value::Array(findings)).as_bytes())?;
     }
     Ok(if failed { Code::Invalid } else { Code::Fine })
 }
@@ -42,9 +42,7 @@ pub(crate) fn load(path: &Path, engine: &Engine) -> Result<(Arc<Source>, Checked
 
 /// Draws what was found and says how it stands.
 pub(crate) fn report(source: &Source, checked: &Checked, console: &Console) {
-    for problem in &checked.problems {
-        console.problem(problem);
-    }
+    console.problems(&checked.problems);
     let errors = checked
         .problems
         .iter()

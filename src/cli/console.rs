@@ -47,8 +47,14 @@ impl Console {
         self.human.problem(problem);
     }
 
+    pub(crate) fn problems(&self, problems: &[Diagnostic]) {
+        for problem in problems {
+            self.problem(problem);
+        }
+    }
+
     /// Writes data. A reader that has gone away is no error: it has seen what it wanted.
-    pub(crate) fn data(&self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn data(bytes: &[u8]) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

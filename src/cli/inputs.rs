@@ -46,7 +46,7 @@ fn from_file(file: &Path, console: &Console) -> Result<Result<Vec<(String, Given
     let node = match yaml::parse(&source) {
         Ok(node) => node,
         Err(problems) => {
-            problems.iter().for_each(|problem| console.problem(problem));
+            console.problems(&problems);
             return Ok(Err(Code::Invalid));
         }
     };

@@ -82,7 +82,7 @@ fn send(
     }
     let limit = Limit::after("request", args.timeout);
     if args.no_wait {
-        return print(&client.request(request)?, None, console);
+        return print(&client.request(request)?, None);
     }
     let progress = |operation: &client::Operation| {
         if let Some(text) = operation.progress() {
@@ -95,11 +95,11 @@ fn send(
     };
     let completed = client.run(request, &wait)?;
     let operation = completed.operation.map(|operation| operation.metadata);
-    print(&completed.reply, operation, console)
+    print(&completed.reply, operation)
 }
 
 /// Prints what the request was for: the finished operation's metadata, the reply's metadata, or its raw body.
-fn print(reply: &Reply, operation: Option<Value>, console: &Console) -> Result<()> {
+fn print(reply: &Reply, operation: Option<Value>) -> Result<()> {
     let bytes = match (&reply.content, operation) {
         (_, Some(metadata)) => pretty(&metadata),
         (Content::Envelope(_), None) => pretty(reply.metadata()),
@@ -108,7 +108,7 @@ fn print(reply: &Reply, operation: Option<Value>, console: &Console) -> Result<(
         (Content::Bytes(bytes), None) => bytes.clone(),
         (Content::Empty | Content::Streamed { .. }, None) => Vec::new(),
     };
-    console.data(&bytes).context("cannot write to stdout")
+    Console::data(&bytes).context("cannot write to stdout")
 }
 
 fn pretty(value: &Value) -> Vec<u8> {

@@ -51,7 +51,7 @@ pub(crate) fn main(common: &Common, args: &Run, console: &Console) -> Result<Cod
             id: new_id(),
             started: SystemTime::now(),
         };
-        let summary = run(&playbook.plan, session, console);
+        let summary = run(&playbook.plan, &session, console);
         let code = code_of(&summary, &signals);
         if code != Code::Fine {
             return Ok(code);
@@ -135,7 +135,7 @@ fn inputs_of(
             Some(values)
         }
         Err(problems) => {
-            problems.iter().for_each(|problem| console.problem(problem));
+            console.problems(&problems);
             None
         }
     }
@@ -171,8 +171,6 @@ fn write_outputs(all: &IndexMap<String, Value>, out: &Out, console: &Console) ->
         Some(file) => {
             std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
         }
-        None => console
-            .data(text.as_bytes())
-            .context("cannot write the outputs"),
+        None => Console::data(text.as_bytes()).context("cannot write the outputs"),
     }
 }

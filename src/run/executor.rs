@@ -7,20 +7,15 @@ use std::time::{Duration, Instant, SystemTime};
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
-use super::action::Attempt;
 use super::event::{
     Event, Interruption, Kind, Phase, Sink, StepInfo, StepOutcome, StepShape, Summary,
 };
-use super::failure;
 use super::ledger::{Janitor, Ledger};
 use crate::client::{Client, Limit};
 use crate::diagnostic::Diagnostic;
 use crate::playbook::plan::{Action, Plan, Step, Visibility};
 use crate::secret::Masker;
 use crate::template::{Engine, Renderer, Scope};
-
-/// How long cleanup may take as a whole. It does not count towards the playbook's own deadline.
-const CLEANUP: Duration = Duration::from_secs(300);
 
 /// What a run needs beside its plan.
 #[derive(Debug)]
@@ -51,7 +46,7 @@ pub fn new_id() -> String {
 }
 
 /// Carries out a plan. Everything that happens goes to `sink`; the summary comes back as well.
-pub fn run(plan: &Plan, session: Session<'_>, sink: &dyn Sink) -> Summary {
+pub fn run(plan: &Plan, session: &Session<'_>, sink: &dyn Sink) -> Summary {
     let (janitor, duty) = Janitor::new();
     let run = Run {
         plan,
@@ -109,7 +104,7 @@ pub(super) struct Run<'a> {
     pub(super) engine: &'a Engine,
     pub(super) masker: &'a Masker,
     sink: &'a dyn Sink,
-    client: Client,
+    pub(super) client: Client,
     pub(super) id: String,
     began: Instant,
     numbers: AtomicU32,
@@ -133,14 +128,14 @@ impl<'a> Run<'a> {
         self.engine.with(&self.plan.source, scope)
     }
 
-    fn all(&self, session: Session<'_>) -> Summary {
+    fn all(&self, session: &Session<'_>) -> Summary {
         let server = self.client.server();
         self.emit(Kind::RunStarted {
             playbook: self.plan.name.clone(),
             run: self.id.clone(),
             server: format!("{} {}", server.flavor, server.version),
         });
-        let scope = self.first_names(&session);
+        let scope = self.first_names(session);
         let prepared = self.prepare(&scope);
         let frame = match prepared {
             Ok(frame) => frame,
@@ -274,65 +269,6 @@ impl<'a> Run<'a> {
         ended
     }
 
-    /// A frame for what must be done whatever happened: connections and time of its own.
-    fn cleanup_frame(frame: &Frame, phase: Phase) -> Frame {
-        let client = if frame.client.is_cancelled() {
-            frame.client.detached()
-        } else {
-            frame.client.clone()
-        };
-        Frame {
-            client,
-            phase,
-            limit: Limit::after("cleanup", CLEANUP),
-            ..frame.clone()
-        }
-    }
-
-    /// Waits for operations that no step has waited for.
-    fn join_rest(&self, frame: &Frame) -> Result<(), Stop> {
-        let pending = std::mem::take(&mut self.ledger().pending);
-        let mut ended = Ok(());
-        for operation in pending {
-            let info = self.begin(
-                format!("wait for {}", operation.what),
-                frame,
-                StepShape::Single,
-            );
-            let start = Instant::now();
-            let attempt = Attempt {
-                run: self,
-                frame,
-                limit: frame.limit,
-                progress: &|running| self.progress(&info, running),
-            };
-            let failures = match attempt.finish(&operation) {
-                Ok(seen) => seen
-                    .error
-                    .map(|words| {
-                        Diagnostic::error(words).at(self.plan.place(operation.span), "begun here")
-                    })
-                    .into_iter()
-                    .collect(),
-                Err(trouble) => vec![failure::of_trouble(self.plan, operation.span, trouble)],
-            };
-            if !failures.is_empty() {
-                ended = Err(if self.client.is_cancelled() {
-                    Stop::Cancelled
-                } else {
-                    Stop::Failed
-                });
-            }
-            let outcome = if failures.is_empty() {
-                StepOutcome::Passed
-            } else {
-                StepOutcome::Failed(failures)
-            };
-            self.finish(info, outcome, start.elapsed());
-        }
-        ended
-    }
-
     fn outputs(&self, frame: &Frame) -> IndexMap<String, Value> {
         let mut outputs = IndexMap::new();
         for output in &self.plan.outputs {
@@ -353,49 +289,6 @@ impl<'a> Run<'a> {
             }
         }
         outputs
-    }
-
-    /// Registered cleanups, newest first; then `finally`; then recorded logs.
-    fn clean_up(&self, frame: &Frame) {
-        let cleanup = Self::cleanup_frame(frame, Phase::Cleanup);
-        loop {
-            // Taken one by one: a cleanup may register another.
-            let Some(next) = self.ledger().cleanups.pop() else {
-                break;
-            };
-            let own = Frame {
-                scope: next.scope,
-                ..cleanup.clone()
-            };
-            self.each(next.steps, &own);
-        }
-        self.each(
-            &self.plan.finally,
-            &Frame {
-                phase: Phase::Finally,
-                ..cleanup
-            },
-        );
-        self.janitor.drain();
-        let logs = std::mem::take(&mut self.ledger().logs);
-        for log in logs {
-            let client = if log.client.is_cancelled() {
-                log.client.detached()
-            } else {
-                log.client
-            };
-            if let Err(error) = client.delete_exec_logs(&log.instance, &log.operation) {
-                let what = format!(
-                    "the recorded output exec_{}.* of instance {}",
-                    log.operation, log.instance
-                );
-                self.emit(Kind::Warning(
-                    Diagnostic::error(format!("{what} is left on the server"))
-                        .note(error.to_string()),
-                ));
-                self.ledger().summary.left.push(what);
-            }
-        }
     }
 
     fn close(&self, interruption: Interruption, outputs: IndexMap<String, Value>) -> Summary {

@@ -36,16 +36,7 @@ pub(super) fn persist(
         if !passes(&acted, action) || patience.is_over() {
             return acted;
         }
-        may_be_done |= matches!(
-            &acted,
-            Err(Trouble::Client(
-                Error::Interrupted {
-                    sent: Sent::Maybe,
-                    ..
-                },
-                _
-            ))
-        );
+        may_be_done |= broke_after_sending(&acted);
         // Jitter, so that several waiting for the same thing do not come back at once.
         let rest = pause.mul_f64(0.75 + fastrand::f64() / 2.0);
         if client
@@ -82,7 +73,13 @@ fn broke_after_sending(acted: &Result<Observed, Trouble>) -> bool {
     let Err(Trouble::Client(error, _)) = acted else {
         return false;
     };
-    matches!(**error, Error::Interrupted { sent: Sent::Maybe, .. })
+    matches!(
+        **error,
+        Error::Interrupted {
+            sent: Sent::Maybe,
+            ..
+        }
+    )
 }
 
 /// Whether a request that may have been carried out can be sent again.

@@ -267,7 +267,10 @@ impl Walker {
                     if let Some(key) = inner
                         .subscript_expr
                         .as_const()
-                        .and_then(|key| key.as_str().map(str::to_owned)) { attributes.push(key) } else {
+                        .and_then(|key| key.as_str().map(str::to_owned))
+                    {
+                        attributes.push(key);
+                    } else {
                         self.expr(&inner.subscript_expr);
                         attributes.clear();
                     }
