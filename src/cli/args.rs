@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Request(Request),
     /// Run one command in an instance, with its input, output and exit code
     Exec(Exec),
+    /// Print the JSON Schema of playbooks, for editors
+    Schema,
 }
 
 /// Options of every command.

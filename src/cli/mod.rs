@@ -60,6 +60,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Check(args) => check::main(&args, &console),
         Command::Request(args) => request::main(&cli.common, &args, &console),
         Command::Exec(args) => exec::main(&cli.common, &args, &console),
+        Command::Schema => Console::data(format!("{:#}\n", malleus::playbook::schema()).as_bytes())
+            .map(|()| Code::Fine)
+            .map_err(Into::into),
     };
     ended
         .unwrap_or_else(|error| {

@@ -12,7 +12,7 @@ use crate::run::event::{
 use crate::secret::{Masker, MaskingWriter};
 
 /// Column at which a step's time stands, where the title leaves room.
-const TIME_COLUMN: usize = 52;
+const TIME_COLUMN: usize = 60;
 /// A live line longer than this could wrap, and would not be wiped whole.
 const LIVE_WIDTH: usize = 78;
 

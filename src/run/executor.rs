@@ -96,6 +96,8 @@ pub(super) struct Frame {
     pub(super) depth: usize,
     /// The loops this is inside of, for messages.
     pub(super) trail: Vec<String>,
+    /// Which turn of its own loop a step is in, for its title.
+    pub(super) turn: Option<(usize, usize)>,
 }
 
 /// A run in progress.
@@ -221,6 +223,7 @@ impl<'a> Run<'a> {
             phase: Phase::Steps,
             depth: 0,
             trail: Vec::new(),
+            turn: None,
         })
     }
 
@@ -260,6 +263,7 @@ impl<'a> Run<'a> {
         let inner = Frame {
             scope: frame.scope.child(),
             depth: frame.depth + 1,
+            turn: None,
             ..frame.clone()
         };
         let ended = self.steps(&group.steps, &inner);
@@ -303,6 +307,10 @@ impl<'a> Run<'a> {
 
     /// Announces a step.
     pub(super) fn begin(&self, title: String, frame: &Frame, shape: StepShape) -> StepInfo {
+        let title = match frame.turn {
+            Some((turn, count)) => format!("{title} [{turn}/{count}]"),
+            None => title,
+        };
         let info = StepInfo {
             number: self.numbers.fetch_add(1, Ordering::Relaxed),
             title,

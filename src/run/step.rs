@@ -63,6 +63,7 @@ impl<'a> Run<'a> {
             }
             let mut inner = Frame {
                 scope: frame.scope.child(),
+                turn: Some((index + 1, count)),
                 ..frame.clone()
             };
             inner.scope.bind("item", &item);
