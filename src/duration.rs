@@ -72,7 +72,7 @@ pub fn show(duration: Duration) -> String {
 /// A limit as its author would write it: `500ms`, `30s`, `5m`, `1h30m`.
 pub fn compact(duration: Duration) -> String {
     let millis = duration.as_millis();
-    if millis == 0 || millis % 1000 != 0 {
+    if millis == 0 || !millis.is_multiple_of(1000) {
         return format!("{millis}ms");
     }
     let seconds = duration.as_secs();

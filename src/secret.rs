@@ -42,7 +42,9 @@ impl Masker {
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         // A secret read from a file ends with a newline that the place of its use may not have; a multi-line
         // secret, such as a key, may be shown line by line.
-        let parts = std::iter::once(text).chain(std::iter::once(text.trim())).chain(text.lines().map(str::trim));
+        let parts = std::iter::once(text)
+            .chain(std::iter::once(text.trim()))
+            .chain(text.lines().map(str::trim));
         for part in parts {
             known.extend(forms(part));
         }
@@ -66,7 +68,11 @@ impl Masker {
             Value::Null | Value::Bool(_) => value.clone(),
             Value::Number(number) => {
                 let masked = self.mask(&number.to_string());
-                if masked == MASK { masked.into() } else { value.clone() }
+                if masked == MASK {
+                    masked.into()
+                } else {
+                    value.clone()
+                }
             }
             Value::String(text) => self.mask(text).into(),
             Value::Array(items) => items.iter().map(|item| self.mask_value(item)).collect(),
@@ -96,9 +102,20 @@ fn forms(secret: &str) -> Vec<String> {
     // own, at each of the three ways it can fall on the grid.
     for shift in 0..3 {
         let padded = [&b"\0\0\0"[..shift], secret.as_bytes()].concat();
-        for encoded in [STANDARD_NO_PAD.encode(&padded), URL_SAFE_NO_PAD.encode(&padded)] {
-            let own = encoded.get([0, 2, 3][shift]..encoded.len().saturating_sub(usize::from(padded.len() % 3 != 0)));
-            forms.extend(own.filter(|own| own.len() >= 2 * SHORTEST).map(str::to_owned));
+        for encoded in [
+            STANDARD_NO_PAD.encode(&padded),
+            URL_SAFE_NO_PAD.encode(&padded),
+        ] {
+            let own = encoded.get(
+                [0, 2, 3][shift]
+                    ..encoded
+                        .len()
+                        .saturating_sub(usize::from(padded.len() % 3 != 0)),
+            );
+            forms.extend(
+                own.filter(|own| own.len() >= 2 * SHORTEST)
+                    .map(str::to_owned),
+            );
         }
     }
     forms
@@ -148,9 +165,9 @@ mod tests {
             STANDARD.encode(format!("u:{secret}!")),
             STANDARD.encode(format!("x{secret}yz")),
         ] {
-            let masked = masker.mask(&text);
-            assert!(masked.contains(MASK), "{text} -> {masked}");
-            assert!(!masked.contains("pass"), "{text} -> {masked}");
+            let shown = masker.mask(&text);
+            assert!(shown.contains(MASK), "{text} -> {shown}");
+            assert!(!shown.contains("pass"), "{text} -> {shown}");
         }
     }
 

@@ -170,15 +170,19 @@ fn replies_are_decoded_by_their_body() {
         assert!(matches!(events.content, Content::Text(_)), "{events:?}");
         let ready = client.send(&Request::get("/internal/ready")).unwrap();
         assert_eq!(ready.status, 200);
-        let profile = client.request(&Request::get("profiles/default")).unwrap();
-        let stale = Request::patch("profiles/default")
+        let create = Request::post("profiles").json(json!({"name": "client-etag"}));
+        client.request(&create).unwrap();
+        let path = "profiles/client-etag";
+        let profile = client.request(&Request::get(path)).unwrap();
+        let stale = Request::patch(path)
             .json(json!({"description": "x"}))
             .if_match("\"0\"");
         assert_eq!(client.request(&stale).unwrap_err().status(), Some(412));
-        let fresh = Request::patch("profiles/default")
+        let fresh = Request::patch(path)
             .json(json!({"description": ""}))
             .if_match(profile.etag().unwrap());
         client.request(&fresh).unwrap();
+        client.request(&Request::delete(path)).unwrap();
     });
 }
 
@@ -627,5 +631,106 @@ fn much_is_streamed_and_a_writer_that_fails_ends_the_command() {
         let error = client.exec(&much, output, &Wait::within(within(30)));
         assert!(matches!(error, Err(Error::Output { .. })), "{error:?}");
         assert_eq!(container.logs(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn without_a_shell_a_late_command_cannot_be_ended_and_the_error_says_so() {
+    on_both(|client| {
+        let container = Container::start(client, "client-shellless");
+        assert_eq!(
+            run(client, &Exec::new(&container.name, ["rm", "/bin/sh"]))
+                .0
+                .code,
+            0
+        );
+        let sleep = Exec::new(&container.name, ["sleep", "4325"]);
+        let wait = Wait::within(Limit::after("step", Duration::from_millis(500)));
+        let error = client.exec_recorded(&sleep, &wait).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "POST /1.0/instances/client-shellless/exec did not end within the step limit of 500ms; \
+             the command may still be running: there is no shell in the instance"
+        );
+    });
+}
+
+/// Runs a case on every brand, with a daemon of its own.
+fn on_own_daemons(case: impl Fn(&Client, &mut Daemon)) {
+    for flavor in daemons() {
+        println!("--- {flavor}");
+        let mut daemon = Daemon::start(flavor);
+        let client = connect(&daemon);
+        case(&client, &mut daemon);
+    }
+}
+
+#[test]
+fn a_daemon_that_is_killed_during_a_wait() {
+    on_own_daemons(|client, daemon| {
+        let container = Container::start(client, "client-killed");
+        let sleep = container.shell("sleep 4324");
+        let (started, running) = std::sync::mpsc::channel();
+        let started = std::sync::Mutex::new(started);
+        let tell = |operation: &Operation| {
+            started.lock().unwrap().send(operation.id.clone()).unwrap();
+        };
+        thread::scope(|scope| {
+            let recorded = scope.spawn(|| {
+                let wait = Wait {
+                    started: Some(&tell),
+                    ..Wait::within(within(60))
+                };
+                (client.exec_recorded(&sleep, &wait), Instant::now())
+            });
+            running.recv().unwrap();
+            thread::sleep(Duration::from_millis(300));
+            daemon.kill();
+            let away = client.request(&Request::get("instances")).unwrap_err();
+            assert!(away.is_transient() && !away.may_have_been_sent(), "{away}");
+            thread::sleep(Duration::from_millis(500));
+            daemon.restart();
+            let back = Instant::now();
+            let (ended, at) = recorded.join().unwrap();
+            println!("{:?} after the daemon was back", at.duration_since(back));
+            assert!(matches!(ended, Err(Error::Lost { .. })), "{ended:?}");
+            assert!(at.duration_since(back) < Duration::from_secs(8));
+        });
+        assert_eq!(container.processes("sleep 4324"), 0);
+        assert_eq!(container.logs(), Vec::<String>::new());
+
+        // The same client goes on; a daemon that stays away is given up at the limit.
+        let begun = client
+            .request(&endless(client))
+            .unwrap()
+            .operation()
+            .unwrap();
+        daemon.kill();
+        let at = Instant::now();
+        let wait = Wait::within(Limit::after("step", Duration::from_millis(1500)));
+        let error = client.wait(&begun.id, &wait).unwrap_err();
+        assert!(
+            matches!(error, Error::Timeout { limit: "step", .. }),
+            "{error}"
+        );
+        assert!(at.elapsed() < Duration::from_secs(3));
+        daemon.restart();
+    });
+}
+
+#[test]
+fn many_threads_share_few_connections() {
+    on_both(|client| {
+        let begun = Instant::now();
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        client.request(&Request::get("profiles/default")).unwrap();
+                    }
+                });
+            }
+        });
+        println!("800 requests in {:?}", begun.elapsed());
     });
 }

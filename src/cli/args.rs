@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Request(Request),
     /// Run one command in an instance, with its input, output and exit code
     Exec(Exec),
+    /// Print the JSON Schema of playbooks, for editors
+    Schema,
 }
 
 /// Options of every command.
@@ -57,7 +59,7 @@ pub(crate) struct Common {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Color {
-    /// On a terminal, unless NO_COLOR is set
+    /// On a terminal, unless `NO_COLOR` is set
     Auto,
     Always,
     Never,
@@ -115,7 +117,12 @@ pub(crate) struct Request {
     /// Path, below /1.0/ unless it begins with a slash; must be percent-encoded
     pub(crate) path: String,
     /// JSON body; @FILE reads it from a file, @- from stdin
-    #[arg(long, short = 'd', value_name = "JSON|@FILE", conflicts_with = "upload")]
+    #[arg(
+        long,
+        short = 'd',
+        value_name = "JSON|@FILE",
+        conflicts_with = "upload"
+    )]
     pub(crate) body: Option<String>,
     /// Send a file as the raw body
     #[arg(long, value_name = "FILE")]
@@ -173,11 +180,17 @@ pub(crate) struct Out {
 
 fn parse_out(text: &str) -> Result<Out, String> {
     use malleus::report::outputs::Format;
-    let (format, file) = text.split_once('=').map_or((text, None), |(format, file)| (format, Some(PathBuf::from(file))));
+    let (format, file) = text.split_once('=').map_or((text, None), |(format, file)| {
+        (format, Some(PathBuf::from(file)))
+    });
     let format = match format {
         "json" => Format::Json,
         "env" => Format::Env,
-        other => return Err(format!("`{other}` is no format for outputs: use json or env")),
+        other => {
+            return Err(format!(
+                "`{other}` is no format for outputs: use json or env"
+            ));
+        }
     };
     Ok(Out { format, file })
 }
@@ -192,13 +205,16 @@ fn parse_pair(text: &str) -> Result<(String, String), String> {
 fn parse_json_pair(text: &str) -> Result<(String, serde_json::Value), String> {
     let (name, value) = parse_pair(text)?;
     // The value stays out of the message: it may be secret.
-    let value = serde_json::from_str(&value).map_err(|error| format!("the value of `{name}` is not JSON: {error}"))?;
+    let value = serde_json::from_str(&value)
+        .map_err(|error| format!("the value of `{name}` is not JSON: {error}"))?;
     Ok((name, value))
 }
 
 fn parse_header(text: &str) -> Result<(String, String), String> {
     match text.split_once(':') {
-        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.trim().to_owned())),
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        }
         _ => Err("write it as \"NAME: VALUE\"".into()),
     }
 }

@@ -28,7 +28,7 @@ pub(crate) fn main(args: &Check, console: &Console) -> Result<Code> {
         }
     }
     if args.format == CheckFormat::Json {
-        console.data(format!("{:#}\n", Value::Array(findings)).as_bytes())?;
+        Console::data(format!("{:#}\n", Value::Array(findings)).as_bytes())?;
     }
     Ok(if failed { Code::Invalid } else { Code::Fine })
 }
@@ -42,16 +42,23 @@ pub(crate) fn load(path: &Path, engine: &Engine) -> Result<(Arc<Source>, Checked
 
 /// Draws what was found and says how it stands.
 pub(crate) fn report(source: &Source, checked: &Checked, console: &Console) {
-    for problem in &checked.problems {
-        console.problem(problem);
-    }
-    let errors = checked.problems.iter().filter(|problem| problem.is_error()).count();
+    console.problems(&checked.problems);
+    let errors = checked
+        .problems
+        .iter()
+        .filter(|problem| problem.is_error())
+        .count();
     let warnings = checked.problems.len() - errors;
     let line = match (errors, warnings) {
         (0, 0) => format!("{}: ok", source.name()),
         (0, warnings) => format!("{}: ok, {}", source.name(), count(warnings, "warning")),
         (errors, 0) => format!("{}: {}", source.name(), count(errors, "error")),
-        (errors, warnings) => format!("{}: {}, {}", source.name(), count(errors, "error"), count(warnings, "warning")),
+        (errors, warnings) => format!(
+            "{}: {}, {}",
+            source.name(),
+            count(errors, "error"),
+            count(warnings, "warning")
+        ),
     };
     if errors > 0 || console.human.says(Verbosity::Normal) {
         console.human.line(&line);
@@ -92,9 +99,13 @@ fn playbooks(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     for path in paths {
         if path.is_dir() {
             let before = found.len();
-            in_folder(path, &mut found).with_context(|| format!("cannot read {}", path.display()))?;
+            in_folder(path, &mut found)
+                .with_context(|| format!("cannot read {}", path.display()))?;
             if found.len() == before {
-                bail!("there is no playbook in {}: no .yaml or .yml file with a `playbook:` key", path.display());
+                bail!(
+                    "there is no playbook in {}: no .yaml or .yml file with a `playbook:` key",
+                    path.display()
+                );
             }
         } else {
             found.push(path.clone());
@@ -104,10 +115,14 @@ fn playbooks(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
 }
 
 fn in_folder(folder: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
-    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()?;
     entries.sort();
     for path in entries {
-        let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+        let is_yaml = path
+            .extension()
+            .is_some_and(|extension| extension == "yaml" || extension == "yml");
         if path.is_dir() && !path.is_symlink() {
             in_folder(&path, found)?;
         } else if is_yaml && is_playbook(&path) {
@@ -118,5 +133,6 @@ fn in_folder(folder: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
 }
 
 fn is_playbook(path: &Path) -> bool {
-    std::fs::read_to_string(path).is_ok_and(|text| text.lines().any(|line| line.starts_with("playbook:")))
+    std::fs::read_to_string(path)
+        .is_ok_and(|text| text.lines().any(|line| line.starts_with("playbook:")))
 }

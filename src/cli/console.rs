@@ -26,8 +26,17 @@ impl Console {
             (false, 1) => Verbosity::Verbose,
             (false, _) => Verbosity::Everything,
         };
-        let terminal = if io::stderr().is_terminal() { Terminal::Yes } else { Terminal::No };
-        let human = Human::new(io::stderr(), masker.clone(), (style(common.color), terminal), verbosity);
+        let terminal = if io::stderr().is_terminal() {
+            Terminal::Yes
+        } else {
+            Terminal::No
+        };
+        let human = Human::new(
+            io::stderr(),
+            masker.clone(),
+            (style(common.color), terminal),
+            verbosity,
+        );
         Self {
             human: Arc::new(human),
             masker,
@@ -38,8 +47,14 @@ impl Console {
         self.human.problem(problem);
     }
 
+    pub(crate) fn problems(&self, problems: &[Diagnostic]) {
+        for problem in problems {
+            self.problem(problem);
+        }
+    }
+
     /// Writes data. A reader that has gone away is no error: it has seen what it wanted.
-    pub(crate) fn data(&self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn data(bytes: &[u8]) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -61,5 +76,9 @@ fn style(color: Color) -> Style {
         Color::Never => false,
         Color::Auto => anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never,
     };
-    if colored { Style::Colored } else { Style::Plain }
+    if colored {
+        Style::Colored
+    } else {
+        Style::Plain
+    }
 }

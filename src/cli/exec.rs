@@ -24,7 +24,10 @@ pub(crate) fn main(common: &Common, args: &Exec, console: &Console) -> Result<Co
     };
     let signals = Signals::listen().context("cannot listen for signals")?;
     let exec = command(args);
-    let wait = Wait::within(args.timeout.map_or_else(Limit::never, |after| Limit::after("command", after)));
+    let wait = Wait::within(
+        args.timeout
+            .map_or_else(Limit::never, |after| Limit::after("command", after)),
+    );
     let ran = if args.record {
         signals.cancels(&client);
         recorded(&client, &exec, &wait)
@@ -45,7 +48,10 @@ pub(crate) fn main(common: &Common, args: &Exec, console: &Console) -> Result<Co
 }
 
 fn command(args: &Exec) -> client::Exec {
-    let mut exec = client::Exec::new(args.instance.as_str(), args.command.iter().map(String::as_str));
+    let mut exec = client::Exec::new(
+        args.instance.as_str(),
+        args.command.iter().map(String::as_str),
+    );
     for (name, value) in &args.env {
         exec = exec.env(name, value);
     }
@@ -62,12 +68,19 @@ fn recorded(client: &Client, exec: &client::Exec, wait: &Wait<'_>) -> Result<Exi
         stderr: &mut stderr,
     };
     let exit = client.exec(exec, output, wait)?;
-    stdout.flush().map_err(|source| client::Error::Output { source })?;
+    stdout
+        .flush()
+        .map_err(|source| client::Error::Output { source })?;
     Ok(exit)
 }
 
 /// Over websockets: input and output as they come. Signals go to the command; it decides what they mean.
-fn streamed(client: &Client, exec: &client::Exec, wait: &Wait<'_>, signals: &Signals) -> Result<Exit, client::Error> {
+fn streamed(
+    client: &Client,
+    exec: &client::Exec,
+    wait: &Wait<'_>,
+    signals: &Signals,
+) -> Result<Exit, client::Error> {
     let (mut stdout, mut stderr) = (io::stdout(), io::stderr());
     let handle = client::Signals::new();
     let pass_on = handle.clone();
@@ -79,6 +92,8 @@ fn streamed(client: &Client, exec: &client::Exec, wait: &Wait<'_>, signals: &Sig
         signals: Some(handle),
     };
     let exit = client.exec_stream(exec, io, wait)?;
-    stdout.flush().map_err(|source| client::Error::Output { source })?;
+    stdout
+        .flush()
+        .map_err(|source| client::Error::Output { source })?;
     Ok(exit)
 }

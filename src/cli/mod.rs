@@ -60,6 +60,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Check(args) => check::main(&args, &console),
         Command::Request(args) => request::main(&cli.common, &args, &console),
         Command::Exec(args) => exec::main(&cli.common, &args, &console),
+        Command::Schema => Console::data(format!("{:#}\n", malleus::playbook::schema()).as_bytes())
+            .map(|()| Code::Fine)
+            .map_err(Into::into),
     };
     ended
         .unwrap_or_else(|error| {
@@ -72,14 +75,24 @@ pub(crate) fn main() -> ExitCode {
 /// What an error that ended a command means. Errors that are not the client's come from files and arguments.
 fn code_of(error: &anyhow::Error) -> Code {
     match error.downcast_ref::<client::Error>() {
-        Some(client::Error::InvalidRequest { .. } | client::Error::InvalidRemote { .. } | client::Error::File { .. }) | None => Code::Invalid,
+        Some(
+            client::Error::InvalidRequest { .. }
+            | client::Error::InvalidRemote { .. }
+            | client::Error::File { .. },
+        )
+        | None => Code::Invalid,
         Some(client::Error::NoDaemon { .. } | client::Error::Connect { .. }) => Code::Unreachable,
         Some(_) => Code::Failed,
     }
 }
 
 /// Connects to the remote that the arguments, the playbook or the environment name.
-pub(crate) fn connect(common: &args::Common, playbook: Option<&str>, settings: Settings, console: &Console) -> Result<Client, Code> {
+pub(crate) fn connect(
+    common: &args::Common,
+    playbook: Option<&str>,
+    settings: Settings,
+    console: &Console,
+) -> Result<Client, Code> {
     let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let remote = match common.remote.as_deref().or(playbook) {
         Some(named) => Remote::parse(named),
@@ -92,7 +105,11 @@ pub(crate) fn connect(common: &args::Common, playbook: Option<&str>, settings: S
             None => client,
         }),
         Err(error) => {
-            let code = if matches!(error, client::Error::InvalidRemote { .. }) { Code::Invalid } else { Code::Unreachable };
+            let code = if matches!(error, client::Error::InvalidRemote { .. }) {
+                Code::Invalid
+            } else {
+                Code::Unreachable
+            };
             console.problem(&unreachable(&error));
             Err(code)
         }

@@ -27,14 +27,17 @@ pub(crate) fn main(common: &Common, args: &Request, console: &Console) -> Result
     let signals = Signals::listen().context("cannot listen for signals")?;
     signals.cancels(&client);
     match send(&client, &request, args, console) {
-        Err(error) if matches!(error.downcast_ref(), Some(client::Error::Cancelled)) => Ok(signals.received().map_or(Code::Failed, Code::Signal)),
+        Err(error) if matches!(error.downcast_ref(), Some(client::Error::Cancelled)) => {
+            Ok(signals.received().map_or(Code::Failed, Code::Signal))
+        }
         Err(error) => Err(error),
         Ok(()) => Ok(Code::Fine),
     }
 }
 
 fn build(args: &Request) -> Result<client::Request> {
-    let mut request = client::Request::new(args.method.to_uppercase(), args.path.as_str()).limit(Limit::after("request", args.timeout));
+    let mut request = client::Request::new(args.method.to_uppercase(), args.path.as_str())
+        .limit(Limit::after("request", args.timeout));
     for (name, value) in &args.query {
         request = request.query(name, value);
     }
@@ -54,22 +57,32 @@ fn json(argument: &str) -> Result<Value> {
     let (text, from) = match argument.strip_prefix('@') {
         Some("-") => {
             let mut text = String::new();
-            io::stdin().read_to_string(&mut text).context("cannot read stdin")?;
+            io::stdin()
+                .read_to_string(&mut text)
+                .context("cannot read stdin")?;
             (text, "stdin")
         }
-        Some(file) => (std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?, file),
+        Some(file) => (
+            std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?,
+            file,
+        ),
         None => (argument.to_owned(), "--body"),
     };
     serde_json::from_str(&text).with_context(|| format!("{from} is not JSON"))
 }
 
-fn send(client: &Client, request: &client::Request, args: &Request, console: &Console) -> Result<()> {
+fn send(
+    client: &Client,
+    request: &client::Request,
+    args: &Request,
+    console: &Console,
+) -> Result<()> {
     if let Some(file) = &args.save {
         return save(client, request, file);
     }
     let limit = Limit::after("request", args.timeout);
     if args.no_wait {
-        return print(&client.request(request)?, None, console);
+        return print(&client.request(request)?, None);
     }
     let progress = |operation: &client::Operation| {
         if let Some(text) = operation.progress() {
@@ -82,11 +95,11 @@ fn send(client: &Client, request: &client::Request, args: &Request, console: &Co
     };
     let completed = client.run(request, &wait)?;
     let operation = completed.operation.map(|operation| operation.metadata);
-    print(&completed.reply, operation, console)
+    print(&completed.reply, operation)
 }
 
 /// Prints what the request was for: the finished operation's metadata, the reply's metadata, or its raw body.
-fn print(reply: &Reply, operation: Option<Value>, console: &Console) -> Result<()> {
+fn print(reply: &Reply, operation: Option<Value>) -> Result<()> {
     let bytes = match (&reply.content, operation) {
         (_, Some(metadata)) => pretty(&metadata),
         (Content::Envelope(_), None) => pretty(reply.metadata()),
@@ -95,7 +108,7 @@ fn print(reply: &Reply, operation: Option<Value>, console: &Console) -> Result<(
         (Content::Bytes(bytes), None) => bytes.clone(),
         (Content::Empty | Content::Streamed { .. }, None) => Vec::new(),
     };
-    console.data(&bytes).context("cannot write to stdout")
+    Console::data(&bytes).context("cannot write to stdout")
 }
 
 fn pretty(value: &Value) -> Vec<u8> {

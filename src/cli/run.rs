@@ -51,7 +51,7 @@ pub(crate) fn main(common: &Common, args: &Run, console: &Console) -> Result<Cod
             id: new_id(),
             started: SystemTime::now(),
         };
-        let summary = run(&playbook.plan, session, console);
+        let summary = run(&playbook.plan, &session, console);
         let code = code_of(&summary, &signals);
         if code != Code::Fine {
             return Ok(code);
@@ -75,7 +75,10 @@ fn prepare(args: &Run, engine: &Engine, console: &Console) -> Result<Result<Vec<
     let mut ready = Vec::new();
     let mut failed = false;
     for plan in &plans {
-        let others: Vec<&Plan> = plans.iter().filter(|other| !std::ptr::eq(*other, plan)).collect();
+        let others: Vec<&Plan> = plans
+            .iter()
+            .filter(|other| !std::ptr::eq(*other, plan))
+            .collect();
         match inputs_of(plan, &inputs::for_plan(&given, plan, &others), console) {
             Some(inputs) => ready.push(Ready {
                 plan: Plan {
@@ -87,7 +90,11 @@ fn prepare(args: &Run, engine: &Engine, console: &Console) -> Result<Result<Vec<
             None => failed = true,
         }
     }
-    Ok(if failed { Err(Code::Invalid) } else { Ok(ready) })
+    Ok(if failed {
+        Err(Code::Invalid)
+    } else {
+        Ok(ready)
+    })
 }
 
 /// The plans of all files, or nothing where one of them has an error.
@@ -96,7 +103,9 @@ fn plans(files: &[PathBuf], engine: &Engine, console: &Console) -> Result<Option
     let mut failed = false;
     for file in files {
         let (source, checked) = check::load(file, engine)?;
-        if checked.failed() || (!checked.problems.is_empty() && console.human.says(Verbosity::Normal)) {
+        if checked.failed()
+            || (!checked.problems.is_empty() && console.human.says(Verbosity::Normal))
+        {
             check::report(&source, &checked, console);
         }
         match checked.plan {
@@ -107,18 +116,26 @@ fn plans(files: &[PathBuf], engine: &Engine, console: &Console) -> Result<Option
     Ok((!failed).then_some(plans))
 }
 
-fn inputs_of(plan: &Plan, given: &[(String, Given)], console: &Console) -> Option<IndexMap<String, Value>> {
+fn inputs_of(
+    plan: &Plan,
+    given: &[(String, Given)],
+    console: &Console,
+) -> Option<IndexMap<String, Value>> {
     let environment = |name: &str| std::env::var(name).ok();
     match resolve(plan, given, &environment) {
         Ok(values) => {
             // Known to the masker before the first byte about them could be written.
-            for input in plan.inputs.iter().filter(|input| input.visibility == Visibility::Secret) {
+            for input in plan
+                .inputs
+                .iter()
+                .filter(|input| input.visibility == Visibility::Secret)
+            {
                 console.masker.add(&values[&input.name.text]);
             }
             Some(values)
         }
         Err(problems) => {
-            problems.iter().for_each(|problem| console.problem(problem));
+            console.problems(&problems);
             None
         }
     }
@@ -145,10 +162,15 @@ fn code_of(summary: &Summary, signals: &Signals) -> Code {
 }
 
 fn write_outputs(all: &IndexMap<String, Value>, out: &Out, console: &Console) -> Result<()> {
-    let masked = all.iter().map(|(name, value)| (name.clone(), console.masker.mask_value(value))).collect();
+    let masked = all
+        .iter()
+        .map(|(name, value)| (name.clone(), console.masker.mask_value(value)))
+        .collect();
     let text = outputs::write(&masked, out.format);
     match &out.file {
-        Some(file) => std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display())),
-        None => console.data(text.as_bytes()).context("cannot write the outputs"),
+        Some(file) => {
+            std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+        }
+        None => Console::data(text.as_bytes()).context("cannot write the outputs"),
     }
 }

@@ -31,7 +31,11 @@ impl Signals {
                 if received.swap(number, Ordering::SeqCst) != 0 {
                     std::process::exit(128 + number);
                 }
-                if let Some(react) = reaction.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+                if let Some(react) = reaction
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .as_ref()
+                {
                     react(number);
                 }
             }
@@ -57,6 +61,8 @@ impl Signals {
 
     /// The first signal's number.
     pub(crate) fn received(&self) -> Option<u8> {
-        u8::try_from(self.received.load(Ordering::SeqCst)).ok().filter(|number| *number != 0)
+        u8::try_from(self.received.load(Ordering::SeqCst))
+            .ok()
+            .filter(|number| *number != 0)
     }
 }

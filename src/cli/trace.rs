@@ -15,7 +15,10 @@ pub(crate) struct Tracer(Console);
 impl Tracer {
     /// An observer for the client, if anyone wants to read what it says.
     pub(crate) fn observer(console: &Console) -> Option<Self> {
-        console.human.says(Verbosity::Verbose).then(|| Self(console.clone()))
+        console
+            .human
+            .says(Verbosity::Verbose)
+            .then(|| Self(console.clone()))
     }
 
     fn body(&self, arrow: &str, body: &str) {
@@ -26,7 +29,11 @@ impl Tracer {
         let masked = self.0.masker.mask(body);
         let cut: String = masked.chars().take(LONGEST).collect();
         let rest = masked.chars().count().saturating_sub(LONGEST);
-        let more = if rest > 0 { format!(" … {rest} more characters") } else { String::new() };
+        let more = if rest > 0 {
+            format!(" … {rest} more characters")
+        } else {
+            String::new()
+        };
         self.0.human.line(&format!("    {arrow} {cut}{more}"));
     }
 }
@@ -34,13 +41,23 @@ impl Tracer {
 impl Observer for Tracer {
     fn observe(&self, trace: &Trace<'_>) {
         match trace {
-            Trace::Request { body, .. } => self.body(">", &body.map(Value::to_string).unwrap_or_default()),
+            Trace::Request { body, .. } => {
+                self.body(">", &body.map(Value::to_string).unwrap_or_default());
+            }
             Trace::Reply { reply, elapsed } => {
                 let time = elapsed.as_secs_f64() * 1000.0;
-                self.0.human.line(&format!("    {} {} → {} ({time:.1} ms)", reply.method, reply.path, reply.status));
+                self.0.human.line(&format!(
+                    "    {} {} → {} ({time:.1} ms)",
+                    reply.method, reply.path, reply.status
+                ));
                 self.body("<", &content(reply));
             }
-            Trace::Failure { method, path, error, .. } => {
+            Trace::Failure {
+                method,
+                path,
+                error,
+                ..
+            } => {
                 self.0.human.line(&format!("    {method} {path} → {error}"));
             }
             _ => {}

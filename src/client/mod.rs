@@ -61,7 +61,7 @@ mod websocket;
 use std::fmt;
 use std::sync::Arc;
 
-pub use error::{is_transient_message as passes, ApiError, Error, OperationError, Sent, Tried};
+pub use error::{ApiError, Error, OperationError, Sent, Tried, is_transient_message as passes};
 pub use exec::{Exec, Exit, Output};
 pub use flavor::Flavor;
 pub use limit::Limit;

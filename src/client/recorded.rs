@@ -244,7 +244,9 @@ fn end(ending: &Ending, started: &Started, error: Error) -> Error {
         return with_notes(error, &notes);
     }
     let killed = ending.kill();
-    ending.settle(&started.operation.id);
+    if killed.is_ok() {
+        ending.settle(&started.operation.id);
+    }
     let deleted = ending.delete_logs(&started.operation.id);
     let notes: Vec<String> = [killed, deleted]
         .into_iter()

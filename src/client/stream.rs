@@ -85,6 +85,9 @@ impl Client {
     /// Runs a command over websockets: input, output and signals flow while it runs, and nothing is kept
     /// on the server.
     ///
+    /// A process that the command leaves in the background with its output still open may hold up the end: LXD
+    /// 5.0 waits for it, Incus for a second. [`Client::exec_recorded`] does not wait for such processes.
+    ///
     /// When the wait ends without the end of the command, the command gets signal 9 over the control
     /// websocket, and its children are searched for and killed as by [`Client::exec_recorded`].
     ///

@@ -189,6 +189,8 @@ impl Transport for UnixTransport {
                 }
                 Err(error) if interrupted(&error) => {}
                 Err(error) if timed_out(&error) => return Err(deadline.passed()),
+                // The answer is in the buffer already; the rest of the connection is an error.
+                Err(_) if self.state == State::Refused => return Ok(false),
                 Err(error) => return Err(error.into()),
             }
         }

@@ -34,7 +34,7 @@ impl Client {
     /// Sends a request and, when that begins an operation of class task, waits for its end.
     ///
     /// `wait.limit` covers both. Operations of class token never end by themselves and those of class
-    /// websocket wait for us, so neither is awaited.
+    /// websocket wait for us, so neither is awaited. Classes unknown to this library are taken for tasks.
     ///
     /// # Errors
     /// Those of [`Client::request`]; [`Error::Operation`] when the operation fails, also when the

@@ -125,10 +125,15 @@ impl<'a> Waiter<'a> {
             if self.wait.limit.is_over() {
                 return self.last_look();
             }
+            let begun = Instant::now();
             let doubt = match self.look_for_a_slice()? {
                 Seen::Final(operation) => return Ok(operation),
                 Seen::Running(operation) => {
                     self.report(&operation);
+                    // A server that does not wait as long as asked is not asked in a tight loop.
+                    if begun.elapsed() < BACK_OFF.0 {
+                        self.back_off()?;
+                    }
                     continue;
                 }
                 Seen::Unclear(doubt) => doubt,

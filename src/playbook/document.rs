@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::grammar::{ACTIONS, Key, Kind, Need, STEP, Shape, Type};
-use crate::diagnostic::{Diagnostic, did_you_mean};
+use crate::diagnostic::{Diagnostic, did_you_mean, nearest};
 use crate::duration;
 use crate::source::{Place, Source, Span};
 use crate::template;
@@ -224,12 +224,10 @@ impl Judge<'_> {
 
     fn fixed(&mut self, node: &Node, wanted: Type, what: &str) {
         let found = match (wanted, &node.kind) {
-            (Type::Integer, yaml::Kind::Number(number)) => !number.is_f64(),
-            (Type::Boolean | Type::Expression, yaml::Kind::Bool(_)) => true,
-            (Type::Text, yaml::Kind::Text(_)) => true,
-            (Type::Scalar, yaml::Kind::Text(_) | yaml::Kind::Bool(_)) => true,
-            // A fraction would be rewritten: `1.10` and `1.1` are one number but two texts.
-            (Type::Scalar, yaml::Kind::Number(number)) => !number.is_f64(),
+            // A fraction would be rewritten as text: `1.10` and `1.1` are one number but two texts.
+            (Type::Integer | Type::Scalar, yaml::Kind::Number(number)) => !number.is_f64(),
+            (Type::Boolean | Type::Expression | Type::Scalar, yaml::Kind::Bool(_))
+            | (Type::Text | Type::Scalar, yaml::Kind::Text(_)) => true,
             (Type::Duration, yaml::Kind::Text(text)) => return self.duration(text, node.span),
             (Type::Duration, yaml::Kind::Number(number)) => {
                 self.problem(node.span, format!("{what} must have a unit of time"), "")
@@ -320,6 +318,7 @@ impl Judge<'_> {
             .keys
             .iter()
             .filter(|key| key.need == Need::Required && node.get(key.name).is_none())
+            .filter(|key| !misspelt(node, shape, key.name))
         {
             self.missing(node, shape, missing);
         }
@@ -350,6 +349,14 @@ impl Judge<'_> {
         )
         .help = Some(help);
     }
+}
+
+/// Whether an unknown key of a mapping is meant to be `wanted`: that it is missing need not be said then.
+pub fn misspelt(node: &Node, shape: &Shape, wanted: &str) -> bool {
+    let known = || shape.keys.iter().map(|known| known.name);
+    node.as_map().unwrap_or_default().iter().any(|(key, _)| {
+        known().all(|name| name != key.text) && nearest(&key.text, known()) == Some(wanted)
+    })
 }
 
 /// Whether text has something to render in it.

@@ -5,8 +5,10 @@ pub mod document;
 pub mod grammar;
 pub mod input;
 pub mod plan;
+mod schema;
 
 pub use check::{Checked, check};
 pub use document::Document;
 pub use input::Given;
 pub use plan::Plan;
+pub use schema::schema;

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use crate::diagnostic::{Diagnostic, Style, count};
 use crate::duration;
-use crate::run::event::{Event, Interruption, Kind, Phase, Sink, StepInfo, StepOutcome, StepShape, Summary};
+use crate::run::event::{
+    Event, Interruption, Kind, Phase, Sink, StepInfo, StepOutcome, StepShape, Summary,
+};
 use crate::secret::{Masker, MaskingWriter};
 
 /// Column at which a step's time stands, where the title leaves room.
-const TIME_COLUMN: usize = 52;
+const TIME_COLUMN: usize = 60;
 /// A live line longer than this could wrap, and would not be wiped whole.
 const LIVE_WIDTH: usize = 78;
 
@@ -52,7 +54,12 @@ struct Inner<W> {
 
 impl<W: Write> Human<W> {
     /// Writes to `to`, masked by `masker`.
-    pub fn new(to: W, masker: Masker, (style, terminal): (Style, Terminal), verbosity: Verbosity) -> Self {
+    pub fn new(
+        to: W,
+        masker: Masker,
+        (style, terminal): (Style, Terminal),
+        verbosity: Verbosity,
+    ) -> Self {
         Self {
             inner: Mutex::new(Inner {
                 to: MaskingWriter::new(to, masker),
@@ -81,7 +88,11 @@ impl<W: Write> Human<W> {
 
     fn write(&self, text: &str) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let wipe = if std::mem::take(&mut inner.live) { "\r\x1b[2K" } else { "" };
+        let wipe = if std::mem::take(&mut inner.live) {
+            "\r\x1b[2K"
+        } else {
+            ""
+        };
         // Nobody to tell when the reader is gone; the run goes on, and its exit code tells the rest.
         let _ = inner.to.write_str(&format!("{wipe}{text}"));
     }
@@ -130,24 +141,34 @@ impl<W: Write> Human<W> {
             let title = title(step);
             let used = indent.chars().count() + 2 + title.chars().count();
             let gap = " ".repeat(TIME_COLUMN.saturating_sub(used + time.len()).max(2));
-            self.write(&format!("{indent}{} {title}{gap}{}\n", self.mark(outcome), self.paint("2", &time)));
+            self.write(&format!(
+                "{indent}{} {title}{gap}{}\n",
+                self.mark(outcome),
+                self.paint("2", &time)
+            ));
         }
-        for failure in failures {
+        for (index, failure) in failures.iter().enumerate() {
             let mut shown = failure.clone();
             if matches!(outcome, StepOutcome::Tolerated(_)) {
                 if !self.says(Verbosity::Normal) {
                     continue;
                 }
                 shown.severity = crate::diagnostic::Severity::Warning;
-                shown.notes.push("`on_error: continue`: the run goes on".into());
+                shown
+                    .notes
+                    .push("`on_error: continue`: the run goes on".into());
             }
-            self.write("\n");
+            if index == 0 {
+                self.write("\n");
+            }
             self.problem(&shown);
         }
     }
 
     fn summary(&self, summary: &Summary) {
-        let fine = summary.failed == 0 && summary.left.is_empty() && summary.interruption == Interruption::None;
+        let fine = summary.failed == 0
+            && summary.left.is_empty()
+            && summary.interruption == Interruption::None;
         if !self.says(Verbosity::Normal) && fine {
             return;
         }
@@ -163,14 +184,21 @@ impl<W: Write> Human<W> {
         .filter(|(number, _)| *number > 0)
         .map(|(number, what)| format!("{number} {what}"))
         .collect();
-        let parts = if parts.is_empty() { "nothing to do".to_owned() } else { parts.join(", ") };
+        let parts = if parts.is_empty() {
+            "nothing to do".to_owned()
+        } else {
+            parts.join(", ")
+        };
         let interrupted = match summary.interruption {
             Interruption::None => "",
             Interruption::Cancelled => "interrupted: ",
         };
         let color = if fine { "32" } else { "31" };
         let name = self.paint(&format!("1;{color}"), &summary.playbook);
-        self.write(&format!("\n{name}: {interrupted}{parts} in {}\n", duration::show(summary.duration)));
+        self.write(&format!(
+            "\n{name}: {interrupted}{parts} in {}\n",
+            duration::show(summary.duration)
+        ));
         if !summary.left.is_empty() {
             let what = count(summary.left.len(), "thing");
             self.write(&format!("cleanup is incomplete, {what} left:\n"));
@@ -184,7 +212,11 @@ impl<W: Write> Human<W> {
 impl<W: Write + Send> Sink for Human<W> {
     fn event(&self, event: Event) {
         match event.kind {
-            Kind::RunStarted { playbook, run, server } => {
+            Kind::RunStarted {
+                playbook,
+                run,
+                server,
+            } => {
                 if self.says(Verbosity::Normal) {
                     let rest = self.paint("2", &format!("run {run} on {server}"));
                     self.write(&format!("{}  {rest}\n", self.paint("1", &playbook)));
@@ -192,20 +224,43 @@ impl<W: Write + Send> Sink for Human<W> {
             }
             Kind::StepStarted(step) => match step.shape {
                 StepShape::Group if self.says(Verbosity::Normal) => {
-                    self.write(&format!("{}{} {}\n", indent(&step), self.paint("2", "▸"), title(&step)));
+                    self.write(&format!(
+                        "{}{} {}\n",
+                        indent(&step),
+                        self.paint("2", "▸"),
+                        title(&step)
+                    ));
                 }
                 StepShape::Group => {}
                 StepShape::Single => self.live(&format!("{}… {}", indent(&step), title(&step))),
             },
-            Kind::Progress { step, text } => self.live(&format!("{}… {}  {text}", indent(&step), title(&step))),
-            Kind::Again { step, attempt, reason } => {
+            Kind::Progress { step, text } => {
+                self.live(&format!("{}… {}  {text}", indent(&step), title(&step)));
+            }
+            Kind::Again {
+                step,
+                attempt,
+                reason,
+            } => {
                 if self.says(Verbosity::Verbose) {
-                    self.line(&format!("{}  {} attempt {attempt}: {reason}", indent(&step), title(&step)));
+                    self.line(&format!(
+                        "{}  {} attempt {attempt}: {reason}",
+                        indent(&step),
+                        title(&step)
+                    ));
                 } else {
-                    self.live(&format!("{}… {}  attempt {attempt}: {reason}", indent(&step), title(&step)));
+                    self.live(&format!(
+                        "{}… {}  attempt {attempt}: {reason}",
+                        indent(&step),
+                        title(&step)
+                    ));
                 }
             }
-            Kind::StepFinished { step, outcome, duration } => self.finished(&step, &outcome, duration),
+            Kind::StepFinished {
+                step,
+                outcome,
+                duration,
+            } => self.finished(&step, &outcome, duration),
             Kind::Warning(problem) => self.problem(&problem),
             Kind::RunFinished(summary) => self.summary(&summary),
         }

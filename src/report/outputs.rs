@@ -16,7 +16,10 @@ pub enum Format {
 pub fn write(outputs: &IndexMap<String, Value>, format: Format) -> String {
     match format {
         Format::Json => {
-            let map: serde_json::Map<String, Value> = outputs.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+            let map: serde_json::Map<String, Value> = outputs
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect();
             format!("{:#}\n", Value::Object(map))
         }
         Format::Env => outputs

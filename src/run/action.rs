@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::executor::{Frame, Run};
 use super::ledger::{ExecLog, Pending};
-use crate::client::{self, Client, Content, Exec, Limit, Operation, Output, Reply, Stdio, Wait};
-use crate::playbook::plan::{self, Action, Body, Command, Io, Name, Waiting};
+use crate::client::{self, Content, Limit, Operation, Reply, Wait};
+use crate::playbook::plan::{self, Action, Body, Name, Waiting};
 use crate::template::{Fault, Renderer, Template};
 
 /// What an action showed, before anyone judges it.
@@ -43,7 +43,13 @@ pub(super) enum Trouble {
     /// A template in it failed.
     Fault(Fault),
     /// The client failed, other than by a refusal.
-    Client(client::Error, String),
+    Client(Box<client::Error>, String),
+}
+
+impl Trouble {
+    pub(super) fn client(error: client::Error, what: String) -> Self {
+        Self::Client(Box::new(error), what)
+    }
 }
 
 impl From<Fault> for Trouble {
@@ -100,11 +106,15 @@ impl Observed {
         }
     }
 
-    fn with_operation(mut self, operation: &Operation) -> Self {
+    pub(super) fn with_operation(mut self, operation: &Operation) -> Self {
         self.operation = operation.raw.clone();
         self.metadata = operation.metadata.clone();
         if operation.failed() {
-            let words = if operation.err.is_empty() { &operation.status } else { &operation.err };
+            let words = if operation.err.is_empty() {
+                &operation.status
+            } else {
+                &operation.err
+            };
             self.error = Some(words.clone());
         }
         self
@@ -131,11 +141,11 @@ impl Attempt<'_, '_> {
         }
     }
 
-    fn renderer(&self) -> Renderer<'_> {
+    pub(super) fn renderer(&self) -> Renderer<'_> {
         self.run.renderer(&self.frame.scope)
     }
 
-    fn wait(&self) -> Wait<'_> {
+    pub(super) fn wait(&self) -> Wait<'_> {
         Wait {
             limit: self.limit,
             progress: Some(self.progress),
@@ -152,13 +162,17 @@ impl Attempt<'_, '_> {
         }
         if let Some(file) = &action.save {
             let file = self.path(file)?;
-            return self.save(&request, &file).map_err(|error| Trouble::Client(error, what));
+            return self
+                .save(&request, &file)
+                .map_err(|error| Trouble::client(error, what));
         }
         let client = &self.frame.client;
-        let failed = |error: client::Error| Trouble::Client(error, what.clone());
+        let failed = |error: client::Error| Trouble::client(error, what.clone());
         let reply = client.send(&request).map_err(failed)?;
         let seen = Observed::from_reply(&reply);
-        let Some(begun) = reply.operation() else { return Ok(seen) };
+        let Some(begun) = reply.operation() else {
+            return Ok(seen);
+        };
         self.note_recorded_logs(&request, &reply, &begun);
         if action.waiting == Waiting::Later {
             self.run.ledger().pending.push(Pending {
@@ -227,10 +241,19 @@ impl Attempt<'_, '_> {
             .strip_prefix("/1.0/instances/")
             .and_then(|rest| rest.strip_suffix("/exec"))
             .filter(|name| !name.contains('/'));
-        let records = request.json_body().is_some_and(|body| body["record-output"] == true);
+        let records = request
+            .json_body()
+            .is_some_and(|body| body["record-output"] == true);
         if let (Some(instance), "POST", true) = (instance, request.method(), records) {
-            let project = reply.path.split(['?', '&']).find_map(|pair| pair.strip_prefix("project="));
-            let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+            let project = reply
+                .path
+                .split(['?', '&'])
+                .find_map(|pair| pair.strip_prefix("project="));
+            let decode = |text: &str| {
+                percent_encoding::percent_decode_str(text)
+                    .decode_utf8_lossy()
+                    .into_owned()
+            };
             let client = match project {
                 Some(project) => self.frame.client.with_project(&decode(project)),
                 None => self.frame.client.clone(),
@@ -243,83 +266,12 @@ impl Attempt<'_, '_> {
         }
     }
 
-    fn exec(&self, action: &plan::Exec) -> Result<Observed, Trouble> {
-        let (exec, stdin) = self.render_exec(action)?;
-        let limit = action.timeout.map_or(self.limit, |after| Limit::after("command", after).earlier(self.limit));
-        let wait = Wait { limit, ..self.wait() };
-        let what = format!("exec in {}: {}", exec.instance, shown_command(&exec.command));
-        let client = &self.frame.client;
-        let ran = match &action.io {
-            Io::Recorded => self.recorded(client, &exec, &wait),
-            Io::Streamed(_) => streamed(client, &exec, stdin, &wait),
-        };
-        match ran {
-            Ok((exit, stdout, stderr)) => Ok(Observed {
-                metadata: exit.operation.metadata.clone(),
-                operation: exit.operation.raw.clone(),
-                command: Some(CommandOutput {
-                    exit_code: exit.code,
-                    message: exit.message,
-                    stdout,
-                    stderr,
-                }),
-                what,
-                ..Observed::default()
-            }),
-            Err(client::Error::Api(refusal)) => Ok(Observed {
-                status: Some(refusal.status),
-                error: Some(refusal.message),
-                what,
-                ..Observed::default()
-            }),
-            Err(client::Error::Operation(failure)) => Ok(Observed {
-                what,
-                ..Observed::default().with_operation(&failure.operation)
-            }),
-            Err(error) => Err(Trouble::Client(error, what)),
-        }
-    }
-
-    fn recorded(&self, client: &Client, exec: &Exec, wait: &Wait<'_>) -> Result<Ran, client::Error> {
-        let recorded = client.exec_recorded(exec, wait)?;
-        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let fetched = recorded.fetch(Output {
-            stdout: &mut stdout,
-            stderr: &mut stderr,
-        });
-        let exit = recorded.exit.clone();
-        // Off the step's own time, but never lost: what the janitor cannot delete is tried again at the end.
-        self.run.janitor.delete(recorded, ExecLog {
-            client: client.clone(),
-            instance: exec.instance.clone(),
-            operation: exit.operation.id.clone(),
-        });
-        fetched.map(|()| (exit, stdout, stderr))
-    }
-
-    fn render_exec(&self, action: &plan::Exec) -> Result<(Exec, Option<String>), Fault> {
-        let renderer = self.renderer();
-        let command = match &action.command {
-            Command::Arguments(arguments) => arguments.iter().map(|argument| renderer.text(argument)).collect::<Result<_, _>>()?,
-            Command::Shell(line) => vec!["sh".to_owned(), "-c".to_owned(), renderer.text(line)?],
-        };
-        let mut exec = Exec::new(renderer.text(&action.instance)?, command);
-        for (name, value) in &action.environment {
-            exec = exec.env(name, renderer.text(value)?);
-        }
-        exec.cwd = action.cwd.as_ref().map(|cwd| renderer.text(cwd)).transpose()?;
-        exec.user = action.user.as_ref().map(|id| number(&renderer, id)).transpose()?;
-        exec.group = action.group.as_ref().map(|id| number(&renderer, id)).transpose()?;
-        let stdin = match &action.io {
-            Io::Streamed(Some(stdin)) => Some(renderer.text(stdin)?),
-            _ => None,
-        };
-        Ok((exec, stdin))
-    }
-
     fn join(&self, name: &Name) -> Result<Observed, Trouble> {
         let mut ledger = self.run.ledger();
-        let found = ledger.pending.iter().rposition(|pending| pending.id.as_deref() == Some(&name.text));
+        let found = ledger
+            .pending
+            .iter()
+            .rposition(|pending| pending.id.as_deref() == Some(&name.text));
         let pending = found.map(|at| ledger.pending.remove(at));
         drop(ledger);
         // Nothing pending: the step was skipped, its reply was final already, or it was joined before.
@@ -337,42 +289,10 @@ impl Attempt<'_, '_> {
         let ended = pending
             .client
             .wait(&pending.operation, &self.wait())
-            .map_err(|error| Trouble::Client(error, pending.what.clone()))?;
+            .map_err(|error| Trouble::client(error, pending.what.clone()))?;
         Ok(Observed {
             what: pending.what.clone(),
             ..Observed::default().with_operation(&ended)
         })
     }
-}
-
-type Ran = (client::Exit, Vec<u8>, Vec<u8>);
-
-fn streamed(client: &Client, exec: &Exec, stdin: Option<String>, wait: &Wait<'_>) -> Result<Ran, client::Error> {
-    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    let io = Stdio {
-        stdin: stdin.map(|text| Box::new(std::io::Cursor::new(text)) as Box<dyn std::io::Read + Send>),
-        stdout: &mut stdout,
-        stderr: &mut stderr,
-        signals: None,
-    };
-    let exit = client.exec_stream(exec, io, wait)?;
-    Ok((exit, stdout, stderr))
-}
-
-fn number(renderer: &Renderer<'_>, template: &Template) -> Result<u32, Fault> {
-    let value = renderer.value(template)?;
-    value.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or_else(|| Fault {
-        message: format!("an id must be an integer from 0, not {value}"),
-        span: template.span(),
-    })
-}
-
-/// A command as a person would type it.
-fn shown_command(command: &[String]) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
-    let words: Vec<String> = command
-        .iter()
-        .map(|word| if !word.is_empty() && word.chars().all(plain) { word.clone() } else { format!("'{}'", word.replace('\'', "'\\''")) })
-        .collect();
-    words.join(" ")
 }

@@ -7,18 +7,15 @@ use std::time::{Duration, Instant, SystemTime};
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
-use super::action::Attempt;
-use super::event::{Event, Interruption, Kind, Phase, Sink, StepInfo, StepOutcome, StepShape, Summary};
-use super::failure;
+use super::event::{
+    Event, Interruption, Kind, Phase, Sink, StepInfo, StepOutcome, StepShape, Summary,
+};
 use super::ledger::{Janitor, Ledger};
 use crate::client::{Client, Limit};
 use crate::diagnostic::Diagnostic;
 use crate::playbook::plan::{Action, Plan, Step, Visibility};
 use crate::secret::Masker;
 use crate::template::{Engine, Renderer, Scope};
-
-/// How long cleanup may take as a whole. It does not count towards the playbook's own deadline.
-const CLEANUP: Duration = Duration::from_secs(300);
 
 /// What a run needs beside its plan.
 #[derive(Debug)]
@@ -40,13 +37,16 @@ pub struct Session<'a> {
 /// A new run id.
 pub fn new_id() -> String {
     let letter = || char::from(*fastrand::choice(b"abcdefghijklmnopqrstuvwxyz").unwrap_or(&b'a'));
-    let digit_or_letter = || char::from(*fastrand::choice(b"abcdefghijklmnopqrstuvwxyz0123456789").unwrap_or(&b'a'));
+    let digit_or_letter =
+        || char::from(*fastrand::choice(b"abcdefghijklmnopqrstuvwxyz0123456789").unwrap_or(&b'a'));
     // A letter first, so that an id can begin a name.
-    std::iter::once(letter()).chain((0..5).map(|_| digit_or_letter())).collect()
+    std::iter::once(letter())
+        .chain((0..5).map(|_| digit_or_letter()))
+        .collect()
 }
 
 /// Carries out a plan. Everything that happens goes to `sink`; the summary comes back as well.
-pub fn run(plan: &Plan, session: Session<'_>, sink: &dyn Sink) -> Summary {
+pub fn run(plan: &Plan, session: &Session<'_>, sink: &dyn Sink) -> Summary {
     let (janitor, duty) = Janitor::new();
     let run = Run {
         plan,
@@ -63,7 +63,13 @@ pub fn run(plan: &Plan, session: Session<'_>, sink: &dyn Sink) -> Summary {
     let ledger = &run.ledger;
     std::thread::scope(|threads| {
         threads.spawn(move || {
-            duty.serve(|log| ledger.lock().unwrap_or_else(PoisonError::into_inner).logs.push(log));
+            duty.serve(|log| {
+                ledger
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .logs
+                    .push(log);
+            });
         });
         let summary = run.all(session);
         run.janitor.retire();
@@ -90,6 +96,8 @@ pub(super) struct Frame {
     pub(super) depth: usize,
     /// The loops this is inside of, for messages.
     pub(super) trail: Vec<String>,
+    /// Which turn of its own loop a step is in, for its title.
+    pub(super) turn: Option<(usize, usize)>,
 }
 
 /// A run in progress.
@@ -98,7 +106,7 @@ pub(super) struct Run<'a> {
     pub(super) engine: &'a Engine,
     pub(super) masker: &'a Masker,
     sink: &'a dyn Sink,
-    client: Client,
+    pub(super) client: Client,
     pub(super) id: String,
     began: Instant,
     numbers: AtomicU32,
@@ -122,7 +130,7 @@ impl<'a> Run<'a> {
         self.engine.with(&self.plan.source, scope)
     }
 
-    fn all(&self, session: Session<'_>) -> Summary {
+    fn all(&self, session: &Session<'_>) -> Summary {
         let server = self.client.server();
         self.emit(Kind::RunStarted {
             playbook: self.plan.name.clone(),
@@ -142,7 +150,9 @@ impl<'a> Run<'a> {
                 return self.close(Interruption::None, IndexMap::new());
             }
         };
-        let stopped = self.steps(&self.plan.steps, &frame).and_then(|()| self.join_rest(&frame));
+        let stopped = self
+            .steps(&self.plan.steps, &frame)
+            .and_then(|()| self.join_rest(&frame));
         let outputs = match stopped {
             Ok(()) => self.outputs(&frame),
             Err(_) => IndexMap::new(),
@@ -156,21 +166,27 @@ impl<'a> Run<'a> {
         self.close(interruption, outputs)
     }
 
-    fn first_names(&self, session: Session<'_>) -> Scope {
+    fn first_names(&self, session: &Session<'_>) -> Scope {
         let scope = Scope::default();
         let server = self.client.server();
-        scope.bind("run", &json!({
-            "id": session.id,
-            "started": humantime::format_rfc3339_seconds(session.started).to_string(),
-        }));
-        scope.bind("server", &json!({
-            "flavor": server.flavor.name(),
-            "version": server.version,
-            "extensions": server.extensions,
-            "clustered": server.clustered,
-            "name": server.name,
-            "environment": server.environment,
-        }));
+        scope.bind(
+            "run",
+            &json!({
+                "id": session.id,
+                "started": humantime::format_rfc3339_seconds(session.started).to_string(),
+            }),
+        );
+        scope.bind(
+            "server",
+            &json!({
+                "flavor": server.flavor.name(),
+                "version": server.version,
+                "extensions": server.extensions,
+                "clustered": server.clustered,
+                "name": server.name,
+                "environment": server.environment,
+            }),
+        );
         for input in &self.plan.inputs {
             if let Some(value) = session.inputs.get(&input.name.text) {
                 if input.visibility == Visibility::Secret {
@@ -184,22 +200,30 @@ impl<'a> Run<'a> {
 
     /// Binds the vars and makes the frame of the top-level steps.
     fn prepare(&self, scope: &Scope) -> Result<Frame, Diagnostic> {
-        let failed = |fault: crate::template::Fault| Diagnostic::error(fault.message).at(self.plan.place(fault.span), "");
+        let failed = |fault: crate::template::Fault| {
+            Diagnostic::error(fault.message).at(self.plan.place(fault.span), "")
+        };
         for var in &self.plan.vars {
             let value = self.renderer(scope).value(&var.value).map_err(failed)?;
             scope.bind(&var.name.text, &value);
         }
         let client = match &self.plan.project {
-            Some(project) => self.client.with_project(&self.renderer(scope).text(project).map_err(failed)?),
+            Some(project) => self
+                .client
+                .with_project(&self.renderer(scope).text(project).map_err(failed)?),
             None => self.client.clone(),
         };
         Ok(Frame {
             scope: scope.clone(),
             client,
-            limit: self.plan.timeout.map_or_else(Limit::never, |after| Limit::after("playbook", after)),
+            limit: self
+                .plan
+                .timeout
+                .map_or_else(Limit::never, |after| Limit::after("playbook", after)),
             phase: Phase::Steps,
             depth: 0,
             trail: Vec::new(),
+            turn: None,
         })
     }
 
@@ -231,52 +255,20 @@ impl<'a> Run<'a> {
     }
 
     /// A group: its own scope, and `finally` as it is left.
-    pub(super) fn group(&self, group: &'a crate::playbook::plan::Group, frame: &Frame) -> Result<(), Stop> {
+    pub(super) fn group(
+        &self,
+        group: &'a crate::playbook::plan::Group,
+        frame: &Frame,
+    ) -> Result<(), Stop> {
         let inner = Frame {
             scope: frame.scope.child(),
             depth: frame.depth + 1,
+            turn: None,
             ..frame.clone()
         };
         let ended = self.steps(&group.steps, &inner);
         if !group.finally.is_empty() {
-            self.each(&group.finally, &self.cleanup_frame(&inner, Phase::Finally));
-        }
-        ended
-    }
-
-    /// A frame for what must be done whatever happened: connections and time of its own.
-    fn cleanup_frame(&self, frame: &Frame, phase: Phase) -> Frame {
-        let client = if frame.client.is_cancelled() { frame.client.detached() } else { frame.client.clone() };
-        Frame {
-            client,
-            phase,
-            limit: Limit::after("cleanup", CLEANUP),
-            ..frame.clone()
-        }
-    }
-
-    /// Waits for operations that no step has waited for.
-    fn join_rest(&self, frame: &Frame) -> Result<(), Stop> {
-        let pending = std::mem::take(&mut self.ledger().pending);
-        let mut ended = Ok(());
-        for operation in pending {
-            let info = self.begin(format!("wait for {}", operation.what), frame, StepShape::Single);
-            let start = Instant::now();
-            let attempt = Attempt {
-                run: self,
-                frame,
-                limit: frame.limit,
-                progress: &|running| self.progress(&info, running),
-            };
-            let failures = match attempt.finish(&operation) {
-                Ok(seen) => seen.error.map(|words| Diagnostic::error(words).at(self.plan.place(operation.span), "begun here")).into_iter().collect(),
-                Err(trouble) => vec![failure::of_trouble(self.plan, operation.span, trouble)],
-            };
-            if !failures.is_empty() {
-                ended = Err(if self.client.is_cancelled() { Stop::Cancelled } else { Stop::Failed });
-            }
-            let outcome = if failures.is_empty() { StepOutcome::Passed } else { StepOutcome::Failed(failures) };
-            self.finish(info, outcome, start.elapsed());
+            self.each(&group.finally, &Self::cleanup_frame(&inner, Phase::Finally));
         }
         ended
     }
@@ -291,7 +283,11 @@ impl<'a> Run<'a> {
                 Err(fault) => {
                     self.ledger().summary.failed += 1;
                     self.emit(Kind::Warning(
-                        Diagnostic::error(format!("output `{}`: {}", output.name.text, fault.message)).at(self.plan.place(fault.span), ""),
+                        Diagnostic::error(format!(
+                            "output `{}`: {}",
+                            output.name.text, fault.message
+                        ))
+                        .at(self.plan.place(fault.span), ""),
                     ));
                 }
             }
@@ -299,31 +295,9 @@ impl<'a> Run<'a> {
         outputs
     }
 
-    /// Registered cleanups, newest first; then `finally`; then recorded logs.
-    fn clean_up(&self, frame: &Frame) {
-        let cleanup = self.cleanup_frame(frame, Phase::Cleanup);
-        loop {
-            // Taken one by one: a cleanup may register another.
-            let Some(next) = self.ledger().cleanups.pop() else { break };
-            let own = Frame { scope: next.scope, ..cleanup.clone() };
-            self.each(next.steps, &own);
-        }
-        self.each(&self.plan.finally, &Frame { phase: Phase::Finally, ..cleanup });
-        self.janitor.drain();
-        let logs = std::mem::take(&mut self.ledger().logs);
-        for log in logs {
-            let client = if log.client.is_cancelled() { log.client.detached() } else { log.client };
-            if let Err(error) = client.delete_exec_logs(&log.instance, &log.operation) {
-                let what = format!("the recorded output exec_{}.* of instance {}", log.operation, log.instance);
-                self.emit(Kind::Warning(Diagnostic::error(format!("{what} is left on the server")).note(error.to_string())));
-                self.ledger().summary.left.push(what);
-            }
-        }
-    }
-
     fn close(&self, interruption: Interruption, outputs: IndexMap<String, Value>) -> Summary {
         let mut summary = std::mem::take(&mut self.ledger().summary);
-        summary.playbook = self.plan.name.clone();
+        summary.playbook.clone_from(&self.plan.name);
         summary.interruption = interruption;
         summary.duration = self.began.elapsed();
         summary.outputs = outputs;
@@ -333,6 +307,10 @@ impl<'a> Run<'a> {
 
     /// Announces a step.
     pub(super) fn begin(&self, title: String, frame: &Frame, shape: StepShape) -> StepInfo {
+        let title = match frame.turn {
+            Some((turn, count)) => format!("{title} [{turn}/{count}]"),
+            None => title,
+        };
         let info = StepInfo {
             number: self.numbers.fetch_add(1, Ordering::Relaxed),
             title,
@@ -346,7 +324,10 @@ impl<'a> Run<'a> {
 
     pub(super) fn progress(&self, info: &StepInfo, operation: &crate::client::Operation) {
         if let Some(text) = operation.progress() {
-            self.emit(Kind::Progress { step: info.clone(), text });
+            self.emit(Kind::Progress {
+                step: info.clone(),
+                text,
+            });
         }
     }
 
@@ -359,14 +340,17 @@ impl<'a> Run<'a> {
             (StepOutcome::Passed, Phase::Steps) => summary.passed += usize::from(is_single),
             (StepOutcome::Passed, _) => summary.cleaned_up += usize::from(is_single),
             (StepOutcome::Skipped, Phase::Steps) => summary.skipped += 1,
-            (StepOutcome::Skipped, _) => {}
             (StepOutcome::Tolerated(_), _) => summary.tolerated += usize::from(is_single),
             (StepOutcome::Failed(_), Phase::Steps) => summary.failed += usize::from(is_single),
             (StepOutcome::Failed(_), _) if is_single => summary.left.push(step.title.clone()),
-            (StepOutcome::Failed(_), _) => {}
+            (StepOutcome::Skipped | StepOutcome::Failed(_), _) => {}
         }
         drop(ledger);
-        self.emit(Kind::StepFinished { step, outcome, duration });
+        self.emit(Kind::StepFinished {
+            step,
+            outcome,
+            duration,
+        });
     }
 }
 

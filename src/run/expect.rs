@@ -3,15 +3,12 @@
 use serde_json::Value;
 
 use super::action::{CommandOutput, Observed};
+use super::shown::{INLINE, first_difference, shown, tail, values_of};
+use super::subset::{differences, span_of};
 use crate::diagnostic::Diagnostic;
 use crate::playbook::plan::{Action, Expect, Matcher, Plan, Step};
 use crate::source::Span;
-use crate::template::{Expr, Fault, Renderer, Template, Usage, describe};
-
-/// Text longer than this is not shown inline but line by line.
-const INLINE: usize = 100;
-/// How many lines of a command's output a message shows.
-const TAIL: usize = 10;
+use crate::template::{Expr, Fault, Renderer, Template};
 
 /// Judges all of a step's expectations. Every failed one becomes a diagnostic.
 pub(super) struct Judge<'a> {
@@ -53,7 +50,12 @@ impl<'a> Judge<'a> {
         self.failures
     }
 
-    fn fail(&mut self, span: Span, message: impl Into<String>, label: impl Into<String>) -> &mut Diagnostic {
+    fn fail(
+        &mut self,
+        span: Span,
+        message: impl Into<String>,
+        label: impl Into<String>,
+    ) -> &mut Diagnostic {
         let failure = Diagnostic::error(message).at(self.plan.place(span), label);
         self.failures.push(failure);
         let last = self.failures.len() - 1;
@@ -71,7 +73,11 @@ impl<'a> Judge<'a> {
             (None, None) => {}
             (Some(words), None) => {
                 if status.is_none() {
-                    let title = if words.is_empty() { "the request was refused without a word".to_owned() } else { words.clone() };
+                    let title = if words.is_empty() {
+                        "the request was refused without a word".to_owned()
+                    } else {
+                        words.clone()
+                    };
                     let status = self.seen.status.filter(|status| *status >= 400);
                     let label = match status {
                         Some(status) => format!("the daemon answered {status}"),
@@ -85,11 +91,16 @@ impl<'a> Judge<'a> {
                 Ok(part) => match seen {
                     Some(words) if words.contains(&part) => {}
                     Some(words) => {
-                        let label = format!("expected text with {part:?}, the daemon said {words:?}");
+                        let label =
+                            format!("expected text with {part:?}, the daemon said {words:?}");
                         self.fail(wanted.span(), "the error is not the expected one", label);
                     }
                     None => {
-                        self.fail(wanted.span(), "an error was expected, but the step succeeded", format!("expected an error with {part:?}"));
+                        self.fail(
+                            wanted.span(),
+                            "an error was expected, but the step succeeded",
+                            format!("expected an error with {part:?}"),
+                        );
                     }
                 },
             },
@@ -131,13 +142,24 @@ impl<'a> Judge<'a> {
         if seen.is_some_and(|seen| codes.iter().any(|code| code.as_i64() == Some(seen))) {
             return;
         }
-        let (Some(first), Some(last)) = (wanted.first(), wanted.last()) else { return };
+        let (Some(first), Some(last)) = (wanted.first(), wanted.last()) else {
+            return;
+        };
         let span = Span::new(first.span().start, last.span().end);
         let expected: Vec<String> = codes.iter().map(Value::to_string).collect();
-        let was = seen.map_or_else(|| "there was none".to_owned(), |seen| format!("it was {seen}"));
+        let was = seen.map_or_else(
+            || "there was none".to_owned(),
+            |seen| format!("it was {seen}"),
+        );
         let words = self.seen.error.clone().filter(|words| !words.is_empty());
-        let failure = self.fail(span, format!("the {what} is not what was expected"), format!("expected {}, {was}", expected.join(" or ")));
-        failure.notes.extend(words.map(|words| format!("the daemon said: {words}")));
+        let failure = self.fail(
+            span,
+            format!("the {what} is not what was expected"),
+            format!("expected {}, {was}", expected.join(" or ")),
+        );
+        failure
+            .notes
+            .extend(words.map(|words| format!("the daemon said: {words}")));
     }
 
     fn text(&mut self, what: &str, matchers: &[Matcher], seen: &[u8]) {
@@ -146,10 +168,13 @@ impl<'a> Judge<'a> {
         }
         let Ok(seen) = std::str::from_utf8(seen) else {
             let span = match &matchers[0] {
-                Matcher::Exact(t) | Matcher::Contains(t) | Matcher::Matches(t) | Matcher::Json(t) => t.span(),
+                Matcher::Exact(t)
+                | Matcher::Contains(t)
+                | Matcher::Matches(t)
+                | Matcher::Json(t) => t.span(),
             };
-            self.fail(span, format!("{what} is not UTF-8 text"), "").help =
-                Some(format!("`{what}_base64` has its bytes"));
+            self.fail(span, format!("{what} is not UTF-8 text"), "")
+                .help = Some(format!("`{what}_base64` has its bytes"));
             return;
         };
         for matcher in matchers {
@@ -161,7 +186,9 @@ impl<'a> Judge<'a> {
                     Ok(value) => self.subset(what, wanted, &value),
                     Err(error) => {
                         let span = wanted.span();
-                        self.fail(span, format!("{what} is not JSON: {error}"), "").notes.push(format!("{what}: {}", tail(seen.as_bytes())));
+                        self.fail(span, format!("{what} is not JSON: {error}"), "")
+                            .notes
+                            .push(format!("{what}: {}", tail(seen.as_bytes())));
                     }
                 },
             }
@@ -175,7 +202,11 @@ impl<'a> Judge<'a> {
             Ok(text) => {
                 let message = format!("{what} is not what was expected");
                 if text.len() <= INLINE && seen.len() <= INLINE {
-                    self.fail(wanted.span(), message, format!("expected {text:?}, the command printed {seen:?}"));
+                    self.fail(
+                        wanted.span(),
+                        message,
+                        format!("expected {text:?}, the command printed {seen:?}"),
+                    );
                 } else {
                     let difference = first_difference(&text, seen);
                     self.fail(wanted.span(), message, "").notes.push(difference);
@@ -190,7 +221,13 @@ impl<'a> Judge<'a> {
             Ok(part) if seen.contains(&part) => {}
             Ok(part) => {
                 let note = format!("{what}: {}", tail(seen.as_bytes()));
-                self.fail(wanted.span(), format!("{what} does not contain what was expected"), format!("expected {part:?} in it")).notes.push(note);
+                self.fail(
+                    wanted.span(),
+                    format!("{what} does not contain what was expected"),
+                    format!("expected {part:?} in it"),
+                )
+                .notes
+                .push(note);
             }
         }
     }
@@ -204,10 +241,20 @@ impl<'a> Judge<'a> {
             Ok(regex) if regex.is_match(seen) => {}
             Ok(_) => {
                 let note = format!("{what}: {}", tail(seen.as_bytes()));
-                self.fail(wanted.span(), format!("{what} does not match"), format!("nothing in it matches {pattern:?}")).notes.push(note);
+                self.fail(
+                    wanted.span(),
+                    format!("{what} does not match"),
+                    format!("nothing in it matches {pattern:?}"),
+                )
+                .notes
+                .push(note);
             }
             Err(error) => {
-                self.fail(wanted.span(), format!("this is not a regular expression: {error}"), "");
+                self.fail(
+                    wanted.span(),
+                    format!("this is not a regular expression: {error}"),
+                    "",
+                );
             }
         }
     }
@@ -217,10 +264,17 @@ impl<'a> Judge<'a> {
             Err(fault) => self.fault(fault),
             Ok(value) => {
                 for difference in differences(&value, seen) {
-                    let path = difference.path.iter().fold(what.to_owned(), |path, part| format!("{path}{part}"));
+                    let path = difference
+                        .path
+                        .iter()
+                        .fold(what.to_owned(), |path, part| format!("{path}{part}"));
                     let span = span_of(wanted, &difference.path);
                     let label = match difference.actual {
-                        Some(actual) => format!("expected {}, it is {}", shown(&difference.expected), shown(&actual)),
+                        Some(actual) => format!(
+                            "expected {}, it is {}",
+                            shown(&difference.expected),
+                            shown(&actual)
+                        ),
                         None => format!("expected {}, there is none", shown(&difference.expected)),
                     };
                     self.fail(span, format!("{path} is not what was expected"), label);
@@ -239,7 +293,13 @@ impl<'a> Judge<'a> {
             Ok(false) => {
                 let span = condition.place(&self.plan.source, None);
                 let notes = values_of(self.renderer, condition);
-                self.fail(span, format!("`{}` does not hold", condition.code().trim()), "").notes.extend(notes);
+                self.fail(
+                    span,
+                    format!("`{}` does not hold", condition.code().trim()),
+                    "",
+                )
+                .notes
+                .extend(notes);
             }
         }
     }
@@ -249,175 +309,5 @@ fn checks(step: &Step) -> &[Expr] {
     match &step.action {
         Action::Check(conditions) => conditions,
         _ => &[],
-    }
-}
-
-/// The values of the names in an expression, one a line.
-pub(super) fn values_of(renderer: Renderer<'_>, expr: &Expr) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for used in Usage::of_expression(expr.code()).names {
-        let code = &expr.code()[used.range];
-        let line = match renderer.probe(code) {
-            Some(value) => format!("{code}: {}", shown(&value)),
-            None => format!("{code} is undefined"),
-        };
-        if !lines.contains(&line) {
-            lines.push(line);
-        }
-    }
-    lines
-}
-
-/// A step of the way into a value: `.key` or `[index]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Part {
-    Key(String),
-    Index(usize),
-}
-
-impl std::fmt::Display for Part {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Key(key) if crate::playbook::document::is_name(key) => write!(f, ".{key}"),
-            Self::Key(key) => write!(f, "[{key:?}]"),
-            Self::Index(index) => write!(f, "[{index}]"),
-        }
-    }
-}
-
-struct Difference {
-    path: Vec<Part>,
-    expected: Value,
-    actual: Option<Value>,
-}
-
-/// Where `actual` does not have what `wanted` asks for. Objects may have more keys; lists must be as long.
-fn differences(wanted: &Value, actual: &Value) -> Vec<Difference> {
-    let mut found = Vec::new();
-    compare(wanted, Some(actual), &mut Vec::new(), &mut found);
-    found
-}
-
-fn compare(wanted: &Value, actual: Option<&Value>, path: &mut Vec<Part>, found: &mut Vec<Difference>) {
-    match (wanted, actual) {
-        (Value::Object(wanted), Some(Value::Object(actual))) => {
-            for (key, value) in wanted {
-                path.push(Part::Key(key.clone()));
-                compare(value, actual.get(key), path, found);
-                path.pop();
-            }
-        }
-        (Value::Array(wanted), Some(Value::Array(actual))) if wanted.len() == actual.len() => {
-            for (index, value) in wanted.iter().enumerate() {
-                path.push(Part::Index(index));
-                compare(value, actual.get(index), path, found);
-                path.pop();
-            }
-        }
-        // The API leaves out what is null.
-        (Value::Null, None) => {}
-        (wanted, Some(actual)) if same(wanted, actual) => {}
-        (wanted, actual) => found.push(Difference {
-            path: path.clone(),
-            expected: wanted.clone(),
-            actual: actual.cloned(),
-        }),
-    }
-}
-
-fn same(wanted: &Value, actual: &Value) -> bool {
-    match (wanted.as_f64(), actual.as_f64()) {
-        (Some(one), Some(other)) if wanted.is_f64() || actual.is_f64() => (one - other).abs() < f64::EPSILON,
-        _ => wanted == actual,
-    }
-}
-
-/// The place of the part of a template that `path` leads to, as far as it is written out.
-fn span_of(template: &Template, path: &[Part]) -> Span {
-    let Some((first, rest)) = path.split_first() else { return template.span() };
-    let inner = match (template, first) {
-        (Template::Map(entries, _), Part::Key(key)) => entries
-            .iter()
-            .find(|(name, _)| name.literal().and_then(Value::as_str) == Some(key))
-            .map(|(_, value)| value),
-        (Template::List(items, _), Part::Index(index)) => items.get(*index),
-        _ => None,
-    };
-    inner.map_or_else(|| template.span(), |inner| span_of(inner, rest))
-}
-
-/// A value in a message: JSON, cut where it is long.
-pub(super) fn shown(value: &Value) -> String {
-    let text = value.to_string();
-    if text.chars().count() <= INLINE {
-        return text;
-    }
-    let start: String = text.chars().take(INLINE).collect();
-    format!("{start}… ({})", describe(value))
-}
-
-/// The last lines of a command's output.
-fn tail(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let lines: Vec<&str> = text.trim_end().lines().collect();
-    match lines.as_slice() {
-        [] => "(nothing)".into(),
-        [one] => one.chars().take(4 * INLINE).collect(),
-        many => {
-            let skipped = many.len().saturating_sub(TAIL);
-            let more = if skipped > 0 { format!("\n… {skipped} lines before") } else { String::new() };
-            let shown: String = many[skipped..].iter().map(|line| format!("\n{}", line.chars().take(2 * INLINE).collect::<String>())).collect();
-            format!("{more}{shown}")
-        }
-    }
-}
-
-/// The first line in which two texts differ.
-fn first_difference(expected: &str, actual: &str) -> String {
-    let mut expected_lines = expected.split_inclusive('\n');
-    let mut actual_lines = actual.split_inclusive('\n');
-    let mut number = 1;
-    loop {
-        match (expected_lines.next(), actual_lines.next()) {
-            (Some(one), Some(other)) if one == other => number += 1,
-            (one, other) => {
-                let show = |line: Option<&str>| line.map_or_else(|| "the end".to_owned(), |line| format!("{:?}", line.chars().take(2 * INLINE).collect::<String>()));
-                return format!("line {number} differs:\nexpected {}\nprinted  {}", show(one), show(other));
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn subsets() {
-        let actual = json!({"status": "Running", "config": {"a.b": "1", "c": "2"}, "list": [1, {"x": 1, "y": 2}], "n": 1.0});
-        for (wanted, paths) in [
-            (json!({}), vec![]),
-            (json!({"status": "Running", "config": {"c": "2"}}), vec![]),
-            (json!({"n": 1, "gone": null}), vec![]),
-            (json!({"list": [1, {"x": 1}]}), vec![]),
-            (json!({"list": [1]}), vec![".list"]),
-            (json!({"list": [2, {"x": 2}]}), vec![".list[0]", ".list[1].x"]),
-            (json!({"config": {"a.b": "2", "d": "1"}}), vec![".config[\"a.b\"]", ".config.d"]),
-            (json!({"status": null}), vec![".status"]),
-        ] {
-            let found: Vec<String> = differences(&wanted, &actual)
-                .iter()
-                .map(|difference| difference.path.iter().map(Part::to_string).collect())
-                .collect();
-            assert_eq!(found, paths, "{wanted}");
-        }
-    }
-
-    #[test]
-    fn long_texts_show_the_line_that_differs() {
-        let note = first_difference("a\nb\nc\n", "a\nB\nc\n");
-        assert_eq!(note, "line 2 differs:\nexpected \"b\\n\"\nprinted  \"B\\n\"");
-        assert!(first_difference("a\n", "a\nb").contains("expected the end"));
     }
 }

@@ -17,10 +17,19 @@ pub(super) fn of_trouble(plan: &Plan, span: Span, trouble: Trouble) -> Diagnosti
 
 fn of_client(plan: &Plan, span: Span, error: &Error, what: &str) -> Diagnostic {
     match error {
-        Error::Timeout { limit, after, operation, note, .. } => {
-            let mut found = Diagnostic::error(format!("the {limit} limit of {} passed", duration::compact(*after)))
-                .at(plan.place(span), "still not done")
-                .note(what);
+        Error::Timeout {
+            limit,
+            after,
+            operation,
+            note,
+            ..
+        } => {
+            let mut found = Diagnostic::error(format!(
+                "the {limit} limit of {} passed",
+                duration::compact(*after)
+            ))
+            .at(plan.place(span), "still not done")
+            .note(what);
             if let Some(operation) = operation {
                 found = found.note(format!("operation {operation} had not ended"));
             }
@@ -34,12 +43,18 @@ fn of_client(plan: &Plan, span: Span, error: &Error, what: &str) -> Diagnostic {
                 _ => "",
             })
         }
-        Error::Lost { operation, reason, .. } => Diagnostic::error("the outcome is unknown")
+        Error::Lost {
+            operation, reason, ..
+        } => Diagnostic::error("the outcome is unknown")
             .at(plan.place(span), reason.as_str())
             .note(what)
             .note(format!("operation {operation}"))
             .help("look at the resource before doing this again"),
-        Error::Cancelled => Diagnostic::error("interrupted").at(plan.place(span), "").note(what),
-        other => Diagnostic::error(other.to_string()).at(plan.place(span), "").note(what),
+        Error::Cancelled => Diagnostic::error("interrupted")
+            .at(plan.place(span), "")
+            .note(what),
+        other => Diagnostic::error(other.to_string())
+            .at(plan.place(span), "")
+            .note(what),
     }
 }

@@ -49,7 +49,7 @@ pub(super) struct Ledger<'a> {
 
 /// Work for the janitor.
 enum Job {
-    Delete(Box<Recorded>, ExecLog),
+    Delete(Box<(Recorded, ExecLog)>),
     /// Answered once everything before it is done.
     Drain(Sender<()>),
 }
@@ -68,12 +68,17 @@ pub(super) struct Duty {
 impl Janitor {
     pub(super) fn new() -> (Self, Duty) {
         let (sender, jobs) = mpsc::channel();
-        (Self { jobs: Mutex::new(Some(sender)) }, Duty { jobs })
+        (
+            Self {
+                jobs: Mutex::new(Some(sender)),
+            },
+            Duty { jobs },
+        )
     }
 
     /// Deletes a command's logs.
     pub(super) fn delete(&self, recorded: Recorded, log: ExecLog) {
-        self.send(Job::Delete(Box::new(recorded), log));
+        self.send(Job::Delete(Box::new((recorded, log))));
     }
 
     /// Waits until all logs handed over so far are deleted.
@@ -86,13 +91,18 @@ impl Janitor {
 
     /// Lets the janitor's thread end once its work is done.
     pub(super) fn retire(&self) {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.jobs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
     }
 
     fn send(&self, job: Job) {
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         // Nobody listens only where the janitor panicked; then the scope of its thread passes the panic on.
-        let _ = jobs.as_ref().map(|jobs| jobs.send(job));
+        if let Some(jobs) = jobs.as_ref() {
+            let _ = jobs.send(job);
+        }
     }
 }
 
@@ -101,7 +111,8 @@ impl Duty {
     pub(super) fn serve(self, failed: impl Fn(ExecLog)) {
         for job in self.jobs {
             match job {
-                Job::Delete(recorded, log) => {
+                Job::Delete(job) => {
+                    let (recorded, log) = *job;
                     if recorded.delete().is_err() {
                         failed(log);
                     }

@@ -1,12 +1,18 @@
 //! Carries out a plan with a client and says what happens. Knows neither the terminal nor the command line.
 
 mod action;
+mod attempts;
+mod closing;
+mod command;
 pub mod event;
 mod executor;
 mod expect;
 mod failure;
 mod ledger;
+mod shown;
 mod step;
+mod subset;
+mod title;
 mod transient;
 mod used;
 

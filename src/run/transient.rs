@@ -36,10 +36,13 @@ pub(super) fn persist(
         if !passes(&acted, action) || patience.is_over() {
             return acted;
         }
-        may_be_done |= matches!(&acted, Err(Trouble::Client(Error::Interrupted { sent: Sent::Maybe, .. }, _)));
+        may_be_done |= broke_after_sending(&acted);
         // Jitter, so that several waiting for the same thing do not come back at once.
         let rest = pause.mul_f64(0.75 + fastrand::f64() / 2.0);
-        if client.pause(patience.remaining().map_or(rest, |left| left.min(rest))).is_err() {
+        if client
+            .pause(patience.remaining().map_or(rest, |left| left.min(rest)))
+            .is_err()
+        {
             return acted;
         }
         pause = (pause * 2).min(LONGEST);
@@ -56,11 +59,27 @@ fn settle(mut seen: Observed, action: &Action, may_be_done: bool) -> Observed {
 
 fn passes(acted: &Result<Observed, Trouble>, action: &Action) -> bool {
     match acted {
-        Ok(seen) => seen.error.as_ref().is_some_and(|words| seen.status == Some(503) || crate::client::passes(words)),
+        Ok(seen) => seen
+            .error
+            .as_ref()
+            .is_some_and(|words| seen.status == Some(503) || crate::client::passes(words)),
         Err(Trouble::Fault(_)) => false,
-        Err(Trouble::Client(Error::Interrupted { sent: Sent::Maybe, .. }, _)) => repeatable(action),
+        Err(Trouble::Client(..)) if broke_after_sending(acted) => repeatable(action),
         Err(Trouble::Client(error, _)) => error.is_transient(),
     }
+}
+
+fn broke_after_sending(acted: &Result<Observed, Trouble>) -> bool {
+    let Err(Trouble::Client(error, _)) = acted else {
+        return false;
+    };
+    matches!(
+        **error,
+        Error::Interrupted {
+            sent: Sent::Maybe,
+            ..
+        }
+    )
 }
 
 /// Whether a request that may have been carried out can be sent again.
@@ -68,7 +87,10 @@ fn repeatable(action: &Action) -> bool {
     match action {
         Action::Request(request) => match request.method.as_str() {
             "GET" | "HEAD" | "PUT" | "DELETE" => true,
-            "PATCH" => request.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("if-match")),
+            "PATCH" => request
+                .headers
+                .iter()
+                .any(|(name, _)| name.eq_ignore_ascii_case("if-match")),
             _ => false,
         },
         // Waiting repeats nothing.

@@ -19,8 +19,15 @@ fn templates(action: &Action) -> Vec<&Template> {
                 Body::None => None,
                 Body::Json(template) | Body::Upload(template) => Some(template),
             };
-            let pairs = request.query.iter().chain(&request.headers).map(|(_, value)| value);
-            std::iter::once(&request.path).chain(pairs).chain(body).collect()
+            let pairs = request
+                .query
+                .iter()
+                .chain(&request.headers)
+                .map(|(_, value)| value);
+            std::iter::once(&request.path)
+                .chain(pairs)
+                .chain(body)
+                .collect()
         }
         Action::Exec(exec) => {
             let command = match &exec.command {
@@ -32,7 +39,11 @@ fn templates(action: &Action) -> Vec<&Template> {
                 Io::Recorded => None,
             };
             let environment = exec.environment.iter().map(|(_, value)| value);
-            std::iter::once(&exec.instance).chain(command).chain(environment).chain(stdin).collect()
+            std::iter::once(&exec.instance)
+                .chain(command)
+                .chain(environment)
+                .chain(stdin)
+                .collect()
         }
         Action::Set(bindings) => bindings.iter().map(|binding| &binding.value).collect(),
         Action::Check(_) | Action::Steps(_) | Action::Join(_) => Vec::new(),

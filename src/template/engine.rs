@@ -44,8 +44,10 @@ impl Error {
             (minijinja::ErrorKind::OutOfFuel, _) => {
                 "the template takes too long to evaluate".into()
             }
-            (minijinja::ErrorKind::UndefinedError, Some(detail)) => detail,
-            (minijinja::ErrorKind::InvalidOperation, Some(detail)) => detail,
+            (
+                minijinja::ErrorKind::UndefinedError | minijinja::ErrorKind::InvalidOperation,
+                Some(detail),
+            ) => detail,
             (kind, Some(detail)) => format!("{kind}: {detail}"),
             (kind, None) => kind.to_string(),
         };

@@ -203,7 +203,7 @@ impl Walker {
                     .push((inner.name.to_owned(), bytes(expr.span())));
                 let copes = matches!(inner.name, "default" | "d");
                 self.guard(copes, |walker| {
-                    inner.expr.iter().for_each(|value| walker.expr(value))
+                    inner.expr.iter().for_each(|value| walker.expr(value));
                 });
                 self.arguments(&inner.args);
             }
@@ -264,16 +264,15 @@ impl Walker {
                     at = &inner.expr;
                 }
                 ast::Expr::GetItem(inner) => {
-                    match inner
+                    if let Some(key) = inner
                         .subscript_expr
                         .as_const()
                         .and_then(|key| key.as_str().map(str::to_owned))
                     {
-                        Some(key) => attributes.push(key),
-                        None => {
-                            self.expr(&inner.subscript_expr);
-                            attributes.clear();
-                        }
+                        attributes.push(key);
+                    } else {
+                        self.expr(&inner.subscript_expr);
+                        attributes.clear();
                     }
                     at = &inner.expr;
                 }

@@ -12,3 +12,4 @@ pub(crate) mod leftovers;
 pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod redact;
+pub(crate) mod scripted;

@@ -44,6 +44,10 @@ pub fn check(source: &Arc<Source>, engine: &Engine) -> Checked {
     problems.sort_by_key(|problem| problem.labels.first().map(|label| label.place.span));
     problems.dedup();
     let failed = problems.iter().any(Diagnostic::is_error);
+    if failed {
+        // What an error keeps from being read seems unused.
+        problems.retain(Diagnostic::is_error);
+    }
     Checked {
         plan: (!failed).then_some(plan),
         problems,

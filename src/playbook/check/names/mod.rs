@@ -1,16 +1,18 @@
 //! Names: whether each one that a template uses is bound where it is used, and bound once.
 
-use std::collections::HashMap;
-use std::ops::Range;
+mod bindings;
+mod uses;
 
-use crate::diagnostic::{Diagnostic, Label, did_you_mean};
+use std::collections::{HashMap, HashSet};
+
+use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::playbook::grammar::{ACTIONS, RESERVED, RESULT, RUN, SERVER};
 use crate::playbook::plan::{
     Action, Binding, Body, Command, Exec, Expect, ForEach, Group, Io, Matcher, Name, Plan, Request,
     Step,
 };
 use crate::source::Span;
-use crate::template::{Engine, Expr, NameUse, Template, Text, Usage, filter_names};
+use crate::template::Engine;
 
 pub(super) fn judge(plan: &Plan, engine: &Engine) -> Vec<Diagnostic> {
     let mut judge = Judge {
@@ -19,11 +21,13 @@ pub(super) fn judge(plan: &Plan, engine: &Engine) -> Vec<Diagnostic> {
         problems: Vec::new(),
         layers: vec![HashMap::new()],
         everywhere: all_bindings(plan),
-        used: HashMap::new(),
+        used: HashSet::new(),
     };
     judge.playbook();
     judge.problems
 }
+
+use bindings::{all_bindings, background_ids};
 
 /// What is known of the value behind a name.
 #[derive(Clone, Copy)]
@@ -48,7 +52,7 @@ struct Judge<'a> {
     layers: Vec<HashMap<String, Bound>>,
     /// Where each name is bound anywhere in the playbook.
     everywhere: HashMap<String, Vec<Span>>,
-    used: HashMap<String, ()>,
+    used: HashSet<String>,
 }
 
 impl Judge<'_> {
@@ -85,7 +89,7 @@ impl Judge<'_> {
         let vars = plan.vars.iter().map(|var| ("variable", &var.name));
         for (what, name) in inputs
             .chain(vars)
-            .filter(|(_, name)| !self.used.contains_key(&name.text))
+            .filter(|(_, name)| !self.used.contains(&name.text))
         {
             self.problems.push(
                 Diagnostic::warning(format!("{what} `{}` is never used", name.text))
@@ -321,132 +325,6 @@ impl Judge<'_> {
         }
         expect.that.iter().for_each(|expr| self.expr(expr));
     }
-
-    fn template(&mut self, template: &Template) {
-        match template {
-            Template::Literal(..) => {}
-            Template::Value(expr) => self.expr(expr),
-            Template::Text(text) => self.text(text),
-            Template::List(items, _) => items.iter().for_each(|item| self.template(item)),
-            Template::Map(entries, _) => {
-                for (key, value) in entries {
-                    self.template(key);
-                    self.template(value);
-                }
-            }
-        }
-    }
-
-    fn expr(&mut self, expr: &Expr) {
-        let source = &self.plan.source;
-        self.usage(&Usage::of_expression(expr.code()), |range| {
-            expr.place(source, Some(range))
-        });
-    }
-
-    fn text(&mut self, text: &Text) {
-        let source = &self.plan.source;
-        self.usage(&Usage::of_text(text.code()), |range| {
-            text.place(source, Some(range))
-        });
-    }
-
-    fn usage(&mut self, usage: &Usage, place: impl Fn(Range<usize>) -> Span) {
-        for name in &usage.names {
-            self.name(name, &place);
-        }
-        let (filters, tests) = filter_names();
-        for (name, range) in &usage.filters {
-            if !self.engine.has_filter(name) {
-                self.unknown("filter", name, filters, place(range.clone()));
-            }
-        }
-        for (name, range) in &usage.tests {
-            if !self.engine.has_test(name) {
-                self.unknown("test", name, tests, place(range.clone()));
-            }
-        }
-    }
-
-    fn unknown(&mut self, what: &str, name: &str, known: &[&str], span: Span) {
-        self.problems.push(
-            Diagnostic::error(format!("there is no {what} `{name}`"))
-                .at(self.plan.place(span), "")
-                .help(did_you_mean(name, known.iter().copied())),
-        );
-    }
-
-    fn name(&mut self, used: &NameUse, place: &impl Fn(Range<usize>) -> Span) {
-        self.used.insert(used.name.clone(), ());
-        let Some(bound) = self.lookup(&used.name) else {
-            if !used.guarded {
-                self.unbound(place(used.name_range.clone()), &used.name);
-            }
-            return;
-        };
-        if let (Known::Fields(fields), Some(first)) = (bound.known, used.attributes.first())
-            && !fields.iter().any(|some| some.contains(&first.as_str()))
-        {
-            let known: Vec<&str> = fields
-                .iter()
-                .flat_map(|some| some.iter().copied())
-                .collect();
-            let mut help = did_you_mean(first, known.iter().copied());
-            if help.is_empty() {
-                help = format!("it has {}", known.join(", "));
-            }
-            self.problems.push(
-                Diagnostic::error(format!("`{}` has no `{first}`", used.name))
-                    .at(self.plan.place(place(used.range.clone())), "")
-                    .help(help),
-            );
-        }
-    }
-
-    /// A name that is not in scope: unknown, or known elsewhere.
-    fn unbound(&mut self, span: Span, name: &str) {
-        let problem = match self.everywhere.get(name).and_then(|spans| spans.first()) {
-            Some(&binding) => {
-                let (message, label) = if binding.start > span.start {
-                    (
-                        format!("`{name}` is used before it is bound"),
-                        "bound only here",
-                    )
-                } else {
-                    (
-                        format!("`{name}` is not in scope here"),
-                        "bound in a scope that has ended",
-                    )
-                };
-                let mut problem = Diagnostic::error(message).at(self.plan.place(span), "");
-                problem.labels.push(Label {
-                    place: self.plan.place(binding),
-                    text: label.into(),
-                });
-                problem
-            }
-            None => Diagnostic::error(format!("`{name}` is undefined"))
-                .at(self.plan.place(span), "")
-                .help(self.suggestion(name)),
-        };
-        self.problems.push(problem);
-    }
-
-    fn suggestion(&self, name: &str) -> String {
-        let in_scope = self
-            .layers
-            .iter()
-            .flat_map(|layer| layer.keys().map(String::as_str));
-        match did_you_mean(name, in_scope) {
-            help if help.is_empty() && name == "env" => {
-                "the environment is read through an input with `env:`".into()
-            }
-            help if help.is_empty() && name == "result" => {
-                "the fields of the step's result are names of their own, such as `metadata`".into()
-            }
-            help => help,
-        }
-    }
 }
 
 fn result_of(action: &Action) -> Known {
@@ -462,49 +340,5 @@ fn result_of(action: &Action) -> Known {
             ],
         ]),
         _ => Known::Fields(&[RESULT]),
-    }
-}
-
-/// Every name that is bound somewhere, with its places.
-fn all_bindings(plan: &Plan) -> HashMap<String, Vec<Span>> {
-    let mut names = HashMap::new();
-    let mut note = |name: &Name| {
-        names
-            .entry(name.text.clone())
-            .or_insert_with(Vec::new)
-            .push(name.span)
-    };
-    plan.inputs.iter().for_each(|input| note(&input.name));
-    plan.vars.iter().for_each(|var| note(&var.name));
-    visit(plan.steps.iter().chain(&plan.finally), &mut |step| {
-        step.id.iter().for_each(&mut note);
-        step.capture.iter().for_each(|capture| note(&capture.name));
-        if let Action::Set(bindings) = &step.action {
-            bindings.iter().for_each(|binding| note(&binding.name));
-        }
-    });
-    names
-}
-
-fn background_ids(steps: &[Step]) -> Vec<&str> {
-    let mut ids = Vec::new();
-    visit(steps.iter(), &mut |step| {
-        if let (Action::Request(request), Some(id)) = (&step.action, &step.id)
-            && request.waiting == crate::playbook::plan::Waiting::Later
-        {
-            ids.push(id.text.as_str());
-        }
-    });
-    ids
-}
-
-/// Visits steps, those inside them included.
-fn visit<'a>(steps: impl Iterator<Item = &'a Step>, seen: &mut dyn FnMut(&'a Step)) {
-    for step in steps {
-        seen(step);
-        visit(step.cleanup.iter(), seen);
-        if let Action::Steps(group) = &step.action {
-            visit(group.steps.iter().chain(&group.finally), seen);
-        }
     }
 }

@@ -4,16 +4,20 @@
 //! else than it says is refused with its position: duplicate keys, keys that are not text, non-finite numbers,
 //! integers beyond 64 bits, unknown tags, more than one document.
 
+mod position;
+mod raw;
+
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use serde_yaml::{DuplicateKeyPolicy, Spanned};
 
 use crate::diagnostic::Diagnostic;
 use crate::source::{LineColumn, Place, Source, Span};
+
+pub use position::within;
+use raw::Raw;
 
 /// A value with the place where it is written.
 #[derive(Debug, Clone, PartialEq)]
@@ -183,82 +187,6 @@ fn near_braces(text: &str, at: usize) -> bool {
     text[at..].starts_with("{{") || text[..at].ends_with('{')
 }
 
-/// What the parser hands over, before duplicates and the like are judged.
-enum Raw {
-    Null,
-    Bool(bool),
-    Number(Number),
-    Text(String),
-    List(Vec<Spanned<Raw>>),
-    Map(Vec<(Spanned<String>, Spanned<Raw>)>),
-}
-
-impl<'de> Deserialize<'de> for Raw {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(RawVisitor)
-    }
-}
-
-struct RawVisitor;
-
-impl<'de> Visitor<'de> for RawVisitor {
-    type Value = Raw;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Raw, E> {
-        Ok(Raw::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Raw, E> {
-        Ok(Raw::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Raw, E> {
-        Ok(Raw::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Raw, E> {
-        Ok(Raw::Number(value.into()))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Raw, E> {
-        Ok(Raw::Number(value.into()))
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Raw, E> {
-        Number::from_f64(value)
-            .map(Raw::Number)
-            .ok_or_else(|| E::custom("a number must be finite"))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Raw, E> {
-        Ok(Raw::Text(value.to_owned()))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Raw, E> {
-        Ok(Raw::Text(value))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = access.next_element()? {
-            items.push(item);
-        }
-        Ok(Raw::List(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(key) = access.next_key()? {
-            entries.push((key, access.next_value().map_err(A::Error::custom)?));
-        }
-        Ok(Raw::Map(entries))
-    }
-}
-
 struct Builder<'a> {
     source: &'a Arc<Source>,
     problems: Vec<Diagnostic>,
@@ -382,41 +310,4 @@ fn block_span(own: Span, first: Option<Span>) -> Span {
         Some(first) if own.start == own.end => Span::new(own.start.min(first.start), first.end),
         _ => own,
     }
-}
-
-/// The place in the file of a range of bytes in a scalar's decoded text.
-///
-/// Exact for what authors write: the n-th template of the decoded text is the n-th of the raw one, and what
-/// stands between its braces is written alike in both, save for escapes.
-pub fn within(source: &Source, scalar: Span, decoded: &str, range: std::ops::Range<usize>) -> Span {
-    let raw = source.slice(scalar);
-    let before = decoded.get(..range.start).unwrap_or("");
-    let Some(opening) = before.rfind("{{").max(before.rfind("{%")) else {
-        return whole_or_exact(raw, scalar, decoded, &range);
-    };
-    let ordinal = openings(&decoded[..opening]).count();
-    match openings(raw).nth(ordinal) {
-        Some(at) if openings(raw).count() == openings(decoded).count() => {
-            let start = scalar.start + at + (range.start - opening);
-            Span::new(start, (start + range.len()).min(scalar.end))
-        }
-        _ => scalar,
-    }
-}
-
-/// Text without a template before the range: exact where raw and decoded text are the same.
-fn whole_or_exact(raw: &str, scalar: Span, decoded: &str, range: &std::ops::Range<usize>) -> Span {
-    match raw.find(decoded) {
-        Some(at) if !decoded.is_empty() => {
-            let start = scalar.start + at;
-            Span::new(start + range.start, start + range.end)
-        }
-        _ => scalar,
-    }
-}
-
-fn openings(text: &str) -> impl Iterator<Item = usize> + '_ {
-    text.match_indices('{')
-        .map(|(at, _)| at)
-        .filter(|&at| matches!(text.as_bytes().get(at + 1), Some(b'{' | b'%')))
 }

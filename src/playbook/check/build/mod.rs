@@ -1,17 +1,19 @@
 //! Builds the plan. Tolerant: what does not follow the grammar has been reported already and is left out here, so
 //! that everything else can still be checked.
 
-use std::path::Path;
+mod actions;
+mod expect;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::diagnostic::{Diagnostic, did_you_mean};
+use crate::diagnostic::Diagnostic;
 use crate::duration;
-use crate::playbook::document::{Document, has_template};
-use crate::playbook::grammar::{ACTIONS, INPUT, METHODS};
+use crate::playbook::document::{Document, has_template, misspelt};
+use crate::playbook::grammar::{ACTIONS, STEP};
 use crate::playbook::plan::{
-    Action, Binding, Body, Command, Exec, Expect, ForEach, Group, Input, InputType, Io, Matcher,
-    Name, Need, OnError, Plan, Request, Retry, Step, Until, Visibility, Waiting,
+    Action, Binding, ForEach, Group, Input, InputType, Name, Need, OnError, Plan, Retry, Step,
+    Until, Visibility,
 };
 use crate::source::{Place, Source, Span};
 use crate::template::{Error, Expr, Template};
@@ -119,9 +121,10 @@ impl Builder<'_> {
                 ),
             );
         }
-        let need = match flag(node, "required") {
-            true => Need::Required,
-            false => Need::Optional,
+        let need = if flag(node, "required") {
+            Need::Required
+        } else {
+            Need::Optional
         };
         if need == Need::Required && default.is_some() {
             self.problem(
@@ -132,7 +135,6 @@ impl Builder<'_> {
                 ),
             );
         }
-        debug_assert!(INPUT.keys.iter().any(|key| key.name == "env"));
         Input {
             name,
             kind: declared.or(inferred),
@@ -161,6 +163,12 @@ impl Builder<'_> {
             .collect();
         let (key, value) = match actions.as_slice() {
             [one] => one,
+            [] if ACTIONS
+                .iter()
+                .any(|action| misspelt(node, &STEP, action.name)) =>
+            {
+                return None;
+            }
             [] => {
                 let names: Vec<String> = ACTIONS
                     .iter()
@@ -193,10 +201,10 @@ impl Builder<'_> {
             span: key.span,
             name: node.get("name").map(|name| self.template(name)),
             id: node.get("id").and_then(name_in),
-            when: node.get("when").and_then(|when| self.expr(when)),
+            when: node.get("when").and_then(expr),
             for_each: node.get("for_each").and_then(|list| self.for_each(list)),
             expect: self.expect(node, &action),
-            capture: self.captures(node),
+            capture: Self::captures(node),
             visibility: visibility(node),
             until: self.until(node),
             retry: self.retry(node),
@@ -238,10 +246,7 @@ impl Builder<'_> {
             "exec" => self.exec(value).map(|exec| Action::Exec(Box::new(exec))),
             "set" => Some(Action::Set(self.bindings(Some(value)))),
             "check" => Some(Action::Check(
-                one_or_more(value)
-                    .iter()
-                    .filter_map(|node| self.expr(node))
-                    .collect(),
+                one_or_more(value).iter().filter_map(expr).collect(),
             )),
             "steps" => Some(Action::Steps(Group {
                 steps: self.steps(Some(value)),
@@ -252,230 +257,13 @@ impl Builder<'_> {
         }
     }
 
-    fn request(&mut self, step: &Node, value: &Node) -> Option<Request> {
-        let line = value.as_text()?;
-        let method = line.split(' ').next().unwrap_or_default();
-        let offset = line.len() - line[method.len()..].trim_start().len();
-        if !METHODS.contains(&method) {
-            self.bad_method(value, method);
-            return None;
-        }
-        if line[offset..].trim().is_empty() {
-            self.problem(value.span, "the path of the request is missing")
-                .help = Some(format!("write `{method} instances`, for example"));
-            return None;
-        }
-        let mut problems = Vec::new();
-        let path = Template::read_part(
-            self.source,
-            (line.trim_end(), offset),
-            value.span,
-            &mut problems,
-        );
-        self.template_problems(problems);
-        if let Some(literal) = path.literal().and_then(serde_json::Value::as_str)
-            && let Err(message) = crate::template::judge_path(literal)
-        {
-            self.problem(value.span, message);
-        }
-        if let (Some(_), Some(upload)) = (step.get("body"), step.get("upload")) {
-            self.problem(
-                upload.span,
-                "a request has either `body` or `upload`, not both",
-            );
-        }
-        let body = match (step.get("body"), step.get("upload")) {
-            (_, Some(file)) => Body::Upload(self.upload(file)),
-            (Some(node), None) => Body::Json(self.template(node)),
-            (None, None) => Body::None,
-        };
-        let save = step.get("save").map(|file| self.save(file));
-        Some(Request {
-            method: method.to_owned(),
-            path,
-            query: self.pairs(step.get("query")),
-            headers: self.pairs(step.get("headers")),
-            body,
-            save,
-            waiting: match flag(step, "background") {
-                true => Waiting::Later,
-                false => Waiting::Here,
-            },
-        })
-    }
-
-    fn bad_method(&mut self, value: &Node, method: &str) {
-        let upper = method.to_uppercase();
-        let help = if METHODS.contains(&upper.as_str()) {
-            format!("write it in capitals: `{upper}`")
-        } else if method.contains('/') || !method.chars().all(|c| c.is_ascii_alphabetic()) {
-            "a request is `METHOD path`, such as `GET instances`".into()
-        } else {
-            did_you_mean(&upper, METHODS.iter().copied())
-        };
-        self.problem(value.span, format!("`{method}` is not a method of the API"))
-            .help = Some(help).filter(|help| !help.is_empty());
-    }
-
-    /// A file that is there before the run, unless its name is worked out or an earlier step writes it.
-    fn upload(&mut self, node: &Node) -> Template {
-        if let Some(name) = node.as_text().filter(|name| !has_template(name)) {
-            let path = self.source.folder().join(Path::new(name));
-            if !self.saved.iter().any(|saved| saved == name) && !path.is_file() {
-                self.problem(node.span, format!("there is no file `{}`", path.display()));
-            }
-        }
-        self.template(node)
-    }
-
-    fn save(&mut self, node: &Node) -> Template {
-        self.saved.extend(node.as_text().map(str::to_owned));
-        self.template(node)
-    }
-
-    fn exec(&mut self, node: &Node) -> Option<Exec> {
-        node.as_map()?;
-        let command = match (node.get("command"), node.get("shell")) {
-            (Some(command), None) => {
-                let arguments = command.as_list()?;
-                if arguments.is_empty() {
-                    self.problem(command.span, "the command is empty");
-                }
-                Command::Arguments(
-                    arguments
-                        .iter()
-                        .map(|argument| self.template(argument))
-                        .collect(),
-                )
-            }
-            (None, Some(line)) => Command::Shell(self.template(line)),
-            (Some(_), Some(shell)) => {
-                self.problem(
-                    shell.span,
-                    "`exec` has either `command` or `shell`, not both",
-                );
-                return None;
-            }
-            (None, None) => {
-                self.problem(node.span, "`exec` needs `command` or `shell`").help =
-                    Some("`command: [cat, /etc/hostname]` runs a program, `shell: \"cat /etc/hostname\"` a line for `sh -c`".into());
-                return None;
-            }
-        };
-        let stdin = node.get("stdin").map(|stdin| self.template(stdin));
-        let io = if stdin.is_some() || flag(node, "stream") {
-            Io::Streamed(stdin)
-        } else {
-            Io::Recorded
-        };
-        Some(Exec {
-            instance: self.template(node.get("instance")?),
-            command,
-            environment: self.pairs(node.get("environment")),
-            cwd: node.get("cwd").map(|cwd| self.template(cwd)),
-            user: node.get("user").map(|user| self.template(user)),
-            group: node.get("group").map(|group| self.template(group)),
-            io,
-            timeout: span_of_time(node, "timeout"),
-        })
-    }
-
-    fn expect(&mut self, step: &Node, action: &Action) -> Expect {
-        let Some(node) = step.get("expect") else {
-            return Expect::default();
-        };
-        for (key, _) in entries(Some(node)) {
-            self.fitting_expectation(key, action);
-        }
-        let list = |builder: &mut Self, key: &str| {
-            node.get(key).map(|value| {
-                one_or_more(value)
-                    .iter()
-                    .map(|item| builder.template(item))
-                    .collect()
-            })
-        };
-        Expect {
-            status: list(self, "status"),
-            error: node.get("error").map(|error| self.template(error)),
-            exit_code: list(self, "exit_code"),
-            stdout: self.matchers(node.get("stdout")),
-            stderr: self.matchers(node.get("stderr")),
-            metadata: node.get("metadata").map(|metadata| self.template(metadata)),
-            that: node
-                .get("that")
-                .map(|that| {
-                    one_or_more(that)
-                        .iter()
-                        .filter_map(|item| self.expr(item))
-                        .collect()
-                })
-                .unwrap_or_default(),
-        }
-    }
-
-    fn fitting_expectation(&mut self, key: &Key, action: &Action) {
-        let is_of_exec = matches!(key.text.as_str(), "exit_code" | "stdout" | "stderr");
-        let is_of_api = matches!(key.text.as_str(), "status" | "error" | "metadata");
-        let has_reply = matches!(
-            action,
-            Action::Request(_) | Action::Exec(_) | Action::Join(_)
-        );
-        if (is_of_exec && !matches!(action, Action::Exec(_))) || (is_of_api && !has_reply) {
-            self.problem(
-                key.span,
-                format!(
-                    "`{}` can never hold: `{}` has no such result",
-                    key.text,
-                    action.key()
-                ),
-            );
-        }
-    }
-
-    fn matchers(&mut self, node: Option<&Node>) -> Vec<Matcher> {
-        let Some(node) = node else { return Vec::new() };
-        if node.as_map().is_none() {
-            return vec![Matcher::Exact(self.template(node))];
-        }
-        let mut matchers = Vec::new();
-        for (key, value) in entries(Some(node)) {
-            match key.text.as_str() {
-                "contains" => {
-                    let parts = one_or_more(value)
-                        .iter()
-                        .map(|part| Matcher::Contains(self.template(part)));
-                    matchers.extend(parts.collect::<Vec<_>>());
-                }
-                "matches" => {
-                    self.regex(value);
-                    matchers.push(Matcher::Matches(self.template(value)));
-                }
-                "json" => matchers.push(Matcher::Json(self.template(value))),
-                _ => {}
-            }
-        }
-        matchers
-    }
-
-    fn regex(&mut self, node: &Node) {
-        if let Some(pattern) = node.as_text().filter(|pattern| !has_template(pattern))
-            && let Err(error) = regex_lite::Regex::new(pattern)
-        {
-            self.problem(
-                node.span,
-                format!("this is not a regular expression: {error}"),
-            );
-        }
-    }
-
-    fn captures(&mut self, step: &Node) -> Vec<Binding<Expr>> {
+    fn captures(step: &Node) -> Vec<Binding<Expr>> {
         entries(step.get("capture"))
             .iter()
             .filter_map(|(key, value)| {
                 Some(Binding {
                     name: name_of(key),
-                    value: self.expr(value)?,
+                    value: expr(value)?,
                 })
             })
             .collect()
@@ -494,8 +282,8 @@ impl Builder<'_> {
             return None;
         };
         Some(Until {
-            condition: self.expr(condition)?,
-            fail_when: step.get("fail_when").and_then(|node| self.expr(node)),
+            condition: expr(condition)?,
+            fail_when: step.get("fail_when").and_then(expr),
             every: span_of_time(step, "every").unwrap_or(EVERY),
             within: span_of_time(step, "within").unwrap_or(WITHIN),
         })
@@ -511,7 +299,7 @@ impl Builder<'_> {
         };
         let attempts = number("attempts");
         if let Some(written) = node.get("attempts")
-            && !attempts.is_some_and(|attempts| attempts > 0)
+            && attempts.is_none_or(|attempts| attempts == 0)
         {
             self.problem(
                 written.span,
@@ -528,7 +316,7 @@ impl Builder<'_> {
     fn for_each(&mut self, node: &Node) -> Option<ForEach> {
         match &node.kind {
             Kind::List(_) => Some(ForEach::List(self.template(node))),
-            _ => self.expr(node).map(ForEach::Expression),
+            _ => expr(node).map(ForEach::Expression),
         }
     }
 
@@ -561,14 +349,14 @@ impl Builder<'_> {
             self.problem(span, error.message);
         }
     }
+}
 
-    /// An expression; what does not parse has been reported with the grammar.
-    fn expr(&mut self, node: &Node) -> Option<Expr> {
-        match &node.kind {
-            Kind::Text(text) => Expr::new(text, node.span).ok(),
-            Kind::Bool(yes) => Expr::new(if *yes { "true" } else { "false" }, node.span).ok(),
-            _ => None,
-        }
+/// An expression; what does not parse has been reported with the grammar.
+fn expr(node: &Node) -> Option<Expr> {
+    match &node.kind {
+        Kind::Text(text) => Expr::new(text, node.span).ok(),
+        Kind::Bool(yes) => Expr::new(if *yes { "true" } else { "false" }, node.span).ok(),
+        _ => None,
     }
 }
 
@@ -590,9 +378,10 @@ fn flag(node: &Node, key: &str) -> bool {
 }
 
 fn visibility(node: &Node) -> Visibility {
-    match flag(node, "secret") {
-        true => Visibility::Secret,
-        false => Visibility::Shown,
+    if flag(node, "secret") {
+        Visibility::Secret
+    } else {
+        Visibility::Shown
     }
 }
 

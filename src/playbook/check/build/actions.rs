@@ -1,0 +1,147 @@
+//! Actions that have keys of their own.
+
+use std::path::Path;
+
+use super::{Builder, flag, span_of_time};
+use crate::diagnostic::did_you_mean;
+use crate::playbook::document::{has_template, misspelt};
+use crate::playbook::grammar::{EXEC, METHODS};
+use crate::playbook::plan::{Body, Command, Exec, Io, Request, Waiting};
+use crate::template::Template;
+use crate::yaml::{self, Node};
+
+impl Builder<'_> {
+    pub(super) fn request(&mut self, step: &Node, value: &Node) -> Option<Request> {
+        let line = value.as_text()?;
+        let method = line.split(' ').next().unwrap_or_default();
+        let offset = line.len() - line[method.len()..].trim_start().len();
+        if !METHODS.contains(&method) {
+            // Built all the same, so that the rest of the step is checked too.
+            self.bad_method(value, method);
+        }
+        if line[offset..].trim().is_empty() {
+            self.problem(value.span, "the path of the request is missing")
+                .help = Some(format!("write `{method} instances`, for example"));
+            return None;
+        }
+        let mut problems = Vec::new();
+        let path = Template::read_part(
+            self.source,
+            (line.trim_end(), offset),
+            value.span,
+            &mut problems,
+        );
+        self.template_problems(problems);
+        if let Some(literal) = path.literal().and_then(serde_json::Value::as_str)
+            && let Err(message) = crate::template::judge_path(literal)
+        {
+            self.problem(value.span, message);
+        }
+        if let (Some(_), Some(upload)) = (step.get("body"), step.get("upload")) {
+            self.problem(
+                upload.span,
+                "a request has either `body` or `upload`, not both",
+            );
+        }
+        let body = match (step.get("body"), step.get("upload")) {
+            (_, Some(file)) => Body::Upload(self.upload(file)),
+            (Some(node), None) => Body::Json(self.template(node)),
+            (None, None) => Body::None,
+        };
+        let save = step.get("save").map(|file| self.save(file));
+        Some(Request {
+            method: method.to_owned(),
+            path,
+            query: self.pairs(step.get("query")),
+            headers: self.pairs(step.get("headers")),
+            body,
+            save,
+            waiting: if flag(step, "background") {
+                Waiting::Later
+            } else {
+                Waiting::Here
+            },
+        })
+    }
+
+    fn bad_method(&mut self, value: &Node, method: &str) {
+        let upper = method.to_uppercase();
+        let help = if METHODS.contains(&upper.as_str()) {
+            format!("write it in capitals: `{upper}`")
+        } else if method.contains('/') || !method.chars().all(|c| c.is_ascii_alphabetic()) {
+            "a request is `METHOD path`, such as `GET instances`".into()
+        } else {
+            did_you_mean(&upper, METHODS.iter().copied())
+        };
+        let line = value.as_text().unwrap_or_default();
+        let span = yaml::within(self.source, value.span, line, 0..method.len());
+        self.problem(span, format!("`{method}` is not a method of the API"))
+            .help = Some(help).filter(|help| !help.is_empty());
+    }
+
+    /// A file that is there before the run, unless its name is worked out or an earlier step writes it.
+    fn upload(&mut self, node: &Node) -> Template {
+        if let Some(name) = node.as_text().filter(|name| !has_template(name)) {
+            let path = self.source.folder().join(Path::new(name));
+            if !self.saved.iter().any(|saved| saved == name) && !path.is_file() {
+                self.problem(node.span, format!("there is no file `{}`", path.display()));
+            }
+        }
+        self.template(node)
+    }
+
+    fn save(&mut self, node: &Node) -> Template {
+        self.saved.extend(node.as_text().map(str::to_owned));
+        self.template(node)
+    }
+
+    pub(super) fn exec(&mut self, node: &Node) -> Option<Exec> {
+        node.as_map()?;
+        let command = match (node.get("command"), node.get("shell")) {
+            (Some(command), None) => {
+                let arguments = command.as_list()?;
+                if arguments.is_empty() {
+                    self.problem(command.span, "the command is empty");
+                }
+                Command::Arguments(
+                    arguments
+                        .iter()
+                        .map(|argument| self.template(argument))
+                        .collect(),
+                )
+            }
+            (None, Some(line)) => Command::Shell(self.template(line)),
+            (Some(_), Some(shell)) => {
+                self.problem(
+                    shell.span,
+                    "`exec` has either `command` or `shell`, not both",
+                );
+                return None;
+            }
+            (None, None) if misspelt(node, &EXEC, "command") || misspelt(node, &EXEC, "shell") => {
+                Command::Arguments(Vec::new())
+            }
+            (None, None) => {
+                self.problem(node.span, "`exec` needs `command` or `shell`").help =
+                    Some("`command: [cat, /etc/hostname]` runs a program, `shell: \"cat /etc/hostname\"` a line for `sh -c`".into());
+                return None;
+            }
+        };
+        let stdin = node.get("stdin").map(|stdin| self.template(stdin));
+        let io = if stdin.is_some() || flag(node, "stream") {
+            Io::Streamed(stdin)
+        } else {
+            Io::Recorded
+        };
+        Some(Exec {
+            instance: self.template(node.get("instance")?),
+            command,
+            environment: self.pairs(node.get("environment")),
+            cwd: node.get("cwd").map(|cwd| self.template(cwd)),
+            user: node.get("user").map(|user| self.template(user)),
+            group: node.get("group").map(|group| self.template(group)),
+            io,
+            timeout: span_of_time(node, "timeout"),
+        })
+    }
+}

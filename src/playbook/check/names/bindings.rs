@@ -1,0 +1,52 @@
+//! Where names are bound.
+
+use std::collections::HashMap;
+
+use crate::playbook::plan::{Action, Name, Plan, Step};
+use crate::source::Span;
+
+/// Every name that is bound somewhere, with its places.
+pub(super) fn all_bindings(plan: &Plan) -> HashMap<String, Vec<Span>> {
+    let mut names = HashMap::new();
+    let mut note = |name: &Name| {
+        names
+            .entry(name.text.clone())
+            .or_insert_with(Vec::new)
+            .push(name.span);
+    };
+    plan.inputs.iter().for_each(|input| note(&input.name));
+    plan.vars.iter().for_each(|var| note(&var.name));
+    visit(plan.steps.iter().chain(&plan.finally), &mut |step| {
+        step.id.iter().for_each(&mut note);
+        step.capture.iter().for_each(|capture| note(&capture.name));
+        if let Action::Set(bindings) = &step.action {
+            for binding in bindings {
+                note(&binding.name);
+            }
+        }
+    });
+    names
+}
+
+pub(super) fn background_ids(steps: &[Step]) -> Vec<&str> {
+    let mut ids = Vec::new();
+    visit(steps.iter(), &mut |step| {
+        if let (Action::Request(request), Some(id)) = (&step.action, &step.id)
+            && request.waiting == crate::playbook::plan::Waiting::Later
+        {
+            ids.push(id.text.as_str());
+        }
+    });
+    ids
+}
+
+/// Visits steps, those inside them included.
+fn visit<'a>(steps: impl Iterator<Item = &'a Step>, seen: &mut dyn FnMut(&'a Step)) {
+    for step in steps {
+        seen(step);
+        visit(step.cleanup.iter(), seen);
+        if let Action::Steps(group) = &step.action {
+            visit(group.steps.iter().chain(&group.finally), seen);
+        }
+    }
+}

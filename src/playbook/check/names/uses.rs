@@ -1,0 +1,136 @@
+//! The uses of names, filters and tests in templates.
+
+use std::ops::Range;
+
+use super::{Judge, Known};
+use crate::diagnostic::{Diagnostic, Label, did_you_mean};
+use crate::source::Span;
+use crate::template::{Expr, NameUse, Template, Text, Usage, filter_names};
+
+impl Judge<'_> {
+    pub(super) fn template(&mut self, template: &Template) {
+        match template {
+            Template::Literal(..) => {}
+            Template::Value(expr) => self.expr(expr),
+            Template::Text(text) => self.text(text),
+            Template::List(items, _) => items.iter().for_each(|item| self.template(item)),
+            Template::Map(entries, _) => {
+                for (key, value) in entries {
+                    self.template(key);
+                    self.template(value);
+                }
+            }
+        }
+    }
+
+    pub(super) fn expr(&mut self, expr: &Expr) {
+        let source = &self.plan.source;
+        self.usage(&Usage::of_expression(expr.code()), |range| {
+            expr.place(source, Some(range))
+        });
+    }
+
+    fn text(&mut self, text: &Text) {
+        let source = &self.plan.source;
+        self.usage(&Usage::of_text(text.code()), |range| {
+            text.place(source, Some(range))
+        });
+    }
+
+    fn usage(&mut self, usage: &Usage, place: impl Fn(Range<usize>) -> Span) {
+        for name in &usage.names {
+            self.name(name, &place);
+        }
+        let (filters, tests) = filter_names();
+        for (name, range) in &usage.filters {
+            if !self.engine.has_filter(name) {
+                self.unknown("filter", name, filters, place(range.clone()));
+            }
+        }
+        for (name, range) in &usage.tests {
+            if !self.engine.has_test(name) {
+                self.unknown("test", name, tests, place(range.clone()));
+            }
+        }
+    }
+
+    fn unknown(&mut self, what: &str, name: &str, known: &[&str], span: Span) {
+        self.problems.push(
+            Diagnostic::error(format!("there is no {what} `{name}`"))
+                .at(self.plan.place(span), "")
+                .help(did_you_mean(name, known.iter().copied())),
+        );
+    }
+
+    fn name(&mut self, used: &NameUse, place: &impl Fn(Range<usize>) -> Span) {
+        self.used.insert(used.name.clone());
+        let Some(bound) = self.lookup(&used.name) else {
+            if !used.guarded {
+                self.unbound(place(used.name_range.clone()), &used.name);
+            }
+            return;
+        };
+        if let (Known::Fields(fields), Some(first)) = (bound.known, used.attributes.first())
+            && !fields.iter().any(|some| some.contains(&first.as_str()))
+        {
+            let known: Vec<&str> = fields
+                .iter()
+                .flat_map(|some| some.iter().copied())
+                .collect();
+            let mut help = did_you_mean(first, known.iter().copied());
+            if help.is_empty() {
+                help = format!("it has {}", known.join(", "));
+            }
+            self.problems.push(
+                Diagnostic::error(format!("`{}` has no `{first}`", used.name))
+                    .at(self.plan.place(place(used.range.clone())), "")
+                    .help(help),
+            );
+        }
+    }
+
+    /// A name that is not in scope: unknown, or known elsewhere.
+    pub(super) fn unbound(&mut self, span: Span, name: &str) {
+        let problem = match self.everywhere.get(name).and_then(|spans| spans.first()) {
+            Some(&binding) => {
+                let (message, label) = if binding.start > span.start {
+                    (
+                        format!("`{name}` is used before it is bound"),
+                        "bound only here",
+                    )
+                } else {
+                    (
+                        format!("`{name}` is not in scope here"),
+                        "bound in a scope that has ended",
+                    )
+                };
+                let mut problem = Diagnostic::error(message).at(self.plan.place(span), "");
+                problem.labels.push(Label {
+                    place: self.plan.place(binding),
+                    text: label.into(),
+                });
+                problem
+            }
+            None => Diagnostic::error(format!("`{name}` is undefined"))
+                .at(self.plan.place(span), "")
+                .help(self.suggestion(name)),
+        };
+        self.problems.push(problem);
+    }
+
+    fn suggestion(&self, name: &str) -> String {
+        let in_scope = self
+            .layers
+            .iter()
+            .flat_map(|layer| layer.keys().map(String::as_str));
+        match did_you_mean(name, in_scope) {
+            help if help.is_empty() && name == "env" => {
+                "the environment is read through an input with `env:`".into()
+            }
+            help if help.is_empty() && name == "result" => {
+                "the fields of the step's result are names of their own, such as `metadata`".into()
+            }
+            help => help,
+        }
+    }
+}

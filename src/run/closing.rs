@@ -1,0 +1,117 @@
+//! What must be done whatever happened to the steps.
+
+use std::time::{Duration, Instant};
+
+use super::action::Attempt;
+use super::event::{Kind, Phase, StepOutcome, StepShape};
+use super::executor::{Frame, Run, Stop};
+use super::failure;
+use crate::client::Limit;
+use crate::diagnostic::Diagnostic;
+
+/// How long cleanup may take as a whole. It does not count towards the playbook's own deadline.
+const CLEANUP: Duration = Duration::from_secs(300);
+
+impl Run<'_> {
+    /// A frame for what must be done whatever happened: connections and time of its own.
+    pub(super) fn cleanup_frame(frame: &Frame, phase: Phase) -> Frame {
+        let client = if frame.client.is_cancelled() {
+            frame.client.detached()
+        } else {
+            frame.client.clone()
+        };
+        Frame {
+            client,
+            phase,
+            limit: Limit::after("cleanup", CLEANUP),
+            ..frame.clone()
+        }
+    }
+
+    /// Waits for operations that no step has waited for.
+    pub(super) fn join_rest(&self, frame: &Frame) -> Result<(), Stop> {
+        let pending = std::mem::take(&mut self.ledger().pending);
+        let mut ended = Ok(());
+        for operation in pending {
+            let info = self.begin(
+                format!("wait for {}", operation.what),
+                frame,
+                StepShape::Single,
+            );
+            let start = Instant::now();
+            let attempt = Attempt {
+                run: self,
+                frame,
+                limit: frame.limit,
+                progress: &|running| self.progress(&info, running),
+            };
+            let failures = match attempt.finish(&operation) {
+                Ok(seen) => seen
+                    .error
+                    .map(|words| {
+                        Diagnostic::error(words).at(self.plan.place(operation.span), "begun here")
+                    })
+                    .into_iter()
+                    .collect(),
+                Err(trouble) => vec![failure::of_trouble(self.plan, operation.span, trouble)],
+            };
+            if !failures.is_empty() {
+                ended = Err(if self.client.is_cancelled() {
+                    Stop::Cancelled
+                } else {
+                    Stop::Failed
+                });
+            }
+            let outcome = if failures.is_empty() {
+                StepOutcome::Passed
+            } else {
+                StepOutcome::Failed(failures)
+            };
+            self.finish(info, outcome, start.elapsed());
+        }
+        ended
+    }
+
+    /// Registered cleanups, newest first; then `finally`; then recorded logs.
+    pub(super) fn clean_up(&self, frame: &Frame) {
+        let cleanup = Self::cleanup_frame(frame, Phase::Cleanup);
+        loop {
+            // Taken one by one: a cleanup may register another.
+            let Some(next) = self.ledger().cleanups.pop() else {
+                break;
+            };
+            let own = Frame {
+                scope: next.scope,
+                ..cleanup.clone()
+            };
+            self.each(next.steps, &own);
+        }
+        self.each(
+            &self.plan.finally,
+            &Frame {
+                phase: Phase::Finally,
+                ..cleanup
+            },
+        );
+        self.janitor.drain();
+        let logs = std::mem::take(&mut self.ledger().logs);
+        for log in logs {
+            let client = if log.client.is_cancelled() {
+                log.client.detached()
+            } else {
+                log.client
+            };
+            if let Err(error) = client.delete_exec_logs(&log.instance, &log.operation) {
+                let what = format!(
+                    "the recorded output exec_{}.* of instance {}",
+                    log.operation, log.instance
+                );
+                self.emit(Kind::Warning(
+                    Diagnostic::error(format!("{what} is left on the server"))
+                        .note(error.to_string()),
+                ));
+                self.ledger().summary.left.push(what);
+            }
+        }
+    }
+}

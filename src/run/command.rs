@@ -1,0 +1,163 @@
+//! Commands in instances.
+
+use std::io::{Cursor, Read};
+
+use super::action::{Attempt, CommandOutput, Observed, Trouble};
+use super::ledger::ExecLog;
+use crate::client::{self, Client, Exec, Limit, Output, Stdio, Wait};
+use crate::playbook::plan::{self, Command, Io};
+use crate::template::{Fault, Renderer, Template};
+
+type Ran = (client::Exit, Vec<u8>, Vec<u8>);
+
+impl Attempt<'_, '_> {
+    pub(super) fn exec(&self, action: &plan::Exec) -> Result<Observed, Trouble> {
+        let (exec, stdin) = self.render_exec(action)?;
+        let limit = action.timeout.map_or(self.limit, |after| {
+            Limit::after("command", after).earlier(self.limit)
+        });
+        let wait = Wait {
+            limit,
+            ..self.wait()
+        };
+        let what = format!(
+            "exec in {}: {}",
+            exec.instance,
+            shown_command(&exec.command)
+        );
+        let client = &self.frame.client;
+        let ran = match &action.io {
+            Io::Recorded => self.recorded(client, &exec, &wait),
+            Io::Streamed(_) => streamed(client, &exec, stdin, &wait),
+        };
+        match ran {
+            Ok((exit, stdout, stderr)) => Ok(Observed {
+                metadata: exit.operation.metadata.clone(),
+                operation: exit.operation.raw.clone(),
+                command: Some(CommandOutput {
+                    exit_code: exit.code,
+                    message: exit.message,
+                    stdout,
+                    stderr,
+                }),
+                what,
+                ..Observed::default()
+            }),
+            Err(client::Error::Api(refusal)) => Ok(Observed {
+                status: Some(refusal.status),
+                error: Some(refusal.message),
+                what,
+                ..Observed::default()
+            }),
+            Err(client::Error::Operation(failure)) => Ok(Observed {
+                what,
+                ..Observed::default().with_operation(&failure.operation)
+            }),
+            Err(error) => Err(Trouble::client(error, what)),
+        }
+    }
+
+    fn recorded(
+        &self,
+        client: &Client,
+        exec: &Exec,
+        wait: &Wait<'_>,
+    ) -> Result<Ran, client::Error> {
+        let recorded = client.exec_recorded(exec, wait)?;
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let fetched = recorded.fetch(Output {
+            stdout: &mut stdout,
+            stderr: &mut stderr,
+        });
+        let exit = recorded.exit.clone();
+        // Off the step's own time, but never lost: what the janitor cannot delete is tried again at the end.
+        self.run.janitor.delete(
+            recorded,
+            ExecLog {
+                client: client.clone(),
+                instance: exec.instance.clone(),
+                operation: exit.operation.id.clone(),
+            },
+        );
+        fetched.map(|()| (exit, stdout, stderr))
+    }
+
+    fn render_exec(&self, action: &plan::Exec) -> Result<(Exec, Option<String>), Fault> {
+        let renderer = self.renderer();
+        let command = match &action.command {
+            Command::Arguments(arguments) => arguments
+                .iter()
+                .map(|argument| renderer.text(argument))
+                .collect::<Result<_, _>>()?,
+            Command::Shell(line) => vec!["sh".to_owned(), "-c".to_owned(), renderer.text(line)?],
+        };
+        let mut exec = Exec::new(renderer.text(&action.instance)?, command);
+        for (name, value) in &action.environment {
+            exec = exec.env(name, renderer.text(value)?);
+        }
+        exec.cwd = action
+            .cwd
+            .as_ref()
+            .map(|cwd| renderer.text(cwd))
+            .transpose()?;
+        exec.user = action
+            .user
+            .as_ref()
+            .map(|id| number(&renderer, id))
+            .transpose()?;
+        exec.group = action
+            .group
+            .as_ref()
+            .map(|id| number(&renderer, id))
+            .transpose()?;
+        let stdin = match &action.io {
+            Io::Streamed(Some(stdin)) => Some(renderer.text(stdin)?),
+            _ => None,
+        };
+        Ok((exec, stdin))
+    }
+}
+
+fn streamed(
+    client: &Client,
+    exec: &Exec,
+    stdin: Option<String>,
+    wait: &Wait<'_>,
+) -> Result<Ran, client::Error> {
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let io = Stdio {
+        stdin: stdin.map(|text| Box::new(Cursor::new(text)) as Box<dyn Read + Send>),
+        stdout: &mut stdout,
+        stderr: &mut stderr,
+        signals: None,
+    };
+    let exit = client.exec_stream(exec, io, wait)?;
+    Ok((exit, stdout, stderr))
+}
+
+fn number(renderer: &Renderer<'_>, template: &Template) -> Result<u32, Fault> {
+    let value = renderer.value(template)?;
+    value
+        .as_u64()
+        .and_then(|id| u32::try_from(id).ok())
+        .ok_or_else(|| Fault {
+            message: format!("an id must be an integer from 0, not {value}"),
+            span: template.span(),
+        })
+}
+
+/// A command as a person would type it.
+fn shown_command(command: &[String]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    let words: Vec<String> = command
+        .iter()
+        .map(|word| {
+            if !word.is_empty() && word.chars().all(plain) {
+                word.clone()
+            } else {
+                format!("'{}'", word.replace('\'', "'\\''"))
+            }
+        })
+        .collect();
+    words.join(" ")
+}

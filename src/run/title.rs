@@ -1,0 +1,54 @@
+//! Titles of steps.
+
+use crate::playbook::plan::{Action, Step};
+use crate::template::{Renderer, Template};
+
+/// The title of a step: the author's, or one made of its action.
+pub(super) fn title(step: &Step, renderer: Renderer<'_>) -> String {
+    let text = |template: &Template| {
+        renderer
+            .text(template)
+            .unwrap_or_else(|_| template.written())
+    };
+    if let Some(name) = &step.name {
+        return text(name);
+    }
+    match &step.action {
+        Action::Request(request) => {
+            let path = renderer
+                .path(&request.path)
+                .unwrap_or_else(|_| request.path.written());
+            format!("{} {path}", request.method)
+        }
+        Action::Exec(exec) => {
+            let line = match &exec.command {
+                crate::playbook::plan::Command::Arguments(arguments) => {
+                    arguments.iter().map(text).collect::<Vec<_>>().join(" ")
+                }
+                crate::playbook::plan::Command::Shell(line) => {
+                    text(line).lines().next().unwrap_or_default().to_owned()
+                }
+            };
+            format!("exec in {}: {line}", text(&exec.instance))
+        }
+        Action::Set(bindings) => {
+            let names: Vec<&str> = bindings
+                .iter()
+                .map(|binding| binding.name.text.as_str())
+                .collect();
+            format!("set {}", names.join(", "))
+        }
+        Action::Check(conditions) => {
+            let codes: Vec<&str> = conditions
+                .iter()
+                .map(|condition| condition.code().trim())
+                .collect();
+            format!("check {}", codes.join(", "))
+        }
+        Action::Steps(group) => format!(
+            "group of {}",
+            crate::diagnostic::count(group.steps.len(), "step")
+        ),
+        Action::Join(name) => format!("join {}", name.text),
+    }
+}
