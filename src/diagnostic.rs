@@ -173,11 +173,17 @@ pub enum Style {
 
 /// `, did you mean …?` material: the known name closest to `word`, if one is close enough.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let known: Vec<&str> = known.into_iter().collect();
+    let is_begin = |name: &&&str| word.chars().count() >= 3 && name.starts_with(word);
+    if let Some(longer) = known.iter().find(is_begin) {
+        return Some(longer);
+    }
     known
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(word, name), name))
         .filter(|(distance, name)| {
-            *distance <= 1 + name.chars().count().max(word.chars().count()) / 4
+            // A third of the letters: `int` is not a slip for `list`.
+            *distance <= (name.chars().count().max(word.chars().count()) + 1) / 3
         })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)

@@ -14,7 +14,7 @@ use std::time::Duration;
 /// assert!(malleus::duration::parse("30").is_err());
 /// ```
 pub fn parse(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is not a duration");
+    let wrong = || format!("`{text}` is not a duration such as `30s`, `5m` or `1h30m`");
     let mut rest = text.trim();
     if rest.is_empty() {
         return Err("a duration is missing, as in `30s`".into());

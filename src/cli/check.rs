@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use malleus::diagnostic::{Diagnostic, Severity, count};
 use malleus::playbook::{Checked, check};
 use malleus::report::Verbosity;
@@ -35,9 +35,17 @@ pub(crate) fn main(args: &Check, console: &Console) -> Result<Code> {
 
 /// Reads and checks one playbook.
 pub(crate) fn load(path: &Path, engine: &Engine) -> Result<(Arc<Source>, Checked)> {
-    let source = Source::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let source = Source::read(path).map_err(|error| unreadable(path, &error))?;
     let checked = check(&source, engine);
     Ok((source, checked))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> anyhow::Error {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => anyhow!("there is no file {}", path.display()),
+        std::io::ErrorKind::InvalidData => anyhow!("{} is not UTF-8 text", path.display()),
+        _ => anyhow!("cannot read {}: {error}", path.display()),
+    }
 }
 
 /// Draws what was found and says how it stands.

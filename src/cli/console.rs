@@ -48,7 +48,9 @@ impl Console {
     }
 
     pub(crate) fn problems(&self, problems: &[Diagnostic]) {
-        for problem in problems {
+        let wanted =
+            |problem: &&Diagnostic| problem.is_error() || self.human.says(Verbosity::Normal);
+        for problem in problems.iter().filter(wanted) {
             self.problem(problem);
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::grammar::{ACTIONS, Key, Kind, Need, STEP, Shape, Type};
+use super::words;
 use crate::diagnostic::{Diagnostic, did_you_mean, nearest};
 use crate::duration;
 use crate::source::{Place, Source, Span};
@@ -41,42 +42,6 @@ impl Document {
     }
 }
 
-/// What a kind is called in messages.
-pub fn describe(kind: &Kind) -> String {
-    match kind {
-        Kind::Fixed(wanted) | Kind::Dynamic(wanted) => describe_type(*wanted),
-        Kind::Free => "a value".into(),
-        Kind::List(of) => match describe(of).split_once(' ') {
-            Some((_, noun)) => format!("a list of {noun}s"),
-            None => "a list of texts".into(),
-        },
-        Kind::OneOrMore(of) => format!("{} or a list", describe(of)),
-        Kind::Entries(_) | Kind::Names(_) | Kind::Shape(_) => "a mapping".into(),
-        Kind::Either(kinds) => {
-            let words: Vec<String> = kinds.iter().map(describe).collect();
-            words.join(" or ")
-        }
-        Kind::Steps => "a list of steps".into(),
-        Kind::OneOrMoreSteps => "a step or a list of steps".into(),
-    }
-}
-
-fn describe_type(wanted: Type) -> String {
-    match wanted {
-        Type::Text | Type::Scalar => "text".into(),
-        Type::Integer => "an integer".into(),
-        Type::Boolean => "`true` or `false`".into(),
-        Type::Duration => "a duration such as `30s`".into(),
-        Type::Name => "a name of letters, digits and `_`".into(),
-        Type::Slug => "a name of lower case letters, digits and hyphens".into(),
-        Type::Expression => "an expression".into(),
-        Type::Word(words) => {
-            let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
-            quoted.join(" or ")
-        }
-    }
-}
-
 /// Whether a text can be a name in expressions.
 pub fn is_name(text: &str) -> bool {
     let mut chars = text.chars();
@@ -100,14 +65,6 @@ pub fn is_name(text: &str) -> bool {
                 | "if"
                 | "else"
         )
-}
-
-fn is_slug(text: &str) -> bool {
-    !text.is_empty()
-        && !text.starts_with('-')
-        && text
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
 }
 
 struct Judge<'a> {
@@ -167,9 +124,11 @@ impl Judge<'_> {
                 .as_list()
                 .unwrap_or_default()
                 .iter()
-                .for_each(|item| self.kind(item, of, what)),
+                .for_each(|item| self.kind(item, of, &format!("each item of {what}"))),
             Kind::OneOrMore(of) => match node.as_list() {
-                Some(items) => items.iter().for_each(|item| self.kind(item, of, what)),
+                Some(items) => items
+                    .iter()
+                    .for_each(|item| self.kind(item, of, &format!("each item of {what}"))),
                 None => self.kind(node, of, what),
             },
             Kind::Entries(of) => {
@@ -208,21 +167,45 @@ impl Judge<'_> {
             if item.as_map().is_some() {
                 self.shape(item, &STEP);
             } else {
+                let line = item
+                    .as_text()
+                    .filter(|line| words::begins_with_method(line));
+                let help = line.map(|line| format!("write `- request: {line}`"));
                 self.problem(
                     item.span,
-                    format!("a step is a mapping, not {}", item.describe()),
+                    format!("a step is a mapping{}", words::instead(item)),
                     "",
-                );
+                )
+                .help = help;
             }
         }
     }
 
     fn wrong_kind(&mut self, node: &Node, kind: &Kind, what: &str) {
-        let message = format!("{what} must be {}, not {}", describe(kind), node.describe());
-        self.problem(node.span, message, "");
+        let message = format!(
+            "{what} must be {}{}",
+            words::describe(kind),
+            words::instead(node)
+        );
+        let help = match (kind, &node.kind) {
+            (Kind::List(_), yaml::Kind::Text(text)) => {
+                let words: Vec<&str> = text.split_whitespace().collect();
+                Some(format!("write it as a list: [{}]", words.join(", ")))
+            }
+            (Kind::Steps, yaml::Kind::Map(_)) => Some("begin each step with `- `".to_owned()),
+            _ => None,
+        };
+        self.problem(node.span, message, "").help = help;
     }
 
     fn fixed(&mut self, node: &Node, wanted: Type, what: &str) {
+        let is_prose = matches!(wanted, Type::Text | Type::Scalar | Type::Expression);
+        if !is_prose && node.as_text().is_some_and(has_template) {
+            let message =
+                format!("{what} must be known before the run; templates are not rendered here");
+            self.problem(node.span, message, "");
+            return;
+        }
         let found = match (wanted, &node.kind) {
             // A fraction would be rewritten as text: `1.10` and `1.1` are one number but two texts.
             (Type::Integer | Type::Scalar, yaml::Kind::Number(number)) => !number.is_f64(),
@@ -237,12 +220,15 @@ impl Judge<'_> {
                 return;
             }
             (Type::Name, yaml::Kind::Text(text)) => is_name(text),
-            (Type::Slug, yaml::Kind::Text(text)) => is_slug(text),
+            (Type::Slug, yaml::Kind::Text(text)) => words::is_slug(text),
             (Type::Expression, yaml::Kind::Text(text)) => return self.expression(text, node.span),
             (Type::Word(words), yaml::Kind::Text(text)) => {
                 if !words.contains(&text.as_str()) {
                     let help = did_you_mean(text, words.iter().copied());
-                    let message = format!("{what} must be {}, not `{text}`", describe_type(wanted));
+                    let message = format!(
+                        "{what} must be {}, not `{text}`",
+                        words::describe_type(wanted)
+                    );
                     self.problem(node.span, message, "").help =
                         Some(help).filter(|help| !help.is_empty());
                 }
@@ -253,21 +239,10 @@ impl Judge<'_> {
         if !found {
             let is = node
                 .as_text()
-                .map_or_else(|| node.describe().to_owned(), |text| format!("`{text}`"));
-            let help = matches!(
-                (wanted, &node.kind),
-                (
-                    Type::Text | Type::Scalar,
-                    yaml::Kind::Number(_) | yaml::Kind::Bool(_)
-                )
-            )
-            .then(|| format!("quote it: \"{}\"", self.source.slice(node.span)));
-            self.problem(
-                node.span,
-                format!("{what} must be {}, not {is}", describe_type(wanted)),
-                "",
-            )
-            .help = help;
+                .map_or_else(|| words::instead(node), |text| format!(", not `{text}`"));
+            let message = format!("{what} must be {}{is}", words::describe_type(wanted));
+            let help = words::mend(self.source, node, wanted);
+            self.problem(node.span, message, "").help = help;
         }
     }
 
@@ -295,16 +270,14 @@ impl Judge<'_> {
                 "the template does not parse",
                 "the expression does not parse",
             );
-            self.problem(span, message, "");
+            let help = words::operator(self.source.text(), span.start);
+            self.problem(span, message, "").help = help;
         }
     }
 
     fn shape(&mut self, node: &Node, shape: &Shape) {
         let Some(entries) = node.as_map() else {
-            let message = match node.kind {
-                yaml::Kind::Null => format!("{} is a mapping; there is nothing here", shape.what),
-                _ => format!("{} is a mapping, not {}", shape.what, node.describe()),
-            };
+            let message = format!("{} is a mapping{}", shape.what, words::instead(node));
             self.problem(node.span, message, "");
             return;
         };

@@ -122,7 +122,7 @@ pub const PLAYBOOK: Shape = Shape {
         required(
             "playbook",
             Kind::Fixed(Type::Integer),
-            "Version of the format: 1.",
+            "Version of the format: `playbook: 1`.",
         ),
         required(
             "name",
@@ -359,7 +359,11 @@ pub const STEP: Shape = Shape {
 pub const EXEC: Shape = Shape {
     what: "`exec`",
     keys: &[
-        required("instance", TEXT, "The instance."),
+        required(
+            "instance",
+            TEXT,
+            "Name of the instance that the command runs in.",
+        ),
         key(
             "command",
             Kind::List(&Kind::Dynamic(Type::Scalar)),

@@ -39,7 +39,7 @@ impl Error {
         let detail = error.detail().map(str::to_owned);
         let message = match (error.kind(), detail) {
             (minijinja::ErrorKind::SyntaxError, Some(detail)) => {
-                format!("the template does not parse: {detail}")
+                format!("the template does not parse: {}", plain(&detail))
             }
             (minijinja::ErrorKind::OutOfFuel, _) => {
                 "the template takes too long to evaluate".into()
@@ -55,6 +55,26 @@ impl Error {
             message,
             range: error.range(),
         }
+    }
+}
+
+/// The parser's words in those of an author.
+fn plain(detail: &str) -> String {
+    let detail = detail
+        .replace("variable block", "`}}`")
+        .replace("end of `}}`", "`}}`")
+        .replace("end of block", "`{% end… %}`");
+    if let Some(missing) = detail.strip_prefix("unexpected end of input, expected ") {
+        return match missing {
+            "expression" => "something is missing at its end".into(),
+            "`,`" => "`,` or a closing bracket is missing at its end".into(),
+            missing => format!("{missing} is missing at its end"),
+        };
+    }
+    match detail.as_str() {
+        "unexpected `}}`" | "unexpected end of `}}`" => "something is missing before `}}`".into(),
+        "unexpected input after expression" => "it could end before this".into(),
+        _ => detail,
     }
 }
 

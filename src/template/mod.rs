@@ -11,7 +11,7 @@ mod scope;
 mod tree;
 
 pub use engine::{Engine, Error, Fault, Renderer, describe};
-pub use names::{NameUse, Usage, filter_names};
+pub use names::{FUNCTIONS, NameUse, Usage, filter_names};
 pub use path::judge as judge_path;
 pub use scope::Scope;
 pub use tree::{Expr, Template, Text};

@@ -31,6 +31,8 @@ pub struct Usage {
     pub filters: Vec<(String, Range<usize>)>,
     /// Tests with the bytes of their use.
     pub tests: Vec<(String, Range<usize>)>,
+    /// Functions that there are not, with the bytes of their use.
+    pub functions: Vec<(String, Range<usize>)>,
 }
 
 impl Usage {
@@ -61,7 +63,7 @@ pub fn filter_names() -> (&'static [&'static str], &'static [&'static str]) {
 }
 
 /// Functions that minijinja brings along.
-const FUNCTIONS: &[&str] = &["range", "dict", "namespace", "debug"];
+pub const FUNCTIONS: &[&str] = &["range", "dict", "namespace", "debug"];
 
 #[derive(Default)]
 struct Walker {
@@ -234,6 +236,10 @@ impl Walker {
     fn call(&mut self, call: &ast::Call<'_>) {
         match &call.expr {
             ast::Expr::Var(function) if FUNCTIONS.contains(&function.id) => {}
+            ast::Expr::Var(function) if !self.bound.iter().any(|name| name == function.id) => self
+                .usage
+                .functions
+                .push((function.id.to_owned(), bytes(call.expr.span()))),
             // A method: what matters is the value it is called on.
             ast::Expr::GetAttr(method) => self.expr(&method.expr),
             other => self.expr(other),

@@ -6,6 +6,7 @@
 
 mod position;
 mod raw;
+mod syntax;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use serde_json::{Map, Number, Value};
 use serde_yaml::{DuplicateKeyPolicy, Spanned};
 
 use crate::diagnostic::Diagnostic;
-use crate::source::{LineColumn, Place, Source, Span};
+use crate::source::{Place, Source, Span};
 
 pub use position::within;
 use raw::Raw;
@@ -123,7 +124,7 @@ impl Node {
 /// key that is not text, and so on.
 pub fn parse(source: &Arc<Source>) -> Result<Node, Vec<Diagnostic>> {
     let raw: Spanned<Raw> = serde_yaml::from_str_with_options(source.text(), options())
-        .map_err(|error| vec![syntax_error(source, &error)])?;
+        .map_err(|error| vec![syntax::error(source, &error)])?;
     let mut builder = Builder {
         source,
         problems: Vec::new(),
@@ -147,44 +148,6 @@ fn options() -> serde_yaml::Options {
         // Passed through so that every duplicate is reported, not only the first.
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
     }
-}
-
-fn syntax_error(source: &Arc<Source>, error: &serde_yaml::Error) -> Diagnostic {
-    let full = error.to_string();
-    let message = full.split(" at line ").next().unwrap_or(&full);
-    let Some(location) = error.location() else {
-        return Diagnostic::error(message);
-    };
-    let column_and_line = LineColumn {
-        line: usize::try_from(location.line()).unwrap_or(1),
-        column: usize::try_from(location.column()).unwrap_or(1),
-    };
-    let start = source.offset(column_and_line);
-    let width = source.text()[start..]
-        .chars()
-        .next()
-        .map_or(0, |c| if c == '\n' { 0 } else { c.len_utf8() });
-    let place = Place::new(source, Span::new(start, start + width));
-    // An unquoted template is YAML's flow mapping: the commonest slip, and the parser cannot know it.
-    if source.text()[..=start.min(source.text().len().saturating_sub(1))].ends_with('{')
-        && near_braces(source.text(), start)
-    {
-        return Diagnostic::error("a template must be quoted")
-            .at(place, "YAML reads this brace as the start of a mapping")
-            .help("write \"{{ … }}\" with the quotes");
-    }
-    let message = match message {
-        text if text.starts_with("multiple YAML documents") => {
-            "a file holds one playbook; this starts a second document"
-        }
-        text if text.starts_with("expected string scalar") => "a key must be text",
-        text => text,
-    };
-    Diagnostic::error(message).at(place, "")
-}
-
-fn near_braces(text: &str, at: usize) -> bool {
-    text[at..].starts_with("{{") || text[..at].ends_with('{')
 }
 
 struct Builder<'a> {

@@ -2,13 +2,16 @@
 
 use std::path::Path;
 
-use super::{Builder, flag, span_of_time};
+use super::{Builder, flag};
 use crate::diagnostic::did_you_mean;
 use crate::playbook::document::{has_template, misspelt};
 use crate::playbook::grammar::{EXEC, METHODS};
 use crate::playbook::plan::{Body, Command, Exec, Io, Request, Waiting};
 use crate::template::Template;
-use crate::yaml::{self, Node};
+use crate::yaml::{self, Kind, Node};
+
+/// What a request looks like.
+const FORM: &str = "a request is `METHOD path`, such as `GET instances`";
 
 impl Builder<'_> {
     pub(super) fn request(&mut self, step: &Node, value: &Node) -> Option<Request> {
@@ -20,23 +23,13 @@ impl Builder<'_> {
             self.bad_method(value, method);
         }
         if line[offset..].trim().is_empty() {
-            self.problem(value.span, "the path of the request is missing")
-                .help = Some(format!("write `{method} instances`, for example"));
+            if METHODS.contains(&method) {
+                self.problem(value.span, "the path of the request is missing")
+                    .help = Some(format!("write `{method} instances`, for example"));
+            }
             return None;
         }
-        let mut problems = Vec::new();
-        let path = Template::read_part(
-            self.source,
-            (line.trim_end(), offset),
-            value.span,
-            &mut problems,
-        );
-        self.template_problems(problems);
-        if let Some(literal) = path.literal().and_then(serde_json::Value::as_str)
-            && let Err(message) = crate::template::judge_path(literal)
-        {
-            self.problem(value.span, message);
-        }
+        let path = self.path(value, line.trim_end(), offset);
         if let (Some(_), Some(upload)) = (step.get("body"), step.get("upload")) {
             self.problem(
                 upload.span,
@@ -64,19 +57,37 @@ impl Builder<'_> {
         })
     }
 
+    /// What stands behind the method.
+    fn path(&mut self, value: &Node, line: &str, offset: usize) -> Template {
+        let mut problems = Vec::new();
+        let path = Template::read_part(self.source, (line, offset), value.span, &mut problems);
+        let literal = path.literal().and_then(serde_json::Value::as_str);
+        if let (true, Some(literal)) = (problems.is_empty(), literal)
+            && let Err(message) = crate::template::judge_path(literal)
+        {
+            let span = yaml::within(self.source, value.span, line, offset..line.len());
+            self.problem(span, message);
+        }
+        self.template_problems(problems);
+        path
+    }
+
     fn bad_method(&mut self, value: &Node, method: &str) {
         let upper = method.to_uppercase();
         let help = if METHODS.contains(&upper.as_str()) {
             format!("write it in capitals: `{upper}`")
         } else if method.contains('/') || !method.chars().all(|c| c.is_ascii_alphabetic()) {
-            "a request is `METHOD path`, such as `GET instances`".into()
+            FORM.into()
         } else {
-            did_you_mean(&upper, METHODS.iter().copied())
+            match did_you_mean(&upper, METHODS.iter().copied()) {
+                help if help.is_empty() => FORM.into(),
+                help => help,
+            }
         };
         let line = value.as_text().unwrap_or_default();
         let span = yaml::within(self.source, value.span, line, 0..method.len());
         self.problem(span, format!("`{method}` is not a method of the API"))
-            .help = Some(help).filter(|help| !help.is_empty());
+            .help = Some(help);
     }
 
     /// A file that is there before the run, unless its name is worked out or an earlier step writes it.
@@ -84,7 +95,8 @@ impl Builder<'_> {
         if let Some(name) = node.as_text().filter(|name| !has_template(name)) {
             let path = self.source.folder().join(Path::new(name));
             if !self.saved.iter().any(|saved| saved == name) && !path.is_file() {
-                self.problem(node.span, format!("there is no file `{}`", path.display()));
+                self.problem(node.span, format!("there is no file `{}`", path.display()))
+                    .help = Some("a path is relative to the folder of the playbook".into());
             }
         }
         self.template(node)
@@ -138,10 +150,20 @@ impl Builder<'_> {
             command,
             environment: self.pairs(node.get("environment")),
             cwd: node.get("cwd").map(|cwd| self.template(cwd)),
-            user: node.get("user").map(|user| self.template(user)),
-            group: node.get("group").map(|group| self.template(group)),
+            user: node.get("user").map(|user| self.number_of_account(user)),
+            group: node.get("group").map(|group| self.number_of_account(group)),
             io,
-            timeout: span_of_time(node, "timeout"),
+            timeout: self.limit(node),
         })
+    }
+
+    /// The id of a user or a group.
+    fn number_of_account(&mut self, node: &Node) -> Template {
+        if let Kind::Number(number) = &node.kind
+            && number.as_i64().is_some_and(|id| u32::try_from(id).is_err())
+        {
+            self.problem(node.span, "an id must be an integer from 0 to 4294967295");
+        }
+        self.template(node)
     }
 }

@@ -74,18 +74,43 @@ impl Builder<'_> {
             source: Arc::clone(self.source),
             name: text(root, "name").unwrap_or_default(),
             summary: text(root, "summary"),
-            remote: text(root, "remote"),
+            remote: self.remote(root),
             project: root.get("project").map(|node| self.template(node)),
             inputs: entries(root.get("inputs"))
                 .iter()
                 .map(|(key, node)| self.input(key, node))
                 .collect(),
             vars: self.bindings(root.get("vars")),
-            timeout: span_of_time(root, "timeout"),
+            timeout: self.limit(root),
             steps: self.steps(root.get("steps")),
             finally: self.steps(root.get("finally")),
             outputs: self.bindings(root.get("outputs")),
         }
+    }
+
+    fn remote(&mut self, root: &Node) -> Option<String> {
+        let remote = text(root, "remote")?;
+        if has_template(&remote) {
+            let span = root.get("remote").map(|node| node.span).unwrap_or_default();
+            self.problem(
+                span,
+                "`remote` must be known before the run; templates are not rendered here",
+            )
+            .help = Some("leave it away and give `--remote`".into());
+        }
+        Some(remote)
+    }
+
+    /// The `timeout` of a mapping.
+    fn limit(&mut self, node: &Node) -> Option<Duration> {
+        let limit = span_of_time(node, "timeout")?;
+        if let (true, Some(written)) = (limit.is_zero(), node.get("timeout")) {
+            self.problem(
+                written.span,
+                "a limit of nothing passes before anything is done",
+            );
+        }
+        Some(limit)
     }
 
     fn input(&mut self, key: &Key, node: &Node) -> Input {
@@ -202,13 +227,13 @@ impl Builder<'_> {
             name: node.get("name").map(|name| self.template(name)),
             id: node.get("id").and_then(name_in),
             when: node.get("when").and_then(expr),
-            for_each: node.get("for_each").and_then(|list| self.for_each(list)),
+            for_each: node.get("for_each").map(|list| self.for_each(list)),
             expect: self.expect(node, &action),
             capture: Self::captures(node),
             visibility: visibility(node),
             until: self.until(node),
             retry: self.retry(node),
-            timeout: span_of_time(node, "timeout").unwrap_or(STEP_TIMEOUT),
+            timeout: self.limit(node).unwrap_or(STEP_TIMEOUT),
             cleanup: self.steps(node.get("cleanup")),
             on_error: match text(node, "on_error").as_deref() {
                 Some("continue") => OnError::Continue,
@@ -299,6 +324,7 @@ impl Builder<'_> {
         };
         let attempts = number("attempts");
         if let Some(written) = node.get("attempts")
+            && matches!(written.kind, Kind::Number(_))
             && attempts.is_none_or(|attempts| attempts == 0)
         {
             self.problem(
@@ -313,10 +339,12 @@ impl Builder<'_> {
         })
     }
 
-    fn for_each(&mut self, node: &Node) -> Option<ForEach> {
-        match &node.kind {
-            Kind::List(_) => Some(ForEach::List(self.template(node))),
-            _ => expr(node).map(ForEach::Expression),
+    fn for_each(&mut self, node: &Node) -> ForEach {
+        match expr(node) {
+            Some(expression) if node.as_list().is_none() => ForEach::Expression(expression),
+            _ if node.as_list().is_some() => ForEach::List(self.template(node)),
+            // Reported already; a loop all the same, so that `item` is known in it.
+            _ => ForEach::List(Template::List(Vec::new(), node.span)),
         }
     }
 

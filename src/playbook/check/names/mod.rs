@@ -22,6 +22,7 @@ pub(super) fn judge(plan: &Plan, engine: &Engine) -> Vec<Diagnostic> {
         layers: vec![HashMap::new()],
         everywhere: all_bindings(plan),
         used: HashSet::new(),
+        own: Vec::new(),
     };
     judge.playbook();
     judge.problems
@@ -53,6 +54,8 @@ struct Judge<'a> {
     /// Where each name is bound anywhere in the playbook.
     everywhere: HashMap<String, Vec<Span>>,
     used: HashSet<String>,
+    /// Where the step at hand binds names: its own expectations cannot use them.
+    own: Vec<Span>,
 }
 
 impl Judge<'_> {
@@ -212,6 +215,13 @@ impl Judge<'_> {
             self.template(name);
         }
         self.action(&step.action);
+        let captures = step.capture.iter().map(|capture| &capture.name);
+        self.own = step
+            .id
+            .iter()
+            .chain(captures)
+            .map(|name| name.span)
+            .collect();
         self.layer(|judge| {
             let extra = ACTIONS
                 .iter()
@@ -235,6 +245,7 @@ impl Judge<'_> {
                 .iter()
                 .for_each(|capture| judge.expr(&capture.value));
         });
+        self.own.clear();
     }
 
     fn action(&mut self, action: &Action) {
@@ -256,7 +267,10 @@ impl Judge<'_> {
     fn join(&mut self, name: &Name) {
         let started = background_ids(&self.plan.steps);
         if !started.contains(&name.text.as_str()) {
-            let help = did_you_mean(&name.text, started);
+            let help = match self.lookup(&name.text) {
+                Some(_) => "the step of this id waits itself; give it `background: true`".into(),
+                None => did_you_mean(&name.text, started),
+            };
             self.problems.push(
                 Diagnostic::error(format!(
                     "no step with `background: true` has the id `{}`",

@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use super::{Judge, Known};
-use crate::diagnostic::{Diagnostic, Label, did_you_mean};
+use crate::diagnostic::{Diagnostic, Label, did_you_mean, nearest};
+use crate::playbook::grammar::{ACTIONS, RESULT};
 use crate::source::Span;
-use crate::template::{Expr, NameUse, Template, Text, Usage, filter_names};
+use crate::template::{Expr, FUNCTIONS, NameUse, Template, Text, Usage, filter_names};
 
 impl Judge<'_> {
     pub(super) fn template(&mut self, template: &Template) {
@@ -47,11 +48,31 @@ impl Judge<'_> {
                 self.unknown("filter", name, filters, place(range.clone()));
             }
         }
+        for (name, range) in &usage.functions {
+            self.unknown_function(name, filters, place(range.clone()));
+        }
         for (name, range) in &usage.tests {
             if !self.engine.has_test(name) {
                 self.unknown("test", name, tests, place(range.clone()));
             }
         }
+    }
+
+    /// Called like a function: what other languages call a function is a filter here.
+    fn unknown_function(&mut self, name: &str, filters: &[&str], span: Span) {
+        let filter = match name {
+            "len" => Some("length"),
+            name => nearest(name, filters.iter().copied()),
+        };
+        let help = match filter {
+            Some(filter) => format!("`{filter}` is a filter: write `value|{filter}`"),
+            None => format!("the functions are {}", FUNCTIONS.join(", ")),
+        };
+        self.problems.push(
+            Diagnostic::error(format!("there is no function `{name}`"))
+                .at(self.plan.place(span), "")
+                .help(help),
+        );
     }
 
     fn unknown(&mut self, what: &str, name: &str, known: &[&str], span: Span) {
@@ -93,18 +114,28 @@ impl Judge<'_> {
     pub(super) fn unbound(&mut self, span: Span, name: &str) {
         let problem = match self.everywhere.get(name).and_then(|spans| spans.first()) {
             Some(&binding) => {
-                let (message, label) = if binding.start > span.start {
+                let (message, label, help) = if self.own.contains(&binding) {
+                    (
+                        format!("`{name}` is not bound yet"),
+                        "bound by this step, once it has ended",
+                        "here the fields of the step's result are names of their own, such as `metadata`",
+                    )
+                } else if binding.start > span.start {
                     (
                         format!("`{name}` is used before it is bound"),
                         "bound only here",
+                        "",
                     )
                 } else {
                     (
                         format!("`{name}` is not in scope here"),
                         "bound in a scope that has ended",
+                        "",
                     )
                 };
-                let mut problem = Diagnostic::error(message).at(self.plan.place(span), "");
+                let mut problem = Diagnostic::error(message)
+                    .at(self.plan.place(span), "")
+                    .help(help);
                 problem.labels.push(Label {
                     place: self.plan.place(binding),
                     text: label.into(),
@@ -123,14 +154,22 @@ impl Judge<'_> {
             .layers
             .iter()
             .flat_map(|layer| layer.keys().map(String::as_str));
-        match did_you_mean(name, in_scope) {
-            help if help.is_empty() && name == "env" => {
-                "the environment is read through an input with `env:`".into()
-            }
-            help if help.is_empty() && name == "result" => {
+        let close = did_you_mean(name, in_scope);
+        let fields = RESULT
+            .iter()
+            .chain(ACTIONS.iter().flat_map(|action| action.result));
+        match name {
+            _ if !close.is_empty() => close,
+            "env" => "the environment is read through an input with `env:`".into(),
+            "result" => {
                 "the fields of the step's result are names of their own, such as `metadata`".into()
             }
-            help => help,
+            "item" | "index" => format!("`{name}` is there in a step with `for_each`"),
+            _ if fields.into_iter().any(|field| *field == name) => format!(
+                "only `expect`, `capture` and `until` of a step know its `{name}`; give the step an `id`, say `web`, \
+                 and write `web.{name}` in later steps"
+            ),
+            _ => String::new(),
         }
     }
 }
