@@ -79,3 +79,8 @@ pub mod secret;
 pub mod source;
 pub mod template;
 pub mod yaml;
+
+/// Compiles the README's Rust.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -81,15 +81,17 @@ fn kind(of: &Kind) -> Value {
     match of {
         Kind::Fixed(wanted) => scalar(*wanted),
         // What is not text can still be worked out by a template.
-        Kind::Dynamic(Type::Integer) => {
-            any_of(vec![scalar(Type::Integer), json!({"type": "string", "pattern": "\\{\\{"})])
-        }
+        Kind::Dynamic(Type::Integer) => any_of(vec![
+            scalar(Type::Integer),
+            json!({"type": "string", "pattern": "\\{\\{"}),
+        ]),
         Kind::Dynamic(wanted) => scalar(*wanted),
         Kind::Free => json!({}),
         Kind::List(item) => json!({"type": "array", "items": kind(item)}),
-        Kind::OneOrMore(item) => {
-            any_of(vec![kind(item), json!({"type": "array", "items": kind(item)})])
-        }
+        Kind::OneOrMore(item) => any_of(vec![
+            kind(item),
+            json!({"type": "array", "items": kind(item)}),
+        ]),
         Kind::Entries(value) => json!({"type": "object", "additionalProperties": kind(value)}),
         Kind::Names(value) => json!({
             "type": "object",
