@@ -1,4 +1,73 @@
 //! malleus runs declarative playbooks against the REST APIs of LXD and Incus.
+//!
+//! A library with a thin binary. The library never prints, exits, reads the process's arguments or installs
+//! handlers; the binary does that and nothing else.
+//!
+//! # One way for the data
+//!
+//! ```text
+//! text ──yaml──▶ Document ──check──▶ Plan ──run──▶ Events ──report──▶ people and files
+//!                as written          resolved,     facts, in
+//!                with positions      valid         order
+//! ```
+//!
+//! # Rooms
+//!
+//! | room | knows | must not know |
+//! | --- | --- | --- |
+//! | [`source`], [`diagnostic`] | files, places, the one renderer of problems | everything else |
+//! | [`yaml`] | text to values with positions; the only room that names the YAML crate | playbooks |
+//! | [`template`] | names, rendering, expressions; the only room that names minijinja | HTTP |
+//! | [`playbook`] | the language: what was written, whether it holds, what will run | HTTP, threads |
+//! | [`client`] | the API of LXD and Incus, a library on its own; the only room that names ureq and tungstenite | playbooks |
+//! | [`run`] | carries out a plan with a client, emits events | the terminal, arguments |
+//! | [`report`] | events to text | the client |
+//! | [`secret`] | values that no output may show | everything else |
+//!
+//! Imports run one way, down this table. What holds everywhere:
+//!
+//! - [`playbook::grammar`] is one table of all keys: the loader, the JSON Schema and the suggestions in messages follow it.
+//! - [`playbook::check`] returns all problems, not the first one, and touches no server. Nothing invalid becomes a
+//!   [`playbook::Plan`].
+//! - The executor's only output is [`run::Event`]. Its main loop reads as the story: render, send, wait, expect, capture.
+//! - Every wait has a name and a limit ([`client::Limit`]), and an error says which limit it was.
+//! - What differs between LXD and Incus stands in one table, [`client::Flavor`].
+//! - Cleanup has connections of its own ([`client::Client::detached`]), so that cancelling a run cannot cancel it.
+//!
+//! # Running a playbook
+//!
+//! ```no_run
+//! use malleus::client::{Client, Remote};
+//! use malleus::playbook::{check, input};
+//! use malleus::run::{Event, Session, Sink, new_id, run};
+//! use malleus::secret::Masker;
+//! use malleus::source::Source;
+//! use malleus::template::Engine;
+//!
+//! struct Print;
+//! impl Sink for Print {
+//!     fn event(&self, event: Event) {
+//!         eprintln!("{event:?}");
+//!     }
+//! }
+//!
+//! let environment = |name: &str| std::env::var(name).ok();
+//! let engine = Engine::new();
+//! let source = Source::read("scenarios/quickstart.yaml".as_ref())?;
+//! let plan = check(&source, &engine).plan.ok_or("the playbook has errors")?;
+//! let inputs = input::resolve(&plan, &[], &environment).map_err(|_| "an input is missing")?;
+//! let session = Session {
+//!     client: Client::connect(&Remote::discover(&environment)?)?,
+//!     inputs,
+//!     engine: &engine,
+//!     masker: &Masker::default(),
+//!     id: new_id(),
+//!     started: std::time::SystemTime::now(),
+//! };
+//! let summary = run(&plan, &session, &Print);
+//! println!("{} passed, {} failed", summary.passed, summary.failed);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod client;
 pub mod diagnostic;
@@ -10,3 +79,8 @@ pub mod secret;
 pub mod source;
 pub mod template;
 pub mod yaml;
+
+/// Compiles the README's Rust.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

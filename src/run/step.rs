@@ -71,7 +71,12 @@ impl<'a> Run<'a> {
             inner
                 .trail
                 .push(format!("item {} of {count}: {}", index + 1, shown(&item)));
-            all.push(self.single(step, &inner)?);
+            let mut left = self.single(step, &inner)?;
+            if step.id.is_none() {
+                // Nobody can ask for it, and a thousand replies are worth their memory.
+                left.result = Value::Null;
+            }
+            all.push(left);
         }
         let captures = (0..step.capture.len())
             .map(|at| {

@@ -1,0 +1,167 @@
+//! What the project's own files say is true: the README, the scenarios, the schema.
+#![allow(clippy::expect_used, reason = "helpers of tests may end them")]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use malleus::playbook::{check, schema};
+use malleus::source::Source;
+use malleus::template::Engine;
+use support::daemon::{Daemon, daemons};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn scenarios() -> Vec<PathBuf> {
+    let entries = fs::read_dir(root().join("scenarios")).expect("scenarios");
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "yaml")
+        })
+        .collect();
+    files.sort();
+    assert!(files.len() >= 4, "{files:?}");
+    files
+}
+
+/// The fenced blocks of a Markdown text in one language.
+fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
+    text.split("\n```")
+        .skip(1)
+        .step_by(2)
+        .filter_map(|block| block.split_once('\n'))
+        .filter(|(name, _)| *name == language)
+        .map(|(_, block)| block)
+        .collect()
+}
+
+fn readme() -> String {
+    fs::read_to_string(root().join("README.md")).expect("the README")
+}
+
+fn malleus(daemon: &Daemon, folder: &Path, arguments: &[&str]) -> std::process::Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_malleus"));
+    command.current_dir(folder).args(arguments);
+    command.arg("--remote").arg(&daemon.socket);
+    command.output().expect("malleus runs")
+}
+
+#[test]
+fn the_schema_file_is_what_the_program_prints() {
+    let written = fs::read_to_string(root().join("schemas/playbook.schema.json"));
+    let wanted = format!("{:#}\n", schema());
+    assert_eq!(
+        written.expect("the schema"),
+        wanted,
+        "run `cargo run -- schema > schemas/playbook.schema.json`"
+    );
+}
+
+#[test]
+fn every_scenario_is_clean_and_says_what_it_does() {
+    // Made by the private daemons; without it the quickstart's upload is missing.
+    let image = root().join("scenarios/images/build");
+    let built = Command::new(image).output().expect("the image's script");
+    let engine = Engine::new();
+    for file in scenarios() {
+        let source = Source::read(&file).expect("a scenario");
+        let checked = check(&source, &engine);
+        let problems: Vec<String> = checked
+            .problems
+            .iter()
+            .map(|problem| problem.message.clone())
+            .filter(|message| built.status.success() || !message.starts_with("there is no file"))
+            .collect();
+        assert!(problems.is_empty(), "{}: {problems:?}", file.display());
+        if let Some(plan) = checked.plan {
+            assert!(plan.summary.is_some(), "{}", file.display());
+        }
+        let first = source.text().lines().next().unwrap_or_default();
+        assert!(
+            first.starts_with("# yaml-language-server: $schema="),
+            "{}",
+            file.display()
+        );
+    }
+}
+
+#[test]
+fn every_scenario_runs_and_leaves_nothing() {
+    for flavor in daemons() {
+        let daemon = Daemon::shared(flavor);
+        for file in scenarios() {
+            let name = file.to_str().expect("UTF-8");
+            let ran = malleus(daemon, root(), &["run", name]);
+            let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+            assert!(ran.status.success(), "{flavor:?} {name}: {said}");
+        }
+        let left = malleus(daemon, root(), &["request", "GET", "instances"]);
+        assert_eq!(String::from_utf8_lossy(&left.stdout), "[]\n", "{flavor:?}");
+    }
+}
+
+#[test]
+fn the_first_playbook_of_the_readme_runs() {
+    let readme = readme();
+    let playbooks = blocks(&readme, "yaml");
+    let hello = playbooks.first().expect("a playbook in the README");
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("hello.yaml"), hello).expect("written");
+    for flavor in daemons() {
+        let daemon = Daemon::shared(flavor);
+        let ran = malleus(
+            daemon,
+            folder.path(),
+            &["run", "hello.yaml", "--out", "json"],
+        );
+        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert!(ran.status.success(), "{flavor:?}: {said}");
+        assert!(String::from_utf8_lossy(&ran.stdout).contains("\"hostname\": \"hello-"));
+    }
+}
+
+#[test]
+fn the_error_in_the_readme_is_what_the_program_says() {
+    let readme = readme();
+    let hello =
+        blocks(&readme, "yaml")[0].replace("name: \"{{ instance }}\"", "name: \"{{ instnce }}\"");
+    let engine = Engine::new();
+    let checked = check(&Source::new(Path::new("hello.yaml"), hello), &engine);
+    let drawn = checked.problems[0].render(malleus::diagnostic::Style::Plain);
+    let shown = blocks(&readme, "text")
+        .into_iter()
+        .find(|block| block.starts_with("error: "))
+        .expect("an error in the README");
+    assert_eq!(drawn.trim(), shown.trim());
+}
+
+#[test]
+fn every_command_of_the_program_is_in_the_readme() {
+    let help = Command::new(env!("CARGO_BIN_EXE_malleus"))
+        .arg("--help")
+        .output()
+        .expect("help");
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    let commands = help
+        .split("Commands:\n")
+        .nth(1)
+        .expect("commands")
+        .split("\n\n")
+        .next()
+        .expect("a list");
+    for line in commands.lines() {
+        let name = line.split_whitespace().next().expect("a name");
+        if name != "help" {
+            assert!(
+                readme().contains(&format!("\n| `{name}")),
+                "{name} is not in the README's table"
+            );
+        }
+    }
+}
