@@ -1,5 +1,5 @@
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use super::{Client, Error, Reply, Request};
@@ -11,7 +11,7 @@ impl Client {
     /// # Errors
     /// Those of [`Client::download`]; [`Error::Output`] when the file cannot be written.
     pub fn save(&self, request: &Request, file: &Path) -> Result<Reply, Error> {
-        let cannot = |source| Error::Output { source };
+        let cannot = |source| unwritable(file, &source);
         if let Some(folder) = file.parent() {
             fs::create_dir_all(folder).map_err(cannot)?;
         }
@@ -30,10 +30,17 @@ impl Client {
     }
 
     fn fill(&self, request: &Request, part: &Path) -> Result<Reply, Error> {
-        let cannot = |source| Error::Output { source };
+        let cannot = |source| unwritable(part, &source);
         let mut to = BufWriter::new(File::create(part).map_err(cannot)?);
         let reply = self.download(request, &mut to)?;
         to.flush().map_err(cannot)?;
         Ok(reply)
+    }
+}
+
+fn unwritable(file: &Path, error: &io::Error) -> Error {
+    let words = format!("{}: {error}", file.display());
+    Error::Output {
+        source: io::Error::new(error.kind(), words),
     }
 }
