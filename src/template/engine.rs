@@ -8,7 +8,7 @@ use minijinja::{AutoEscape, Environment, Output, State, UndefinedBehavior};
 use serde_json::{Map, Value};
 
 use super::path::{self, PathText};
-use super::{Expr, Scope, Template, Text, filters};
+use super::{Expr, Scope, Template, Text, filters, length};
 use crate::source::{Source, Span};
 
 /// Steps one evaluation may take: far above what a playbook needs, far below what a person would wait for.
@@ -32,6 +32,13 @@ impl Error {
         Self {
             message: message.into(),
             range: None,
+        }
+    }
+
+    pub(super) fn at(message: impl Into<String>, range: Range<usize>) -> Self {
+        Self {
+            message: message.into(),
+            range: Some(range),
         }
     }
 
@@ -99,6 +106,7 @@ pub(super) fn shape(text: &str) -> Result<Shape, Error> {
     if !text.contains("{{") && !text.contains("{%") && !text.contains("{#") {
         return Ok(Shape::Plain);
     }
+    length::judge_text(text)?;
     let parsed =
         machinery::parse(text, "template", syntax()).map_err(|error| Error::from_engine(&error))?;
     let ast::Stmt::Template(template) = parsed else {
@@ -117,6 +125,7 @@ pub(super) fn shape(text: &str) -> Result<Shape, Error> {
 
 /// Parses an expression.
 pub(super) fn parse_expression(text: &str) -> Result<(), Error> {
+    length::judge(text, 0)?;
     machinery::parse_expr(text)
         .map(drop)
         .map_err(|error| Error::from_engine(&error))

@@ -5,6 +5,7 @@
 
 mod engine;
 mod filters;
+mod length;
 mod names;
 mod path;
 mod scope;

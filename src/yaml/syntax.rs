@@ -18,6 +18,8 @@ const WORDS: &[(&str, &str, &str)] = &[
         "a key must be text; YAML reads this one as nothing",
         "quote it to make it text",
     ),
+    ("budget breached: Depth", "this is nested too deeply", ""),
+    ("recursion limit exceeded", "this is nested too deeply", ""),
     (
         "budget breached",
         "the file is too large once its aliases are expanded",
