@@ -307,6 +307,7 @@ fn changed(step: &Step, seen: &Observed) -> bool {
             !matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS") && seen.error.is_none()
         }
         Action::Exec(_) => seen.command.is_some(),
+        Action::Push(_) => seen.error.is_none(),
         _ => false,
     }
 }

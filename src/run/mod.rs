@@ -10,6 +10,7 @@ pub mod event;
 mod executor;
 mod expect;
 mod failure;
+mod files;
 mod gate;
 mod ledger;
 mod outlet;

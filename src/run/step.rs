@@ -8,6 +8,7 @@ use super::action::Observed;
 use super::composite::shape;
 use super::event::{StepInfo, StepOutcome, StepShape};
 use super::executor::{Frame, Run, Stop};
+use super::parallel::abreast;
 use super::ledger::Cleanup;
 use super::shown::shown;
 use super::title::title;
@@ -77,7 +78,7 @@ impl<'a> Run<'a> {
             Ok(left)
         };
         let all = if step.concurrency > 1 {
-            let sides = self.abreast((count, step.concurrency), frame, turn);
+            let sides = abreast((count, step.concurrency), frame, turn);
             if let Some(stop) = sides.stop {
                 return Err(stop);
             }

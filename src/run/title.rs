@@ -43,6 +43,9 @@ pub(super) fn title(step: &Step, renderer: Renderer<'_>) -> String {
                 .collect();
             format!("check {}", codes.join(", "))
         }
+        Action::Push(push) => format!("push {} to {}", text(&push.path), text(&push.instance)),
+        Action::Pull(pull) => format!("pull {} from {}", text(&pull.path), text(&pull.instance)),
+        Action::WaitFor(wait) => format!("wait for {}", text(&wait.instance)),
         Action::Ensure(ensure) => format!("ensure {}", path(renderer, &ensure.path)),
         Action::Absent(absent) => format!("absent {}", path(renderer, &absent.path)),
         Action::Parallel(parallel) => {
