@@ -59,10 +59,12 @@
 //! let session = Session {
 //!     client: Client::connect(&Remote::discover(&environment)?)?,
 //!     inputs,
+//!     environment: &environment,
 //!     engine: &engine,
 //!     masker: &Masker::default(),
 //!     id: new_id(),
 //!     started: std::time::SystemTime::now(),
+//!     width: 4,
 //! };
 //! let summary = run(&plan, &session, &Print);
 //! println!("{} passed, {} failed", summary.passed, summary.failed);

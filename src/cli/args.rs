@@ -80,6 +80,9 @@ pub(crate) struct Run {
     /// Deadline for the steps of each playbook, as 30s or 5m
     #[arg(long, env = "MALLEUS_TIMEOUT", value_name = "DURATION", value_parser = malleus::duration::parse)]
     pub(crate) timeout: Option<Duration>,
+    /// How many operations that build something the server gets at a time; two per processor by default
+    #[arg(long, env = "MALLEUS_PARALLEL", value_name = "N")]
+    pub(crate) parallel: Option<usize>,
 }
 
 /// Values for inputs.

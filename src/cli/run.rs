@@ -46,10 +46,12 @@ pub(crate) fn main(common: &Common, args: &Run, console: &Console) -> Result<Cod
         let session = Session {
             client,
             inputs: playbook.inputs,
+            environment: &|name| std::env::var(name).ok(),
             engine: &engine,
             masker: &console.masker,
             id: new_id(),
             started: SystemTime::now(),
+            width: args.parallel.unwrap_or_else(default_width),
         };
         let summary = run(&playbook.plan, &session, console);
         let code = code_of(&summary, &signals);
@@ -62,6 +64,11 @@ pub(crate) fn main(common: &Common, args: &Run, console: &Console) -> Result<Cod
         write_outputs(&all, out, console)?;
     }
     Ok(Code::Fine)
+}
+
+/// About two operations that build for each processor; behind a unix socket the server's processors are ours.
+fn default_width() -> usize {
+    2 * std::thread::available_parallelism().map_or(2, usize::from)
 }
 
 fn prepare(args: &Run, engine: &Engine, console: &Console) -> Result<Result<Vec<Ready>, Code>> {

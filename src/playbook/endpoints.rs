@@ -49,11 +49,12 @@ pub(super) fn judge(method: &str, path: &str) -> Option<Finding> {
         });
     }
     let known = matching(&segments);
-    if known.is_empty() {
-        return Some(unknown(
-            written,
-            similar(&segments).or_else(|| siblings(&segments)),
-        ));
+    match similar(&segments) {
+        Some((0, _)) => {}
+        Some((_, near)) => return Some(unknown(written, Some(did_you_mean(near)))),
+        None if known.is_empty() => return Some(unknown(written, siblings(&segments))),
+        // Known if the templates in it stand for words of the API.
+        None => {}
     }
     let mut methods: Vec<&str> = known.iter().flat_map(|known| known.methods()).collect();
     methods.dedup();
@@ -144,21 +145,30 @@ fn named(segments: &[Segment<'_>], endpoint: &Endpoint) -> usize {
         .count()
 }
 
-fn exactly(word: &str, wanted: &'static str) -> Option<usize> {
-    (word == wanted).then_some(0)
+fn exactly(segment: Segment<'_>, wanted: &str) -> Option<usize> {
+    match segment {
+        Segment::Literal(word) => (word == wanted).then_some(0),
+        Segment::Anything => Some(0),
+    }
 }
 
-fn nearly(word: &str, wanted: &'static str) -> Option<usize> {
-    nearest(word, [wanted]).map(|_| strsim::damerau_levenshtein(word, wanted))
+/// As [`exactly`], but with slips, and a template stands for names alone.
+fn nearly(segment: Segment<'_>, wanted: &str) -> Option<usize> {
+    match segment {
+        Segment::Literal(word) => {
+            nearest(word, [wanted]).map(|_| strsim::damerau_levenshtein(word, wanted))
+        }
+        Segment::Anything => None,
+    }
 }
 
-/// How far a path is from an endpoint, its words compared by `compare`; nothing where they do not go together.
+/// How far a path is from an endpoint, whose words are compared by `compare`; nothing where they do not go together.
 fn distance(
     segments: &[Segment<'_>],
     endpoint: &Endpoint,
-    compare: &dyn Fn(&str, &'static str) -> Option<usize>,
+    compare: &dyn Fn(Segment<'_>, &str) -> Option<usize>,
 ) -> Option<usize> {
-    let wanted: Vec<&'static str> = endpoint.segments().collect();
+    let wanted: Vec<&str> = endpoint.segments().collect();
     let is_open = wanted.last().is_some_and(|last| last.ends_with("…}"));
     if wanted.len() != segments.len() && !(is_open && segments.len() > wanted.len()) {
         return None;
@@ -166,28 +176,31 @@ fn distance(
     wanted
         .iter()
         .zip(segments)
-        .map(|(wanted, segment)| match segment {
-            Segment::Literal(word) if !is_placeholder(wanted) => compare(word, wanted),
-            _ => Some(0),
+        .map(|(wanted, segment)| {
+            if is_placeholder(wanted) {
+                Some(0)
+            } else {
+                compare(*segment, wanted)
+            }
         })
         .sum()
 }
 
-/// The nearest endpoint, where one is near enough.
-fn similar(segments: &[Segment<'_>]) -> Option<String> {
-    let (_, nearest) = ENDPOINTS
+/// The nearest endpoint, where one is near enough, and how far it is.
+fn similar(segments: &[Segment<'_>]) -> Option<(usize, &'static Endpoint)> {
+    ENDPOINTS
         .iter()
         .filter_map(|endpoint| Some((distance(segments, endpoint, &nearly)?, endpoint)))
-        .min_by_key(|(distance, _)| *distance)?;
-    let alone = match nearest.brand {
+        .min_by_key(|(distance, _)| *distance)
+}
+
+fn did_you_mean(near: &Endpoint) -> String {
+    let alone = match near.brand {
         Brand::Both => "",
         Brand::Lxd => ", which LXD alone has",
         Brand::Incus => ", which Incus alone has",
     };
-    Some(format!(
-        "did you mean `{}`{alone}?",
-        nearest.path.replace('…', "")
-    ))
+    format!("did you mean `{}`{alone}?", near.path.replace('…', ""))
 }
 
 /// What there is at the place of the first segment that no endpoint has.
@@ -300,6 +313,11 @@ mod tests {
                 "did you mean `instances/{name}/state`?",
             ),
             ("images/alias/x", "did you mean `images/aliases/{name}`?"),
+            (
+                "images/alias/{{ x }}",
+                "did you mean `images/aliases/{name}`?",
+            ),
+            ("instance/{{ x }}/{{ part }}", ""),
             ("image/alias/x", "did you mean `images/aliases/{name}`?"),
             (
                 "storage/default/volumes",

@@ -7,6 +7,7 @@ pub mod grammar;
 pub mod input;
 pub mod plan;
 mod schema;
+mod templates;
 mod words;
 
 pub use check::{Checked, check};

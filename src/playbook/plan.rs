@@ -127,6 +127,8 @@ pub struct Step {
     pub when: Option<Expr>,
     /// The list it runs over.
     pub for_each: Option<ForEach>,
+    /// How many items at a time.
+    pub concurrency: usize,
     /// What must hold.
     pub expect: Expect,
     /// Names for parts of its result.
@@ -137,8 +139,8 @@ pub struct Step {
     pub until: Option<Until>,
     /// How it is repeated when it fails.
     pub retry: Option<Retry>,
-    /// Limit for one attempt.
-    pub timeout: Duration,
+    /// Limit for one attempt, or for all of a group.
+    pub timeout: Option<Duration>,
     /// What is done at the end of the run.
     pub cleanup: Vec<Step>,
     /// What its failure means.
@@ -200,8 +202,16 @@ pub enum Action {
     Set(Vec<Binding<Template>>),
     /// States what must hold.
     Check(Vec<Expr>),
+    /// Brings a resource to a state.
+    Ensure(Box<Ensure>),
+    /// Removes a resource.
+    Absent(Box<Absent>),
     /// Runs a group with its own scope.
     Steps(Group),
+    /// Runs steps side by side.
+    Parallel(Parallel),
+    /// Runs another playbook.
+    Include(Box<Include>),
     /// Waits for an operation started in the background.
     Join(Name),
 }
@@ -214,7 +224,11 @@ impl Action {
             Self::Exec(_) => "exec",
             Self::Set(_) => "set",
             Self::Check(_) => "check",
+            Self::Ensure(_) => "ensure",
+            Self::Absent(_) => "absent",
             Self::Steps(_) => "steps",
+            Self::Parallel(_) => "parallel",
+            Self::Include(_) => "include",
             Self::Join(_) => "join",
         }
     }
@@ -296,6 +310,48 @@ pub enum Io {
     Recorded,
     /// Over websockets, with this input.
     Streamed(Option<Template>),
+}
+
+/// A resource and what it should be.
+#[derive(Debug, Clone)]
+pub struct Ensure {
+    /// Its path.
+    pub path: Template,
+    /// Query parameters of every request about it.
+    pub query: Vec<(String, Template)>,
+    /// The keys it should have; what is not named is not touched.
+    pub body: Option<Template>,
+    /// State of an instance: `running`, `stopped` or `frozen`.
+    pub state: Option<Template>,
+}
+
+/// A resource that should not be there.
+#[derive(Debug, Clone)]
+pub struct Absent {
+    /// Its path.
+    pub path: Template,
+    /// Query parameters of every request about it.
+    pub query: Vec<(String, Template)>,
+}
+
+/// Steps side by side.
+#[derive(Debug, Clone)]
+pub struct Parallel {
+    /// The steps.
+    pub steps: Vec<Step>,
+    /// How many at a time; all where it is not given.
+    pub concurrency: Option<usize>,
+}
+
+/// Another playbook.
+#[derive(Debug, Clone)]
+pub struct Include {
+    /// Where its name stands.
+    pub span: Span,
+    /// The playbook, checked.
+    pub plan: Plan,
+    /// Values for its inputs.
+    pub with: Vec<Binding<Template>>,
 }
 
 /// A group of steps.

@@ -35,9 +35,17 @@ fn step() -> Value {
         .collect();
     step["oneOf"] = actions.into();
     let mut dependent = Map::new();
-    for action in ACTIONS {
-        for companion in action.companions {
-            dependent.insert((*companion).into(), json!([action.name]));
+    for key in STEP.keys {
+        let owners: Vec<&str> = ACTIONS
+            .iter()
+            .filter(|action| action.companions.contains(&key.name))
+            .map(|action| action.name)
+            .collect();
+        // A key of several actions cannot be told in one list of what must be there too.
+        if let [owner] = owners.as_slice()
+            && key.name != "concurrency"
+        {
+            dependent.insert(key.name.into(), json!([owner]));
         }
     }
     for key in ["fail_when", "every", "within"] {

@@ -1,16 +1,17 @@
 //! A playbook explained, as text: what it takes, what it does in which order, what it gives. Nothing is sent for it.
 
+mod known;
 mod requests;
 
-use indexmap::IndexMap;
 use serde_json::Value;
 
 use crate::duration;
 use crate::playbook::plan::{
-    Action, Binding, ForEach, Input, Need, OnError, Plan, Step, Visibility, Waiting,
+    Action, Binding, ForEach, Include, Input, Need, OnError, Plan, Step, Visibility, Waiting,
 };
 use crate::run::title;
 use crate::template::{Engine, Preview, Previewer, Scope, Template};
+pub use known::Known;
 use requests::Requests;
 
 /// How much is shown.
@@ -22,29 +23,21 @@ pub enum Detail {
     Requests,
 }
 
-/// What is known before a run.
-#[derive(Debug)]
-pub struct Known<'a> {
-    /// Values of inputs. One that is not there is not known yet.
-    pub inputs: &'a IndexMap<String, Value>,
-    /// The project of requests, where the playbook names none.
-    pub project: Option<&'a str>,
-}
-
 /// Explains a plan. Secrets are left out: of what is made of a secret input, `***` is shown.
 pub fn text(plan: &Plan, known: &Known<'_>, engine: &Engine, detail: Detail) -> String {
     let preview = match detail {
         Detail::Steps => Preview::default(),
-        Detail::Requests => preview(plan, known, engine),
+        Detail::Requests => known::of_run(plan, known, engine),
     };
+    let previewer = preview.with(engine, &plan.source);
     let requests = match detail {
         Detail::Steps => None,
-        Detail::Requests => Some(Requests::new(plan, known.project)),
+        Detail::Requests => Some(Requests::new(known.project).inside(plan, previewer)),
     };
     let nothing = Scope::default();
     let mut page = Page {
         plan,
-        previewer: preview.with(engine, &plan.source),
+        previewer,
         engine,
         nothing: &nothing,
         requests,
@@ -63,34 +56,13 @@ pub fn text(plan: &Plan, known: &Known<'_>, engine: &Engine, detail: Detail) -> 
     page.text
 }
 
-/// The names that a run would begin with, as far as they do not come from the run or the server.
-fn preview(plan: &Plan, known: &Known<'_>, engine: &Engine) -> Preview {
-    let mut preview = Preview::default();
-    for input in &plan.inputs {
-        let name = &input.name.text;
-        if input.visibility == Visibility::Secret {
-            preview.hide(name);
-        } else if let Some(value) = known.inputs.get(name) {
-            preview.bind(name, value);
-        }
-    }
-    for var in &plan.vars {
-        if preview.hides(&var.value) {
-            preview.hide(&var.name.text);
-        } else if let Some(value) = preview.with(engine, &plan.source).known(&var.value) {
-            preview.bind(&var.name.text, &value);
-        }
-    }
-    preview
-}
-
 struct Page<'a> {
     plan: &'a Plan,
     previewer: Previewer<'a>,
     engine: &'a Engine,
     /// No names at all: for titles as they are written.
     nothing: &'a Scope,
-    requests: Option<Requests<'a>>,
+    requests: Option<Requests>,
     text: String,
 }
 
@@ -200,13 +172,40 @@ impl Page<'_> {
                 self.line(depth, &format!("> {line}"));
             }
         }
-        for (name, steps) in held(&step.action) {
-            match name {
-                Held::Steps => self.steps(steps, number, depth),
-                Held::Finally => self.titled("finally", steps, depth),
+        match &step.action {
+            Action::Steps(group) => {
+                self.steps(&group.steps, number, depth);
+                self.titled("finally", &group.finally, depth);
             }
+            Action::Parallel(parallel) => self.steps(&parallel.steps, number, depth),
+            Action::Include(include) => self.included(include, number, depth),
+            _ => {}
         }
         self.titled("cleanup", &step.cleanup, depth);
+    }
+
+    /// The steps of an included playbook, with its own names and places.
+    fn included(&mut self, include: &Include, number: &str, depth: usize) {
+        let plan = &include.plan;
+        let preview = match self.requests {
+            Some(_) => known::of_include(include, self.previewer, self.engine),
+            None => Preview::default(),
+        };
+        let previewer = preview.with(self.engine, &plan.source);
+        let mut page = Page {
+            plan,
+            previewer,
+            engine: self.engine,
+            nothing: self.nothing,
+            requests: self
+                .requests
+                .as_ref()
+                .map(|requests| requests.inside(plan, previewer)),
+            text: std::mem::take(&mut self.text),
+        };
+        page.steps(&plan.steps, number, depth);
+        page.titled("finally", &plan.finally, depth);
+        self.text = page.text;
     }
 
     /// A step's title as written.
@@ -244,7 +243,13 @@ impl Page<'_> {
             }
             None => {}
         }
+        if let Some(width) = width(step) {
+            marks.push(("at once", width.to_string()));
+        }
         marks.extend(repetition(step));
+        if let Some(timeout) = step.timeout {
+            marks.push(("timeout", duration::compact(timeout)));
+        }
         if let Action::Request(request) = &step.action
             && request.waiting == Waiting::Later
         {
@@ -253,14 +258,17 @@ impl Page<'_> {
                 "waited for by a join, or at the end of the steps".to_owned(),
             ));
         }
-        if let Action::Set(bindings) = &step.action {
-            for binding in bindings {
-                let value = match step.visibility {
-                    Visibility::Shown => self.previewer.value(&binding.value).to_string(),
-                    Visibility::Secret => "***".to_owned(),
-                };
-                marks.push(("sets", format!("{} = {value}", binding.name.text)));
-            }
+        let (word, bindings) = match &step.action {
+            Action::Set(bindings) => ("sets", bindings.as_slice()),
+            Action::Include(include) => ("with", include.with.as_slice()),
+            _ => ("", &[][..]),
+        };
+        for binding in bindings {
+            let value = match step.visibility {
+                Visibility::Shown => self.previewer.value(&binding.value).to_string(),
+                Visibility::Secret => "***".to_owned(),
+            };
+            marks.push((word, format!("{} = {value}", binding.name.text)));
         }
         let captures = step.capture.iter().map(|capture| &capture.name);
         let names: Vec<&str> = step
@@ -276,6 +284,14 @@ impl Page<'_> {
             marks.push(("on error", "continue".to_owned()));
         }
         marks
+    }
+}
+
+/// How many of a loop's turns, or of parallel steps, at a time, where that is said.
+fn width(step: &Step) -> Option<usize> {
+    match &step.action {
+        Action::Parallel(parallel) if step.for_each.is_none() => parallel.concurrency,
+        _ => Some(step.concurrency).filter(|&width| width > 1),
     }
 }
 
@@ -303,19 +319,6 @@ fn repetition(step: &Step) -> Vec<(&'static str, String)> {
         marks.push(("retry", said));
     }
     marks
-}
-
-/// Steps that a step holds.
-enum Held {
-    Steps,
-    Finally,
-}
-
-fn held(action: &Action) -> Vec<(Held, &[Step])> {
-    match action {
-        Action::Steps(group) => vec![(Held::Steps, &group.steps), (Held::Finally, &group.finally)],
-        _ => Vec::new(),
-    }
 }
 
 /// Type, default and so on of an input, and the value it has been given.

@@ -4,16 +4,19 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::action::{Attempt, Observed, Trouble};
+use super::action::{Attempt, Change, Observed, Trouble};
 use super::event::{Kind, Phase, StepInfo};
 use super::executor::{Frame, Run};
 use super::expect::Judge;
-use super::shown::values_of;
+use super::shown::{shown, values_of};
 use super::{failure, transient};
-use crate::client::Limit;
+use crate::client::{self, Limit};
 use crate::diagnostic::Diagnostic;
-use crate::playbook::plan::{Action, Step, Until, Visibility};
+use crate::playbook::plan::{Action, Binding, Plan, Step, Until, Visibility};
 use crate::template::{Expr, Fault, Renderer, Scope};
+
+/// Limit for one attempt of a step that names none.
+const STEP_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// How one attempt ended.
 pub(super) struct Ended {
@@ -22,6 +25,10 @@ pub(super) struct Ended {
     pub(super) failures: Vec<Diagnostic>,
     /// Whether something may have been done, so that its cleanup is needed.
     pub(super) touched: bool,
+    /// Whether it was cancelled, so that it neither passed nor failed.
+    pub(super) cancelled: bool,
+    /// What is worth a remark although it passed.
+    pub(super) remark: String,
 }
 
 /// What to do after an attempt.
@@ -31,9 +38,9 @@ enum Verdict {
     GiveUp(Box<Diagnostic>),
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
     /// Tries until nothing is left to try.
-    pub(super) fn attempts(&self, step: &Step, frame: &Frame, info: &StepInfo) -> Ended {
+    pub(super) fn attempts(&self, step: &Step, frame: &Frame<'a>, info: &StepInfo) -> Ended {
         let patience = step
             .until
             .as_ref()
@@ -70,25 +77,25 @@ impl Run<'_> {
                     (first.message.clone(), rest)
                 }
             };
-            self.emit(Kind::Again {
-                step: info.clone(),
-                attempt: number,
-                reason,
-            });
+            self.emit(
+                &frame.outlet,
+                Kind::Again {
+                    step: info.clone(),
+                    attempt: number,
+                    reason,
+                },
+            );
             let rest = frame.limit.remaining().map_or(rest, |left| left.min(rest));
-            if frame.client.pause(rest).is_err() || frame.limit.is_over() {
-                let trouble = Diagnostic::error(if frame.limit.is_over() {
-                    format!(
-                        "the {} limit of {} passed",
-                        frame.limit.name(),
-                        crate::duration::compact(frame.limit.total())
-                    )
-                } else {
-                    "interrupted".into()
-                });
-                ended
-                    .failures
-                    .insert(0, trouble.at(self.plan.place(step.span), ""));
+            if frame.client.pause(rest).is_err() {
+                ended.cancelled = true;
+                return ended;
+            }
+            if frame.limit.is_over() {
+                let limit = frame.limit;
+                let total = crate::duration::compact(limit.total());
+                let message = format!("the {} limit of {total} passed", limit.name());
+                let failure = Diagnostic::error(message).at(frame.plan.place(step.span), "");
+                ended.failures.insert(0, failure);
                 return ended;
             }
         }
@@ -99,11 +106,11 @@ impl Run<'_> {
         &self,
         until: &Until,
         (seen, ended): (&Observed, &Ended),
-        frame: &Frame,
+        frame: &Frame<'a>,
         patience: Limit,
     ) -> Verdict {
         let scope = with_result(&frame.scope, &ended.fields);
-        let renderer = self.renderer(&scope);
+        let renderer = self.engine.with(&frame.plan.source, &scope);
         if let Some(condition) = &until.fail_when
             && renderer.holds(condition).unwrap_or(false)
         {
@@ -112,7 +119,7 @@ impl Run<'_> {
                 condition.code().trim()
             ))
             .at(
-                self.plan.place(condition.place(&self.plan.source, None)),
+                frame.plan.place(condition.place(&frame.plan.source, None)),
                 "",
             );
             return Verdict::GiveUp(Box::new(with_values(failure, renderer, condition)));
@@ -128,8 +135,9 @@ impl Run<'_> {
                 until.condition.code().trim()
             ))
             .at(
-                self.plan
-                    .place(until.condition.place(&self.plan.source, None)),
+                frame
+                    .plan
+                    .place(until.condition.place(&frame.plan.source, None)),
                 "",
             )
             .note(seen.what.as_str());
@@ -142,16 +150,16 @@ impl Run<'_> {
     fn attempt(
         &self,
         step: &Step,
-        frame: &Frame,
+        frame: &Frame<'a>,
         info: &StepInfo,
         number: u32,
     ) -> (Result<Observed, ()>, Ended) {
-        let limit = Limit::after("step", step.timeout).earlier(frame.limit);
+        let limit = Limit::after("step", step.timeout.unwrap_or(STEP_TIMEOUT)).earlier(frame.limit);
         let attempt = Attempt {
             run: self,
             frame,
             limit,
-            progress: &|operation| self.progress(info, operation),
+            progress: &|operation| self.progress(info, frame, operation),
         };
         let acted = transient::persist(&frame.client, limit, &step.action, || attempt.act(step));
         let acted = acted.and_then(|seen| {
@@ -172,7 +180,8 @@ impl Run<'_> {
                 fields.insert("failed".into(), true.into());
                 fields.insert("attempts".into(), number.into());
                 fields.insert("changed".into(), touched.into());
-                let failures = vec![failure::of_trouble(self.plan, step.span, trouble)];
+                let cancelled = matches!(&trouble, Trouble::Client(error, _) if matches!(**error, client::Error::Cancelled));
+                let failures = vec![failure::of_trouble(frame.plan, step.span, trouble)];
                 let captures = vec![Value::Null; step.capture.len()];
                 (
                     Err(()),
@@ -181,16 +190,18 @@ impl Run<'_> {
                         captures,
                         failures,
                         touched,
+                        cancelled,
+                        remark: String::new(),
                     },
                 )
             }
         }
     }
 
-    fn bind_set(&self, step: &Step, frame: &Frame) -> Result<(), Fault> {
+    fn bind_set(&self, step: &Step, frame: &Frame<'a>) -> Result<(), Fault> {
         if let Action::Set(bindings) = &step.action {
             for binding in bindings {
-                let value = self.renderer(&frame.scope).value(&binding.value)?;
+                let value = self.renderer(frame).value(&binding.value)?;
                 if step.visibility == Visibility::Secret {
                     self.masker.add(&value);
                 }
@@ -200,27 +211,16 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn judge(&self, step: &Step, frame: &Frame, seen: &Observed, number: u32) -> Ended {
+    fn judge(&self, step: &Step, frame: &Frame<'a>, seen: &Observed, number: u32) -> Ended {
         let mut fields = seen.fields();
         fields.insert("attempts".into(), number.into());
         fields.insert("changed".into(), changed(step, seen).into());
         let scope = with_result(&frame.scope, &fields);
-        let renderer = self.renderer(&scope);
-        let mut failures = Judge::new(self.plan, renderer, seen).judge(step);
-        let mut captures = Vec::with_capacity(step.capture.len());
+        let renderer = self.engine.with(&frame.plan.source, &scope);
+        let mut failures = Judge::new(frame.plan, renderer, seen).judge(step);
+        let mut captures = vec![Value::Null; step.capture.len()];
         if failures.is_empty() {
-            for capture in &step.capture {
-                match renderer.eval(&capture.value) {
-                    Ok(value) => captures.push(value),
-                    Err(fault) => failures.push(
-                        Diagnostic::error(format!(
-                            "cannot capture `{}`: {}",
-                            capture.name.text, fault.message
-                        ))
-                        .at(self.plan.place(fault.span), ""),
-                    ),
-                }
-            }
+            (captures, failures) = captured(step, frame.plan, renderer);
         }
         if !seen.what.is_empty() {
             let line = format!("{}{}", seen.what, ending(seen));
@@ -228,14 +228,37 @@ impl Run<'_> {
                 failure.notes.insert(0, line.clone());
             }
         }
-        captures.resize(step.capture.len(), Value::Null);
         Ended {
             fields,
             captures,
             touched: seen.error.is_none(),
+            cancelled: false,
+            remark: seen.change.as_ref().map(remark).unwrap_or_default(),
             failures,
         }
     }
+}
+
+/// The values that a step captures, and what keeps it from capturing them.
+pub(super) fn captured(
+    step: &Step,
+    plan: &Plan,
+    renderer: Renderer<'_>,
+) -> (Vec<Value>, Vec<Diagnostic>) {
+    let mut failures = Vec::new();
+    let mut capture = |binding: &Binding<Expr>| match renderer.eval(&binding.value) {
+        Ok(value) => value,
+        Err(fault) => {
+            let name = &binding.name.text;
+            failures.push(
+                Diagnostic::error(format!("cannot capture `{name}`: {}", fault.message))
+                    .at(plan.place(fault.span), ""),
+            );
+            Value::Null
+        }
+    };
+    let captures = step.capture.iter().map(&mut capture).collect();
+    (captures, failures)
 }
 
 /// A failure with the values that kept a condition from holding.
@@ -248,7 +271,7 @@ fn with_values(mut failure: Diagnostic, renderer: Renderer<'_>, condition: &Expr
 }
 
 /// What `set` binds is seen by later steps: in a loop the frame's own layer ends with the item.
-fn bind_outside(step: &Step, frame: &Frame, name: &str, value: &Value) {
+fn bind_outside(step: &Step, frame: &Frame<'_>, name: &str, value: &Value) {
     if step.for_each.is_some() {
         frame.scope.bind_in_parent(name, value);
     } else {
@@ -257,7 +280,7 @@ fn bind_outside(step: &Step, frame: &Frame, name: &str, value: &Value) {
 }
 
 /// The names in scope with a step's result on top.
-fn with_result(scope: &Scope, fields: &Map<String, Value>) -> Scope {
+pub(super) fn with_result(scope: &Scope, fields: &Map<String, Value>) -> Scope {
     let scope = scope.child();
     for (name, value) in fields {
         scope.bind(name, value);
@@ -276,6 +299,9 @@ fn forgiven(mut seen: Observed, step: &Step, phase: Phase) -> Observed {
 }
 
 fn changed(step: &Step, seen: &Observed) -> bool {
+    if let Some(change) = &seen.change {
+        return change.outcome != "unchanged";
+    }
     match &step.action {
         Action::Request(request) => {
             !matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS") && seen.error.is_none()
@@ -283,6 +309,21 @@ fn changed(step: &Step, seen: &Observed) -> bool {
         Action::Exec(_) => seen.command.is_some(),
         _ => false,
     }
+}
+
+/// `created`, `unchanged`, `changed config.user.x: "1" → "2"`.
+fn remark(change: &Change) -> String {
+    let differences: Vec<String> = change
+        .difference
+        .iter()
+        .map(|one| {
+            let path = one["path"].as_str().unwrap_or_default();
+            format!("{path}: {} → {}", shown(&one["from"]), shown(&one["to"]))
+        })
+        .collect();
+    format!("{} {}", change.outcome, differences.join(", "))
+        .trim_end()
+        .to_owned()
 }
 
 /// ` → 404`, ` → exit code 0`: how a request or a command ended.

@@ -1,5 +1,6 @@
 //! Titles of steps.
 
+use crate::diagnostic::count;
 use crate::playbook::plan::{Action, Step};
 use crate::template::{Renderer, Template};
 
@@ -15,10 +16,7 @@ pub fn title(step: &Step, renderer: Renderer<'_>) -> String {
     }
     match &step.action {
         Action::Request(request) => {
-            let path = renderer
-                .path(&request.path)
-                .unwrap_or_else(|_| request.path.written());
-            format!("{} {path}", request.method)
+            format!("{} {}", request.method, path(renderer, &request.path))
         }
         Action::Exec(exec) => {
             let line = match &exec.command {
@@ -45,10 +43,19 @@ pub fn title(step: &Step, renderer: Renderer<'_>) -> String {
                 .collect();
             format!("check {}", codes.join(", "))
         }
-        Action::Steps(group) => format!(
-            "group of {}",
-            crate::diagnostic::count(group.steps.len(), "step")
-        ),
+        Action::Ensure(ensure) => format!("ensure {}", path(renderer, &ensure.path)),
+        Action::Absent(absent) => format!("absent {}", path(renderer, &absent.path)),
+        Action::Parallel(parallel) => {
+            format!("{} side by side", count(parallel.steps.len(), "step"))
+        }
+        Action::Include(include) => format!("include {}", include.plan.name),
+        Action::Steps(group) => format!("group of {}", count(group.steps.len(), "step")),
         Action::Join(name) => format!("join {}", name.text),
     }
+}
+
+fn path(renderer: Renderer<'_>, template: &Template) -> String {
+    renderer
+        .path(template)
+        .unwrap_or_else(|_| template.written())
 }

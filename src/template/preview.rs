@@ -28,21 +28,6 @@ impl Preview {
         self.hidden.insert(name.to_owned());
     }
 
-    /// Whether something hidden is part of a value.
-    pub fn hides(&self, template: &Template) -> bool {
-        match template {
-            Template::Literal(..) => false,
-            Template::Value(expr) => {
-                self.state(&Usage::of_expression(expr.code())) == State::Hidden
-            }
-            Template::Text(text) => self.state(&Usage::of_text(text.code())) == State::Hidden,
-            Template::List(items, _) => items.iter().any(|item| self.hides(item)),
-            Template::Map(entries, _) => entries
-                .iter()
-                .any(|(key, value)| self.hides(key) || self.hides(value)),
-        }
-    }
-
     /// The names that are known, with an engine and a file to render with.
     pub fn with<'a>(&'a self, engine: &'a Engine, source: &'a Source) -> Previewer<'a> {
         Previewer {
@@ -79,6 +64,23 @@ pub struct Previewer<'a> {
 }
 
 impl Previewer<'_> {
+    /// Whether something hidden is part of a value.
+    pub fn hides(&self, template: &Template) -> bool {
+        match template {
+            Template::Literal(..) => false,
+            Template::Value(expr) => {
+                self.preview.state(&Usage::of_expression(expr.code())) == State::Hidden
+            }
+            Template::Text(text) => {
+                self.preview.state(&Usage::of_text(text.code())) == State::Hidden
+            }
+            Template::List(items, _) => items.iter().any(|item| self.hides(item)),
+            Template::Map(entries, _) => entries
+                .iter()
+                .any(|(key, value)| self.hides(key) || self.hides(value)),
+        }
+    }
+
     /// The value as it will be, if all of it is known.
     pub fn known(&self, template: &Template) -> Option<Value> {
         let is_known = match template {

@@ -2,19 +2,31 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::playbook::plan::{Action, Body, Command, Exec, Io, Plan, Request};
+use crate::playbook::plan::{Absent, Action, Body, Command, Ensure, Exec, Io, Plan, Request};
 use crate::template::{Previewer, Template, escape};
 
 /// Writes down requests.
-pub(super) struct Requests<'a> {
-    plan: &'a Plan,
-    /// The project of requests, where the playbook names none.
-    project: Option<&'a str>,
+pub(super) struct Requests {
+    /// The project that is added to requests, fit for a query.
+    project: Option<String>,
 }
 
-impl<'a> Requests<'a> {
-    pub(super) fn new(plan: &'a Plan, project: Option<&'a str>) -> Self {
-        Self { plan, project }
+impl Requests {
+    /// With the project of requests where no playbook names one.
+    pub(super) fn new(project: Option<&str>) -> Self {
+        Self {
+            project: project.map(escape),
+        }
+    }
+
+    /// Those of a playbook, inside of what has been before.
+    pub(super) fn inside(&self, plan: &Plan, previewer: Previewer<'_>) -> Self {
+        let own = plan.project.as_ref();
+        Self {
+            project: own
+                .map(|project| escaped(project, previewer))
+                .or_else(|| self.project.clone()),
+        }
     }
 
     /// The lines of an action's requests; none for an action that sends nothing itself.
@@ -22,6 +34,8 @@ impl<'a> Requests<'a> {
         match action {
             Action::Request(request) => self.request(request, previewer),
             Action::Exec(exec) => self.exec(exec, previewer),
+            Action::Ensure(ensure) => self.ensure(ensure, previewer),
+            Action::Absent(absent) => self.absent(absent, previewer),
             _ => Vec::new(),
         }
     }
@@ -88,6 +102,39 @@ impl<'a> Requests<'a> {
         lines
     }
 
+    fn ensure(&self, ensure: &Ensure, previewer: Previewer<'_>) -> Vec<String> {
+        let path = below_version(previewer.path(&ensure.path));
+        let target = self.target(path.clone(), &ensure.query, previewer);
+        let collection = path
+            .rsplit_once('/')
+            .map_or(path.as_str(), |(collection, _)| collection);
+        let collection = self.target(collection.to_owned(), &ensure.query, previewer);
+        let mut lines = vec![
+            format!("GET {target}"),
+            format!("(where it is not there, POST {collection}; where it differs, PATCH)"),
+        ];
+        if let Some(body) = &ensure.body {
+            lines.extend(json_lines(&previewer.value(body)));
+        }
+        if let Some(state) = &ensure.state {
+            lines.push(format!("(then its state: {})", previewer.text(state)));
+        }
+        lines
+    }
+
+    fn absent(&self, absent: &Absent, previewer: Previewer<'_>) -> Vec<String> {
+        let path = below_version(previewer.path(&absent.path));
+        let is_instance = path
+            .strip_prefix("/1.0/instances/")
+            .is_some_and(|name| !name.contains('/'));
+        let target = self.target(path, &absent.query, previewer);
+        let mut lines = vec![format!("DELETE {target}")];
+        if is_instance {
+            lines.push("(stopped by force first, where it runs)".to_owned());
+        }
+        lines
+    }
+
     /// A path with its query, and the project where one is added.
     fn target(
         &self,
@@ -99,16 +146,12 @@ impl<'a> Requests<'a> {
             .iter()
             .map(|(name, value)| (name.clone(), escaped(value, previewer)))
             .collect();
-        let project = match &self.plan.project {
-            Some(project) => Some(escaped(project, previewer)),
-            None => self.project.map(escape),
-        };
-        if let Some(project) = project
+        if let Some(project) = &self.project
             && (path.starts_with("/1.0/") || path.starts_with("{{"))
             && !has(&path, &pairs, "project")
             && !has(&path, &pairs, "all-projects")
         {
-            pairs.push(("project".to_owned(), project));
+            pairs.push(("project".to_owned(), project.clone()));
         }
         pairs.into_iter().fold(path, |target, (name, value)| {
             let sign = if target.contains('?') { '&' } else { '?' };

@@ -7,7 +7,7 @@ use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::playbook::document::{has_template, misspelt};
 use crate::playbook::endpoints;
 use crate::playbook::grammar::{EXEC, METHODS};
-use crate::playbook::plan::{Body, Command, Exec, Io, Request, Waiting};
+use crate::playbook::plan::{Absent, Body, Command, Ensure, Exec, Io, Request, Waiting};
 use crate::source::Place;
 use crate::template::Template;
 use crate::yaml::{self, Kind, Node};
@@ -57,6 +57,24 @@ impl Builder<'_> {
             } else {
                 Waiting::Here
             },
+        })
+    }
+
+    pub(super) fn ensure(&mut self, step: &Node, value: &Node) -> Option<Ensure> {
+        self.endpoint("PATCH", value, 0);
+        Some(Ensure {
+            path: self.path(value, value.as_text()?, 0),
+            query: self.pairs(step.get("query")),
+            body: step.get("body").map(|body| self.template(body)),
+            state: step.get("state").map(|state| self.template(state)),
+        })
+    }
+
+    pub(super) fn absent(&mut self, step: &Node, value: &Node) -> Option<Absent> {
+        self.endpoint("DELETE", value, 0);
+        Some(Absent {
+            path: self.path(value, value.as_text()?, 0),
+            query: self.pairs(step.get("query")),
         })
     }
 
