@@ -25,3 +25,4 @@ mod used;
 
 pub use event::{Event, Sink, Summary};
 pub use executor::{Session, new_id, run};
+pub use title::title;

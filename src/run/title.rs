@@ -4,8 +4,8 @@ use crate::diagnostic::count;
 use crate::playbook::plan::{Action, Step};
 use crate::template::{Renderer, Template};
 
-/// The title of a step: the author's, or one made of its action.
-pub(super) fn title(step: &Step, renderer: Renderer<'_>) -> String {
+/// The title of a step: the author's, or one made of its action. What does not render stays as it is written.
+pub fn title(step: &Step, renderer: Renderer<'_>) -> String {
     let text = |template: &Template| {
         renderer
             .text(template)
