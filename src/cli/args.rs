@@ -89,11 +89,12 @@ pub(crate) struct Run {
 #[derive(Debug, Args)]
 pub(crate) struct Inputs {
     /// Set an input; the text is converted to its declared type
-    #[arg(long = "var", value_name = "NAME=TEXT", value_parser = parse_pair)]
-    pub(crate) vars: Vec<(String, String)>,
+    // Taken apart later: what the parser of arguments refuses it prints, and it may be secret.
+    #[arg(long = "var", value_name = "NAME=TEXT")]
+    pub(crate) vars: Vec<String>,
     /// Set an input to a JSON value
-    #[arg(long = "var-json", value_name = "NAME=JSON", value_parser = parse_json_pair)]
-    pub(crate) vars_json: Vec<(String, serde_json::Value)>,
+    #[arg(long = "var-json", value_name = "NAME=JSON")]
+    pub(crate) vars_json: Vec<String>,
     /// Set inputs from a YAML or JSON file; later files go before earlier ones, --var before files
     #[arg(long = "vars-file", env = "MALLEUS_VARS_FILE", value_name = "FILE")]
     pub(crate) vars_files: Vec<PathBuf>,
@@ -217,14 +218,6 @@ fn parse_pair(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write it as NAME=VALUE".into()),
     }
-}
-
-fn parse_json_pair(text: &str) -> Result<(String, serde_json::Value), String> {
-    let (name, value) = parse_pair(text)?;
-    // The value stays out of the message: it may be secret.
-    let value = serde_json::from_str(&value)
-        .map_err(|error| format!("the value of `{name}` is not JSON: {error}"))?;
-    Ok((name, value))
 }
 
 fn parse_header(text: &str) -> Result<(String, String), String> {

@@ -68,10 +68,19 @@ pub(crate) fn main() -> ExitCode {
     };
     ended
         .unwrap_or_else(|error| {
-            console.problem(&Diagnostic::error(format!("{error:#}")));
+            console.problem(&Diagnostic::error(words(&error)));
             code_of(&error)
         })
         .into()
+}
+
+/// An error with its causes; the client names them in its own message already.
+fn words(error: &anyhow::Error) -> String {
+    if error.is::<client::Error>() {
+        error.to_string()
+    } else {
+        format!("{error:#}")
+    }
 }
 
 /// What an error that ended a command means. Errors that are not the client's come from files and arguments.

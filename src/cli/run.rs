@@ -82,11 +82,7 @@ fn prepare(args: &Run, engine: &Engine, console: &Console) -> Result<Result<Vec<
     let mut ready = Vec::new();
     let mut failed = false;
     for plan in &plans {
-        let others: Vec<&Plan> = plans
-            .iter()
-            .filter(|other| !std::ptr::eq(*other, plan))
-            .collect();
-        match inputs_of(plan, &inputs::for_plan(&given, plan, &others), console) {
+        match inputs_of(plan, &inputs::for_plan(&given, plan, &plans), console) {
             Some(inputs) => ready.push(Ready {
                 plan: Plan {
                     timeout: args.timeout.or(plan.timeout),

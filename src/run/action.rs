@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::executor::{Frame, Run};
 use super::ledger::{ExecLog, Pending};
 use crate::client::{self, Content, Limit, Operation, Reply, Wait};
+use crate::playbook::grammar::ACTIONS;
 use crate::playbook::plan::{self, Action, Body, Name, Waiting};
 use crate::template::{Fault, Renderer, Template};
 
@@ -103,6 +104,16 @@ impl Observed {
                 put(name, text);
                 put(&format!("{name}_base64"), encoded);
             }
+        }
+        fields
+    }
+
+    /// The fields of the result of a step with this action: those that it could not fill are null.
+    pub(super) fn fields_of(&self, action: &Action) -> Map<String, Value> {
+        let mut fields = self.fields();
+        let own = ACTIONS.iter().find(|keys| keys.name == action.key());
+        for name in own.map_or(&[][..], |keys| keys.result) {
+            fields.entry(*name).or_insert(Value::Null);
         }
         fields
     }
@@ -361,20 +372,22 @@ impl Attempt<'_, '_> {
 
     fn join(&self, name: &Name) -> Result<Observed, Trouble> {
         let mut ledger = self.run.ledger();
-        let found = ledger
-            .pending
-            .iter()
-            .rposition(|pending| pending.id.as_deref() == Some(&name.text));
-        let pending = found.map(|at| ledger.pending.remove(at));
+        let is_meant = |pending: &mut Pending| pending.id.as_deref() == Some(&name.text);
+        // Several where the step was a loop.
+        let meant: Vec<Pending> = ledger.pending.extract_if(.., is_meant).collect();
         drop(ledger);
         // Nothing pending: the step was skipped, its reply was final already, or it was joined before.
-        let Some(pending) = pending else {
-            return Ok(Observed {
-                what: format!("join {}", name.text),
-                ..Observed::default()
-            });
+        let mut joined = Observed {
+            what: format!("join {}", name.text),
+            ..Observed::default()
         };
-        self.finish(&pending)
+        for pending in &meant {
+            let seen = self.finish(pending)?;
+            if joined.error.is_none() {
+                joined = seen;
+            }
+        }
+        Ok(joined)
     }
 
     /// Waits for what was begun in the background.

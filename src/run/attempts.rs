@@ -13,6 +13,7 @@ use super::{failure, transient};
 use crate::client::{self, Limit};
 use crate::diagnostic::Diagnostic;
 use crate::playbook::plan::{Action, Binding, Plan, Step, Until, Visibility};
+use crate::secret::Masker;
 use crate::template::{Expr, Fault, Renderer, Scope};
 
 /// Limit for one attempt of a step that names none.
@@ -82,7 +83,7 @@ impl<'a> Run<'a> {
                 Kind::Again {
                     step: info.clone(),
                     attempt: number,
-                    reason,
+                    reason: reason.clone(),
                 },
             );
             let rest = frame.limit.remaining().map_or(rest, |left| left.min(rest));
@@ -91,11 +92,10 @@ impl<'a> Run<'a> {
                 return ended;
             }
             if frame.limit.is_over() {
-                let limit = frame.limit;
-                let total = crate::duration::compact(limit.total());
-                let message = format!("the {} limit of {total} passed", limit.name());
-                let failure = Diagnostic::error(message).at(frame.plan.place(step.span), "");
-                ended.failures.insert(0, failure);
+                let failure = failure::of_limit(frame.plan, step.span, frame.limit);
+                ended
+                    .failures
+                    .insert(0, failure.note(format!("last seen: {reason}")));
                 return ended;
             }
         }
@@ -122,7 +122,7 @@ impl<'a> Run<'a> {
                 frame.plan.place(condition.place(&frame.plan.source, None)),
                 "",
             );
-            return Verdict::GiveUp(Box::new(with_values(failure, renderer, condition)));
+            return Verdict::GiveUp(Box::new(self.with_values(failure, renderer, condition)));
         }
         // A name that is not there yet, as in a reply that is still an error, is a condition that does not hold yet.
         if renderer.holds(&until.condition).unwrap_or(false) {
@@ -141,9 +141,33 @@ impl<'a> Run<'a> {
                 "",
             )
             .note(seen.what.as_str());
-            return Verdict::GiveUp(Box::new(with_values(failure, renderer, &until.condition)));
+            return Verdict::GiveUp(Box::new(self.with_values(
+                failure,
+                renderer,
+                &until.condition,
+            )));
         }
-        Verdict::Again(values_of(renderer, &until.condition).join(", "))
+        Verdict::Again(values_of(self.masker, renderer, &until.condition).join(", "))
+    }
+
+    /// A failure with the values that kept a condition from holding.
+    fn with_values(
+        &self,
+        mut failure: Diagnostic,
+        renderer: Renderer<'_>,
+        condition: &Expr,
+    ) -> Diagnostic {
+        let values = values_of(self.masker, renderer, condition).into_iter();
+        failure
+            .notes
+            .extend(values.map(|value| format!("last seen: {value}")));
+        // Values that are there, but cannot be judged, would look as if the condition were just not met.
+        if let Err(fault) = renderer.holds(condition)
+            && !failure.notes.iter().any(|note| note.contains("undefined"))
+        {
+            failure.notes.push(format!("last time: {}", fault.message));
+        }
+        failure
     }
 
     /// Render, send, wait, expect, capture: once.
@@ -176,7 +200,7 @@ impl<'a> Run<'a> {
             Err(trouble) => {
                 let touched =
                     matches!(&trouble, Trouble::Client(error, _) if error.may_have_been_sent());
-                let mut fields = Observed::default().fields();
+                let mut fields = Observed::default().fields_of(&step.action);
                 fields.insert("failed".into(), true.into());
                 fields.insert("attempts".into(), number.into());
                 fields.insert("changed".into(), touched.into());
@@ -212,12 +236,13 @@ impl<'a> Run<'a> {
     }
 
     fn judge(&self, step: &Step, frame: &Frame<'a>, seen: &Observed, number: u32) -> Ended {
-        let mut fields = seen.fields();
+        let mut fields = seen.fields_of(&step.action);
         fields.insert("attempts".into(), number.into());
         fields.insert("changed".into(), changed(step, seen).into());
         let scope = with_result(&frame.scope, &fields);
         let renderer = self.engine.with(&frame.plan.source, &scope);
-        let mut failures = Judge::new(frame.plan, renderer, seen).judge(step);
+        let renderers = (self.renderer(frame), renderer);
+        let mut failures = Judge::new(frame.plan, self.masker, renderers, seen).judge(step);
         let mut captures = vec![Value::Null; step.capture.len()];
         if failures.is_empty() {
             (captures, failures) = captured(step, frame.plan, renderer);
@@ -233,7 +258,11 @@ impl<'a> Run<'a> {
             captures,
             touched: seen.error.is_none(),
             cancelled: false,
-            remark: seen.change.as_ref().map(remark).unwrap_or_default(),
+            remark: seen
+                .change
+                .as_ref()
+                .map(|change| remark(self.masker, change))
+                .unwrap_or_default(),
             failures,
         }
     }
@@ -259,15 +288,6 @@ pub(super) fn captured(
     };
     let captures = step.capture.iter().map(&mut capture).collect();
     (captures, failures)
-}
-
-/// A failure with the values that kept a condition from holding.
-fn with_values(mut failure: Diagnostic, renderer: Renderer<'_>, condition: &Expr) -> Diagnostic {
-    let values = values_of(renderer, condition).into_iter();
-    failure
-        .notes
-        .extend(values.map(|value| format!("last seen: {value}")));
-    failure
 }
 
 /// What `set` binds is seen by later steps: in a loop the frame's own layer ends with the item.
@@ -313,13 +333,14 @@ fn changed(step: &Step, seen: &Observed) -> bool {
 }
 
 /// `created`, `unchanged`, `changed config.user.x: "1" → "2"`.
-fn remark(change: &Change) -> String {
+fn remark(masker: &Masker, change: &Change) -> String {
     let differences: Vec<String> = change
         .difference
         .iter()
         .map(|one| {
             let path = one["path"].as_str().unwrap_or_default();
-            format!("{path}: {} → {}", shown(&one["from"]), shown(&one["to"]))
+            let (from, to) = (shown(masker, &one["from"]), shown(masker, &one["to"]));
+            format!("{path}: {from} → {to}")
         })
         .collect();
     format!("{} {}", change.outcome, differences.join(", "))

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::action::Observed;
 use super::attempts::{captured, with_result};
@@ -26,9 +26,11 @@ pub(super) struct Whole {
 
 impl Whole {
     fn of(ended: Result<(), Stop>) -> Self {
+        let mut fields = Observed::default().fields();
+        fields.insert("failed".into(), ended.is_err().into());
         Self {
             ended,
-            result: json!({"skipped": false, "failed": ended.is_err()}),
+            result: fields.into(),
             failures: Vec::new(),
         }
     }
@@ -111,7 +113,13 @@ impl<'a> Run<'a> {
     ) -> (Vec<Value>, Vec<Diagnostic>) {
         let scope = with_result(&frame.scope, fields);
         let renderer = self.engine.with(&frame.plan.source, &scope);
-        let failures = Judge::new(frame.plan, renderer, &Observed::default()).judge(step);
+        let failures = Judge::new(
+            frame.plan,
+            self.masker,
+            (self.renderer(frame), renderer),
+            &Observed::default(),
+        )
+        .judge(step);
         if failures.is_empty() {
             captured(step, frame.plan, renderer)
         } else {

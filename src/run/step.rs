@@ -13,7 +13,7 @@ use super::ledger::Cleanup;
 use super::shown::shown;
 use super::title::title;
 use crate::diagnostic::Diagnostic;
-use crate::playbook::plan::{Action, ForEach, OnError, Step, Visibility};
+use crate::playbook::plan::{ForEach, OnError, Step, Visibility};
 use crate::template::Fault;
 
 /// What a step leaves: its result and its captures.
@@ -67,9 +67,11 @@ impl<'a> Run<'a> {
             let item = &items[index];
             inner.scope.bind("item", item);
             inner.scope.bind("index", &json!(index));
-            inner
-                .trail
-                .push(format!("item {} of {count}: {}", index + 1, shown(item)));
+            inner.trail.push(format!(
+                "item {} of {count}: {}",
+                index + 1,
+                shown(self.masker, item)
+            ));
             let mut left = self.single(step, &inner)?;
             if step.id.is_none() {
                 // Nobody can ask for it, and a thousand replies are worth their memory.
@@ -240,7 +242,7 @@ impl<'a> Run<'a> {
         let mut shown_values = Vec::new();
         for code in super::used::names(&step.action) {
             if let Some(value) = renderer.probe(&code) {
-                shown_values.push(format!("{code}: {}", shown(&value)));
+                shown_values.push(format!("{code}: {}", shown(self.masker, &value)));
             }
         }
         shown_values
@@ -262,22 +264,11 @@ fn gathered(step: &Step, all: Vec<Left>) -> Left {
 
 /// The result of a step that its condition skipped: every field is there.
 fn skipped(step: &Step) -> Left {
-    let mut fields = Observed::default().fields();
+    let mut fields = Observed::default().fields_of(&step.action);
     fields.insert("skipped".into(), true.into());
     fields.insert("changed".into(), false.into());
     fields.insert("attempts".into(), 0.into());
     fields.insert("duration".into(), 0.into());
-    if let Action::Exec(_) = step.action {
-        for name in [
-            "exit_code",
-            "stdout",
-            "stderr",
-            "stdout_base64",
-            "stderr_base64",
-        ] {
-            fields.insert(name.into(), Value::Null);
-        }
-    }
     Left {
         result: Value::Object(fields),
         captures: vec![Value::Null; step.capture.len()],

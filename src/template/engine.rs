@@ -300,7 +300,10 @@ impl Renderer<'_> {
     /// # Errors
     /// As [`text`](Self::text), and where a value cannot be a segment (empty, `.` or `..`).
     pub fn path(&self, template: &Template) -> Result<String, Fault> {
-        let span = template.span();
+        let span = match template {
+            Template::Value(expr) => expr.place(self.source, None),
+            other => other.span(),
+        };
         let rendered = match template {
             Template::Literal(..) => self.text(template)?,
             Template::Value(_) => {
@@ -332,19 +335,33 @@ impl Renderer<'_> {
             .render_named_str(name, text.code(), self.scope.context())
             .map_err(|error| {
                 let error = Error::from_engine(&error);
+                let range = error.range.map(|range| widened(text.code(), range));
                 Fault {
-                    span: text.place(self.source, error.range),
+                    span: text.place(self.source, range),
                     message: error.message,
                 }
             })
     }
 
     fn fault(&self, expr: &Expr, error: Error) -> Fault {
+        let range = error.range.map(|range| widened(expr.code(), range));
         Fault {
-            span: expr.place(self.source, error.range),
+            span: expr.place(self.source, range),
             message: error.message,
         }
     }
+}
+
+/// The engine's place of an attribute begins at its dot: the names before it belong to it.
+fn widened(code: &str, range: Range<usize>) -> Range<usize> {
+    let belongs = |c: char| c.is_alphanumeric() || "_.[]'\"".contains(c);
+    let (Some(before), true) = (
+        code.get(..range.start),
+        code[range.start..].starts_with(['.', '[']),
+    ) else {
+        return range;
+    };
+    before.trim_end_matches(belongs).len()..range.end
 }
 
 fn to_json(value: &minijinja::Value) -> Result<Value, Error> {

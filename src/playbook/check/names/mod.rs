@@ -93,7 +93,7 @@ impl Judge<'_> {
         let vars = plan.vars.iter().map(|var| ("variable", &var.name));
         for (what, name) in inputs
             .chain(vars)
-            .filter(|(_, name)| !self.used.contains(&name.text))
+            .filter(|(_, name)| !self.used.contains(&name.text) && !has_anchor(plan, name))
         {
             self.problems.push(
                 Diagnostic::warning(format!("{what} `{}` is never used", name.text))
@@ -327,6 +327,15 @@ impl Judge<'_> {
 }
 
 /// What is known of the result of an action.
+/// A value with an anchor is there for its aliases.
+fn has_anchor(plan: &Plan, name: &Name) -> bool {
+    let behind = plan.source.text().get(name.span.end..).unwrap_or_default();
+    let value = behind.trim_start_matches(['"', '\'', ' ']);
+    value
+        .strip_prefix(':')
+        .is_some_and(|value| value.trim_start_matches(' ').starts_with('&'))
+}
+
 fn result_of(action: &Action) -> Known {
     if let Action::Include(include) = action {
         let outputs = include.plan.outputs.iter();
