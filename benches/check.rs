@@ -53,7 +53,16 @@ fn main() {
         let checked = check(&source, &engine);
         assert!(!checked.failed(), "{:?}", checked.problems.first());
     });
-    println!("{STEPS} steps, {} kB; medians of {ROUNDS}", text.len() / 1000);
-    println!("read as YAML      {:>7.1} ms", parsed.as_secs_f64() * 1000.0);
-    println!("read and checked  {:>7.1} ms", checked.as_secs_f64() * 1000.0);
+    println!(
+        "{STEPS} steps, {} kB; medians of {ROUNDS}",
+        text.len() / 1000
+    );
+    println!(
+        "read as YAML      {:>7.1} ms",
+        parsed.as_secs_f64() * 1000.0
+    );
+    println!(
+        "read and checked  {:>7.1} ms",
+        checked.as_secs_f64() * 1000.0
+    );
 }

@@ -171,7 +171,10 @@ fn every_example_of_the_reference_runs_and_leaves_nothing() {
     for flavor in daemons() {
         let daemon = Daemon::shared(flavor);
         // Made with the daemon.
-        copy(&root().join("scenarios/images"), &folder.path().join("images"));
+        copy(
+            &root().join("scenarios/images"),
+            &folder.path().join("images"),
+        );
         // The one that others include needs an input.
         for (name, _) in files.iter().filter(|(name, _)| name != "tier.yaml") {
             let ran = malleus(daemon, folder.path(), &["run", name]);
@@ -189,7 +192,10 @@ fn every_key_has_an_example_in_the_reference() {
     use malleus::playbook::grammar::{
         EXEC, EXPECT, INPUT, MATCHER, PLAYBOOK, PULL, PUSH, RETRY, STEP, WAIT_FOR,
     };
-    let examples: String = files_of_the_reference().into_iter().map(|(_, text)| text).collect();
+    let examples: String = files_of_the_reference()
+        .into_iter()
+        .map(|(_, text)| text)
+        .collect();
     let shapes = [
         &PLAYBOOK, &INPUT, &STEP, &EXEC, &EXPECT, &MATCHER, &RETRY, &PUSH, &PULL, &WAIT_FOR,
     ];

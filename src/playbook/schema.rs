@@ -95,10 +95,9 @@ fn kind(of: &Kind) -> Value {
         Kind::Fixed(wanted) | Kind::Dynamic(wanted) => scalar(*wanted),
         Kind::Free => json!({}),
         Kind::List(item) => json!({"type": "array", "items": kind(item)}),
-        Kind::OneOrMore(item) => any_of(&[
-            kind(item),
-            json!({"type": "array", "items": kind(item)}),
-        ]),
+        Kind::OneOrMore(item) => {
+            any_of(&[kind(item), json!({"type": "array", "items": kind(item)})])
+        }
         Kind::Entries(value) => json!({"type": "object", "additionalProperties": kind(value)}),
         Kind::Names(value) => json!({
             "type": "object",

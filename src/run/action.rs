@@ -301,23 +301,6 @@ impl Attempt<'_, '_> {
         Ok(self.frame.plan.source.folder().join(Path::new(&name)))
     }
 
-    /// A refusal of the API is something an action showed; other errors are trouble.
-    pub(super) fn refusal(&self, error: client::Error, what: &str) -> Result<Observed, Trouble> {
-        match error {
-            client::Error::Api(refusal) => Ok(Observed {
-                status: Some(refusal.status),
-                error: Some(refusal.message),
-                what: what.to_owned(),
-                ..Observed::default()
-            }),
-            client::Error::Operation(failure) => Ok(Observed {
-                what: what.to_owned(),
-                ..Observed::default().with_operation(&failure.operation)
-            }),
-            error => Err(Trouble::client(error, what.to_owned())),
-        }
-    }
-
     /// Streams the reply into a file.
     fn save(&self, request: &client::Request, file: &Path) -> Result<Observed, client::Error> {
         let reply = match self.frame.client.save(request, file) {
@@ -400,5 +383,22 @@ impl Attempt<'_, '_> {
             what: pending.what.clone(),
             ..Observed::default().with_operation(&ended)
         })
+    }
+}
+
+/// A refusal of the API is something an action showed; other errors are trouble.
+pub(super) fn refusal(error: client::Error, what: &str) -> Result<Observed, Trouble> {
+    match error {
+        client::Error::Api(refusal) => Ok(Observed {
+            status: Some(refusal.status),
+            error: Some(refusal.message),
+            what: what.to_owned(),
+            ..Observed::default()
+        }),
+        client::Error::Operation(failure) => Ok(Observed {
+            what: what.to_owned(),
+            ..Observed::default().with_operation(&failure.operation)
+        }),
+        error => Err(Trouble::client(error, what.to_owned())),
     }
 }

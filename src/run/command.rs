@@ -2,7 +2,7 @@
 
 use std::io::{Cursor, Read};
 
-use super::action::{Attempt, CommandOutput, Observed, Trouble};
+use super::action::{Attempt, CommandOutput, Observed, Trouble, refusal};
 use super::ledger::ExecLog;
 use crate::client::{self, Client, Exec, Limit, Output, Stdio, Wait};
 use crate::playbook::plan::{self, Command, Io};
@@ -43,7 +43,7 @@ impl Attempt<'_, '_> {
                 what,
                 ..Observed::default()
             }),
-            Err(error) => self.refusal(error, &what),
+            Err(error) => refusal(error, &what),
         }
     }
 

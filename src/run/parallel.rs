@@ -41,8 +41,7 @@ pub(super) fn abreast<'a, T: Send>(
                 };
                 match work(at, own) {
                     Ok(result) => {
-                        results.lock().unwrap_or_else(PoisonError::into_inner)[at] =
-                            Some(result);
+                        results.lock().unwrap_or_else(PoisonError::into_inner)[at] = Some(result);
                     }
                     Err(why) => {
                         let mut stop = stop.lock().unwrap_or_else(PoisonError::into_inner);

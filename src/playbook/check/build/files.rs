@@ -14,13 +14,19 @@ impl Builder<'_> {
             (Some(content), None) => PushSource::Content(self.template(content)),
             (None, Some(source)) => PushSource::Local(self.local(source)),
             (Some(_), Some(source)) => {
-                self.problem(source.span, "`push` has either `content` or `source`, not both");
+                self.problem(
+                    source.span,
+                    "`push` has either `content` or `source`, not both",
+                );
                 return None;
             }
             (None, None) => {
                 if !misspelt(node, &PUSH, "content") && !misspelt(node, &PUSH, "source") {
-                    self.problem(node.span, "`push` needs `content` or `source`").help =
-                        Some("`content` is a file's text, `source` a file or folder beside the playbook".into());
+                    self.problem(node.span, "`push` needs `content` or `source`")
+                        .help = Some(
+                        "`content` is a file's text, `source` a file or folder beside the playbook"
+                            .into(),
+                    );
                 }
                 return None;
             }
@@ -55,7 +61,10 @@ impl Builder<'_> {
         }
         Some(WaitFor {
             instance: self.template(node.get("instance")?),
-            ready: conditions.iter().filter_map(|condition| self.ready(condition)).collect(),
+            ready: conditions
+                .iter()
+                .filter_map(|condition| self.ready(condition))
+                .collect(),
             within: span_of_time(node, "within"),
         })
     }
@@ -66,14 +75,23 @@ impl Builder<'_> {
         }
         let [(key, value)] = entries(Some(node)) else {
             if node.as_map().is_some() {
-                self.problem(node.span, "a condition is one word, or one of `tcp`, `exec` and `file`");
+                self.problem(
+                    node.span,
+                    "a condition is one word, or one of `tcp`, `exec` and `file`",
+                );
             }
             return None;
         };
         match key.text.as_str() {
             "tcp" => Some(Ready::Tcp(self.template(value))),
             "file" => Some(Ready::File(self.absolute(value))),
-            "exec" => Some(Ready::Exec(value.as_list()?.iter().map(|part| self.template(part)).collect())),
+            "exec" => Some(Ready::Exec(
+                value
+                    .as_list()?
+                    .iter()
+                    .map(|part| self.template(part))
+                    .collect(),
+            )),
             _ => None,
         }
     }
@@ -82,8 +100,16 @@ impl Builder<'_> {
     fn local(&mut self, node: &Node) -> Template {
         if let Some(name) = node.as_text().filter(|name| !has_template(name)) {
             let path = self.source.folder().join(name);
-            if !self.saved.iter().any(|saved| name.starts_with(saved.as_str())) && !path.exists() {
-                self.problem(node.span, format!("there is no file or folder `{}`", path.display()));
+            if !self
+                .saved
+                .iter()
+                .any(|saved| name.starts_with(saved.as_str()))
+                && !path.exists()
+            {
+                self.problem(
+                    node.span,
+                    format!("there is no file or folder `{}`", path.display()),
+                );
             }
         }
         self.template(node)
@@ -91,17 +117,23 @@ impl Builder<'_> {
 
     /// A path inside an instance.
     fn absolute(&mut self, node: &Node) -> Template {
-        if let Some(path) = node.as_text().filter(|path| !path.starts_with("{{") && !path.starts_with('/')) {
-            self.problem(node.span, format!("`{path}` is not an absolute path")).help =
-                Some("paths in an instance begin with a slash".into());
+        if let Some(path) = node
+            .as_text()
+            .filter(|path| !path.starts_with("{{") && !path.starts_with('/'))
+        {
+            self.problem(node.span, format!("`{path}` is not an absolute path"))
+                .help = Some("paths in an instance begin with a slash".into());
         }
         self.template(node)
     }
 
     fn mode(&mut self, node: &Node) {
-        let Some(mode) = node.as_text().filter(|mode| !has_template(mode)) else { return };
+        let Some(mode) = node.as_text().filter(|mode| !has_template(mode)) else {
+            return;
+        };
         if crate::playbook::document::octal(mode).is_none() {
-            self.problem(node.span, format!("`{mode}` is not a mode")).help =
+            self.problem(node.span, format!("`{mode}` is not a mode"))
+                .help =
                 Some("a mode is up to four octal digits in quotes, such as \"0644\"".into());
         }
     }
