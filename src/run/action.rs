@@ -15,7 +15,7 @@ use crate::playbook::plan::{self, Action, Body, Name, Waiting};
 use crate::template::{Fault, Renderer, Template};
 
 /// How long an operation may take to end once its step was cancelled.
-const DRAIN: Duration = Duration::from_secs(10);
+pub(super) const DRAIN: Duration = Duration::from_secs(10);
 /// The same where the step's own limit has passed already.
 const DRAIN_LATE: Duration = Duration::from_secs(2);
 
@@ -222,7 +222,7 @@ impl Attempt<'_, '_> {
             Some(begun) if begun.class == client::Class::Task => {
                 let ended = client
                     .wait(&begun.id, &self.wait())
-                    .inspect_err(|error| self.settle(&begun, error))?;
+                    .inspect_err(|error| self.settle(&begun.id, error))?;
                 Ok(seen.with_operation(&ended))
             }
             Some(begun) => Ok(seen.with_operation(&begun)),
@@ -266,7 +266,7 @@ impl Attempt<'_, '_> {
 
     /// An operation that nobody waits for any longer is cancelled where the server can, and otherwise given time to
     /// end: what cleans up behind it must not come before its end.
-    fn settle(&self, begun: &Operation, error: &client::Error) {
+    fn settle(&self, operation: &str, error: &client::Error) {
         let patience = match error {
             client::Error::Cancelled => DRAIN,
             client::Error::Timeout { .. } => DRAIN_LATE,
@@ -274,8 +274,8 @@ impl Attempt<'_, '_> {
         };
         let client = self.frame.client.detached();
         // Most operations refuse to be cancelled; then waiting is all there is.
-        let _ = client.cancel_operation(&begun.id);
-        let _ = client.wait(&begun.id, &Wait::within(Limit::after("drain", patience)));
+        let _ = client.cancel_operation(operation);
+        let _ = client.wait(operation, &Wait::within(Limit::after("drain", patience)));
     }
 
     fn render_request(&self, action: &plan::Request) -> Result<client::Request, Fault> {
@@ -375,10 +375,11 @@ impl Attempt<'_, '_> {
 
     /// Waits for what was begun in the background.
     pub(super) fn finish(&self, pending: &Pending) -> Result<Observed, Trouble> {
-        let ended = pending
-            .client
-            .wait(&pending.operation, &self.wait())
-            .map_err(|error| Trouble::client(error, pending.what.clone()))?;
+        let waited = pending.client.wait(&pending.operation, &self.wait());
+        let ended = waited.map_err(|error| {
+            self.settle(&pending.operation, &error);
+            Trouble::client(error, pending.what.clone())
+        })?;
         Ok(Observed {
             what: pending.what.clone(),
             ..Observed::default().with_operation(&ended)

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::action::Attempt;
+use super::action::{Attempt, DRAIN};
 use super::event::{Kind, Phase, StepOutcome, StepShape};
 use super::executor::{Frame, Run, Stop};
 use super::failure;
-use crate::client::Limit;
+use crate::client::{Limit, Wait};
 use crate::diagnostic::Diagnostic;
 
 /// How long cleanup may take as a whole. It does not count towards the playbook's own deadline.
@@ -70,8 +70,21 @@ impl<'a> Run<'a> {
         ended
     }
 
+    /// Ends operations that nobody waits for any more: what cleans up behind them must not come before their end.
+    fn drain(&self) {
+        let pending = std::mem::take(&mut self.ledger().pending);
+        let limit = Limit::after("drain", DRAIN);
+        for operation in &pending {
+            let client = operation.client.detached();
+            // Most operations refuse to be cancelled; then waiting is all there is.
+            let _ = client.cancel_operation(&operation.operation);
+            let _ = client.wait(&operation.operation, &Wait::within(limit));
+        }
+    }
+
     /// Registered cleanups, newest first; then `finally`; then recorded logs.
     pub(super) fn clean_up(&self, frame: &Frame<'a>) {
+        self.drain();
         let cleanup = Self::cleanup_frame(frame, Phase::Cleanup);
         loop {
             // Taken one by one: a cleanup may register another.
