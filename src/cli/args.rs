@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Run(Run),
     /// Check playbooks without sending anything
     Check(Check),
+    /// Explain a playbook: its inputs, its steps in order, its outputs; sends nothing
+    Show(Show),
     /// Send one request, wait for its operation, print the result
     Request(Request),
     /// Run one command in an instance, with its input, output and exit code
@@ -112,6 +114,18 @@ pub(crate) struct Check {
 pub(crate) enum CheckFormat {
     Human,
     Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// The playbook
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) inputs: Inputs,
+    /// Show each request as well, with the values known so far
+    #[arg(long)]
+    pub(crate) requests: bool,
 }
 
 #[derive(Debug, Args)]

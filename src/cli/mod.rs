@@ -7,6 +7,7 @@ mod exec;
 mod inputs;
 mod request;
 mod run;
+mod show;
 mod signals;
 mod trace;
 
@@ -58,6 +59,7 @@ pub(crate) fn main() -> ExitCode {
     let ended = match cli.command {
         Command::Run(args) => run::main(&cli.common, &args, &console),
         Command::Check(args) => check::main(&args, &console),
+        Command::Show(args) => show::main(&cli.common, &args, &console),
         Command::Request(args) => request::main(&cli.common, &args, &console),
         Command::Exec(args) => exec::main(&cli.common, &args, &console),
         Command::Schema => Console::data(format!("{:#}\n", malleus::playbook::schema()).as_bytes())

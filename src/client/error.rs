@@ -1,11 +1,10 @@
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use humantime::format_duration;
 
-use super::{Flavor, Operation};
+use super::{ApiError, Flavor, Operation, OperationError};
 
 /// Everything that can go wrong in the client, shown in one line that reads well after `error: `.
 #[derive(Debug, thiserror::Error)]
@@ -121,6 +120,22 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A file of this machine cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Unwritable {
+        /// The file, folder or link.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file cannot be copied to or from an instance as it was asked.
+    #[error("cannot copy {path}: {reason}")]
+    Copy {
+        /// The file: one of the instance, or one of this machine that cannot be sent.
+        path: String,
+        /// What stands against it.
+        reason: String,
+    },
     /// What was to be a command's input could not be read.
     #[error("cannot read the input: {source}")]
     Input {
@@ -151,63 +166,6 @@ pub struct Tried {
     pub place: String,
     /// Why it did not do.
     pub why: String,
-}
-
-/// An error the server answered with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ApiError {
-    /// The envelope's `error_code`, or the HTTP status when there is none.
-    pub status: u16,
-    /// The server's own words.
-    pub message: String,
-    /// The method of the request.
-    pub method: String,
-    /// The path of the request, with its query.
-    pub path: String,
-}
-
-impl fmt::Display for ApiError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let message = match self.message.as_str() {
-            "" => "refused without a word",
-            message => message,
-        };
-        write!(
-            f,
-            "{message} ({} {}: {})",
-            self.method, self.path, self.status
-        )
-    }
-}
-
-/// An operation that ended in failure.
-#[derive(Clone, Debug, PartialEq)]
-pub struct OperationError {
-    /// The operation's identifier.
-    pub id: String,
-    /// The server's own words: the operation's `err`.
-    pub err: String,
-    /// 400 for failure, 401 for cancelled.
-    pub status_code: u16,
-    /// What the operation was to do, such as `"Creating instance"`.
-    pub description: String,
-    /// The method of the request that began it.
-    pub method: String,
-    /// The path of the request that began it, with its query.
-    pub path: String,
-    /// The operation as it was last seen.
-    pub operation: Operation,
-}
-
-impl fmt::Display for OperationError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let err = match (self.err.as_str(), self.status_code) {
-            ("", 401) => "the operation was cancelled",
-            ("", _) => "the operation failed without a word",
-            (err, _) => err,
-        };
-        write!(f, "{err} (operation of {} {})", self.method, self.path)
-    }
 }
 
 /// What servers say when the same request may well succeed a little later: nothing was changed.
@@ -295,6 +253,8 @@ impl Error {
             | Self::Protocol { .. }
             | Self::Cancelled
             | Self::Input { .. }
+            | Self::Unwritable { .. }
+            | Self::Copy { .. }
             | Self::Output { .. } => true,
         }
     }

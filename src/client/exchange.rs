@@ -18,7 +18,7 @@ use super::{
 };
 
 /// The most of a body that is kept in memory: 64 MiB.
-const LARGEST_IN_MEMORY: u64 = 64 << 20;
+pub(super) const LARGEST_IN_MEMORY: u64 = 64 << 20;
 
 /// The host part of URLs: servers accept any name on a unix socket.
 pub(super) const HOST: &str = "malleus";
@@ -35,6 +35,14 @@ pub(super) struct Wire {
 pub(super) enum Sink<'a> {
     Memory,
     Writer(&'a mut dyn Write),
+    /// To be chosen when the headers are known.
+    Chosen(&'a mut dyn Choose),
+}
+
+/// Chooses where a body goes by the headers of the reply.
+pub(super) trait Choose {
+    /// The writer to stream into, or `None` to keep the body in memory and decode it.
+    fn choose(&mut self, headers: &Headers) -> Result<Option<&mut dyn Write>, Error>;
 }
 
 /// A request ready to be sent: its target, the query included, and the limit that counts.
@@ -65,7 +73,11 @@ impl Wire {
             .and_then(|response| read(out, response, sink));
         // Whatever the system calls it, it is the cancellation that ended the exchange.
         let result = result.map_err(|error| match error {
-            Error::Output { .. } | Error::File { .. } | Error::InvalidRequest { .. } => error,
+            Error::Output { .. }
+            | Error::Unwritable { .. }
+            | Error::Copy { .. }
+            | Error::File { .. }
+            | Error::InvalidRequest { .. } => error,
             _ if self.scope.is_cancelled() => Error::Cancelled,
             _ => error,
         });
@@ -248,20 +260,25 @@ fn read(out: &Outgoing<'_>, response: Response, sink: Sink<'_>) -> Result<Reply,
     });
     let headers = Headers::new(headers.collect());
     let mut reader = body.with_config().limit(u64::MAX).reader();
-    let content = match sink {
-        Sink::Writer(to) if head.status.is_success() => stream(out, &mut reader, to)?,
-        _ => {
-            let length = headers
-                .get("content-length")
-                .and_then(|text| text.parse().ok());
-            if length.is_some_and(|length: u64| length > LARGEST_IN_MEMORY) {
-                return Err(too_large(out));
-            }
-            let mut bytes = Vec::new();
-            let read = reader.take(LARGEST_IN_MEMORY + 1).read_to_end(&mut bytes);
-            read.map_err(|error| explain(out, ureq::Error::Io(error)))?;
-            decode(out, headers.get("content-type").unwrap_or_default(), bytes)?
+    let writer = match sink {
+        Sink::Writer(to) if head.status.is_success() => Some(to),
+        Sink::Chosen(by) if head.status.is_success() => by.choose(&headers)?,
+        _ => None,
+    };
+    let content = if let Some(to) = writer {
+        stream(out, &mut reader, to)?
+    } else {
+        let length = headers.get("content-length");
+        let length: Option<u64> = length.and_then(|text| text.parse().ok());
+        // The answer to HEAD announces a body that does not come.
+        let comes = out.request.method() != "HEAD";
+        if comes && length.is_some_and(|length| length > LARGEST_IN_MEMORY) {
+            return Err(too_large(out));
         }
+        let mut bytes = Vec::new();
+        let read = reader.take(LARGEST_IN_MEMORY + 1).read_to_end(&mut bytes);
+        read.map_err(|error| explain(out, ureq::Error::Io(error)))?;
+        decode(out, headers.get("content-type").unwrap_or_default(), bytes)?
     };
     Ok(Reply {
         method: out.request.method().to_owned(),

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use serde_json::Value;
 
 use super::{Error, Limit};
@@ -18,7 +18,12 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
 /// assert_eq!(malleus::client::encode("a/b c"), "a%2Fb%20c");
 /// ```
 pub fn encode(text: &str) -> String {
-    utf8_percent_encode(text, RESERVED).to_string()
+    encode_bytes(text.as_bytes())
+}
+
+/// Like [`encode`], for paths that need not be text.
+pub(super) fn encode_bytes(bytes: &[u8]) -> String {
+    percent_encode(bytes, RESERVED).to_string()
 }
 
 /// One request, to be sent by a [`Client`](super::Client).

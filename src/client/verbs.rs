@@ -129,7 +129,7 @@ impl Client {
         request.limit.unwrap_or_else(default)
     }
 
-    fn judged(&self, request: &Request, reply: Reply) -> Result<Reply, Error> {
+    pub(super) fn judged(&self, request: &Request, reply: Reply) -> Result<Reply, Error> {
         if request.judged == Judged::Yes {
             self.wire.settings.validation.validate(&reply)?;
         }

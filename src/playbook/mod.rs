@@ -2,6 +2,7 @@
 
 mod check;
 pub mod document;
+mod endpoints;
 pub mod grammar;
 pub mod input;
 pub mod plan;

@@ -1,6 +1,6 @@
 //! The templates in an action: what the static check follows and what messages show the values of.
 
-use super::plan::{Action, Body, Command, Io};
+use super::plan::{Action, Body, Command, Io, PushSource, Ready};
 use crate::template::Template;
 
 impl Action {
@@ -35,6 +35,21 @@ impl Action {
                     .chain(stdin)
                     .collect()
             }
+            Self::Push(push) => {
+                let (PushSource::Content(source) | PushSource::Local(source)) = &push.source;
+                [&push.instance, &push.path, source]
+                    .into_iter()
+                    .chain([&push.mode, &push.uid, &push.gid].into_iter().flatten())
+                    .collect()
+            }
+            Self::Pull(pull) => vec![&pull.instance, &pull.path, &pull.to],
+            Self::WaitFor(wait) => std::iter::once(&wait.instance)
+                .chain(wait.ready.iter().flat_map(|ready| match ready {
+                    Ready::Word(_) => Vec::new(),
+                    Ready::Tcp(value) | Ready::File(value) => vec![value],
+                    Ready::Exec(command) => command.iter().collect(),
+                }))
+                .collect(),
             Self::Ensure(ensure) => std::iter::once(&ensure.path)
                 .chain(ensure.query.iter().map(|(_, value)| value))
                 .chain(&ensure.body)

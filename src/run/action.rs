@@ -168,6 +168,9 @@ impl Attempt<'_, '_> {
             Action::Request(request) => self.request(step, request),
             Action::Exec(exec) => self.exec(exec),
             Action::Join(name) => self.join(name),
+            Action::Push(push) => self.push(push),
+            Action::Pull(pull) => self.pull(pull),
+            Action::WaitFor(wait) => self.wait_for(wait),
             Action::Ensure(ensure) => self.ensure(ensure),
             Action::Absent(absent) => self.absent(absent),
             // These talk to nobody: the executor carries them out itself.
@@ -293,7 +296,7 @@ impl Attempt<'_, '_> {
     }
 
     /// A file's path, relative to the playbook.
-    fn path(&self, template: &Template) -> Result<PathBuf, Fault> {
+    pub(super) fn path(&self, template: &Template) -> Result<PathBuf, Fault> {
         let name = self.renderer().text(template)?;
         Ok(self.frame.plan.source.folder().join(Path::new(&name)))
     }
@@ -381,5 +384,22 @@ impl Attempt<'_, '_> {
             what: pending.what.clone(),
             ..Observed::default().with_operation(&ended)
         })
+    }
+}
+
+/// A refusal of the API is something an action showed; other errors are trouble.
+pub(super) fn refusal(error: client::Error, what: &str) -> Result<Observed, Trouble> {
+    match error {
+        client::Error::Api(refusal) => Ok(Observed {
+            status: Some(refusal.status),
+            error: Some(refusal.message),
+            what: what.to_owned(),
+            ..Observed::default()
+        }),
+        client::Error::Operation(failure) => Ok(Observed {
+            what: what.to_owned(),
+            ..Observed::default().with_operation(&failure.operation)
+        }),
+        error => Err(Trouble::client(error, what.to_owned())),
     }
 }

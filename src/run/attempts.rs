@@ -239,7 +239,13 @@ impl<'a> Run<'a> {
         let mut fields = seen.fields_of(&step.action);
         fields.insert("attempts".into(), number.into());
         fields.insert("changed".into(), changed(step, seen).into());
-        let scope = with_result(&frame.scope, &fields);
+        let asks = step.expect.is_any() || !step.capture.is_empty();
+        // A reply may be large, and most steps ask nothing of it.
+        let scope = if asks {
+            with_result(&frame.scope, &fields)
+        } else {
+            frame.scope.child()
+        };
         let renderer = self.engine.with(&frame.plan.source, &scope);
         let renderers = (self.renderer(frame), renderer);
         let mut failures = Judge::new(frame.plan, self.masker, renderers, seen).judge(step);
@@ -327,6 +333,7 @@ fn changed(step: &Step, seen: &Observed) -> bool {
             !matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS") && seen.error.is_none()
         }
         Action::Exec(_) => seen.command.is_some(),
+        Action::Push(_) => seen.error.is_none(),
         _ => false,
     }
 }

@@ -9,6 +9,7 @@ use super::attempts::{captured, with_result};
 use super::event::{Phase, StepInfo, StepOutcome};
 use super::executor::{Frame, Run, Stop};
 use super::expect::Judge;
+use super::parallel::abreast;
 use super::step::Left;
 use crate::client::Limit;
 use crate::diagnostic::Diagnostic;
@@ -150,7 +151,7 @@ impl<'a> Run<'a> {
         };
         let count = parallel.steps.len();
         let width = parallel.concurrency.unwrap_or(count);
-        let sides = self.abreast((count, width), &inner, |at, own| {
+        let sides = abreast((count, width), &inner, |at, own| {
             self.step(&parallel.steps[at], &own)
         });
         sides.stop.map_or(Ok(()), Err)

@@ -10,6 +10,7 @@ pub mod event;
 mod executor;
 mod expect;
 mod failure;
+mod files;
 mod gate;
 mod ledger;
 mod outlet;
@@ -24,3 +25,4 @@ mod used;
 
 pub use event::{Event, Sink, Summary};
 pub use executor::{Session, new_id, run};
+pub use title::title;

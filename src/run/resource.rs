@@ -127,8 +127,8 @@ fn compare(
 fn same(wanted: &Value, live: Option<&Value>) -> bool {
     match (wanted, live) {
         (Value::Null, None | Some(Value::Null)) => true,
-        (Value::Null, Some(Value::String(text))) => text.is_empty(),
-        (Value::String(text), None | Some(Value::Null)) => text.is_empty(),
+        (Value::Null, Some(Value::String(text)))
+        | (Value::String(text), None | Some(Value::Null)) => text.is_empty(),
         (Value::Object(map), None | Some(Value::Null)) => map.is_empty(),
         (Value::Array(items), None | Some(Value::Null)) => items.is_empty(),
         (Value::String(wanted), Some(Value::String(live))) => same_text(wanted, live),
@@ -170,23 +170,18 @@ pub(super) fn patch(body: &Value, live: &Value, differences: &[Difference]) -> V
         let Some((first, rest)) = difference.path.split_first() else {
             continue;
         };
-        match (first.as_str(), rest) {
-            // A PATCH merges `config` key by key; null takes a key out.
-            ("config", [key]) => {
-                let config = patch.entry("config").or_insert_with(|| json!({}));
-                let unset = Value::String(String::new());
-                config[key] = if difference.to.is_null() {
-                    unset
-                } else {
-                    difference.to.clone()
-                };
-            }
+        if let ("config", [key]) = (first.as_str(), rest) {
+            // A PATCH merges `config` key by key; empty text takes a key out.
+            let config = patch.entry("config").or_insert_with(|| json!({}));
+            config[key] = match &difference.to {
+                Value::Null => Value::String(String::new()),
+                value => value.clone(),
+            };
+        } else {
             // It replaces everything else whole: what is there, with what is asked for on top.
-            _ => {
-                let mut value = live.get(first).cloned().unwrap_or_default();
-                merge(&mut value, &body[first]);
-                patch.insert(first.clone(), value);
-            }
+            let mut value = live.get(first).cloned().unwrap_or_default();
+            merge(&mut value, &body[first]);
+            patch.insert(first.clone(), value);
         }
     }
     patch.into()

@@ -9,6 +9,7 @@ use super::composite::shape;
 use super::event::{StepInfo, StepOutcome, StepShape};
 use super::executor::{Frame, Run, Stop};
 use super::ledger::Cleanup;
+use super::parallel::abreast;
 use super::shown::shown;
 use super::title::title;
 use crate::diagnostic::Diagnostic;
@@ -79,7 +80,7 @@ impl<'a> Run<'a> {
             Ok(left)
         };
         let all = if step.concurrency > 1 {
-            let sides = self.abreast((count, step.concurrency), frame, turn);
+            let sides = abreast((count, step.concurrency), frame, turn);
             if let Some(stop) = sides.stop {
                 return Err(stop);
             }

@@ -4,8 +4,8 @@ use crate::diagnostic::count;
 use crate::playbook::plan::{Action, Step};
 use crate::template::{Renderer, Template};
 
-/// The title of a step: the author's, or one made of its action.
-pub(super) fn title(step: &Step, renderer: Renderer<'_>) -> String {
+/// The title of a step: the author's, or one made of its action. What does not render stays as it is written.
+pub fn title(step: &Step, renderer: Renderer<'_>) -> String {
     let text = |template: &Template| {
         renderer
             .text(template)
@@ -43,6 +43,9 @@ pub(super) fn title(step: &Step, renderer: Renderer<'_>) -> String {
                 .collect();
             format!("check {}", codes.join(", "))
         }
+        Action::Push(push) => format!("push {} to {}", text(&push.path), text(&push.instance)),
+        Action::Pull(pull) => format!("pull {} from {}", text(&pull.path), text(&pull.instance)),
+        Action::WaitFor(wait) => format!("wait for {}", text(&wait.instance)),
         Action::Ensure(ensure) => format!("ensure {}", path(renderer, &ensure.path)),
         Action::Absent(absent) => format!("absent {}", path(renderer, &absent.path)),
         Action::Parallel(parallel) => {

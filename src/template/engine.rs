@@ -15,7 +15,9 @@ use crate::source::{Source, Span};
 const FUEL: u64 = 2_000_000;
 
 /// The name under which path templates are rendered; it switches the escaping on.
-const PATH: &str = "path";
+pub(super) const PATH: &str = "path";
+/// The name under which other text is rendered.
+pub(super) const TEXT: &str = "text";
 
 /// Why a template does not parse or render.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -266,7 +268,7 @@ impl Renderer<'_> {
         match template {
             Template::Literal(value, _) => Ok(value.clone()),
             Template::Value(expr) => self.eval(expr),
-            Template::Text(text) => self.run("text", text).map(Value::String),
+            Template::Text(text) => self.run(TEXT, text).map(Value::String),
             Template::List(items, _) => items.iter().map(|item| self.value(item)).collect(),
             Template::Map(entries, _) => {
                 let mut map = Map::new();
@@ -326,6 +328,14 @@ impl Renderer<'_> {
         };
         path::judge(&rendered).map_err(|message| Fault { message, span })?;
         Ok(rendered)
+    }
+
+    /// A part of a text or a path; nothing where it does not render.
+    pub(super) fn piece(&self, name: &str, code: &str) -> Option<String> {
+        let environment = &self.engine.environment;
+        environment
+            .render_named_str(name, code, self.scope.context())
+            .ok()
     }
 
     fn run(&self, name: &str, text: &Text) -> Result<String, Fault> {

@@ -7,7 +7,9 @@
 )]
 
 pub(crate) mod case;
+pub(crate) mod container;
 pub(crate) mod daemon;
+pub(crate) mod folder;
 pub(crate) mod leftovers;
 pub(crate) mod program;
 pub(crate) mod proxy;

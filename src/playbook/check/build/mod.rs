@@ -3,6 +3,7 @@
 
 mod actions;
 mod expect;
+mod files;
 mod include;
 
 use std::sync::Arc;
@@ -318,6 +319,11 @@ impl Builder<'_> {
             "include" => self
                 .include(step, value)
                 .map(|include| Action::Include(Box::new(include))),
+            "push" => self.push(value).map(|push| Action::Push(Box::new(push))),
+            "pull" => self.pull(value).map(|pull| Action::Pull(Box::new(pull))),
+            "wait_for" => self
+                .wait_for(value)
+                .map(|wait| Action::WaitFor(Box::new(wait))),
             "ensure" => self
                 .ensure(step, value)
                 .map(|ensure| Action::Ensure(Box::new(ensure))),
@@ -336,7 +342,7 @@ impl Builder<'_> {
         let width = number
             .as_u64()
             .and_then(|width| usize::try_from(width).ok());
-        if !width.is_some_and(|width| width > 0) && !number.is_f64() {
+        if width.is_none_or(|width| width == 0) && !number.is_f64() {
             self.problem(node.span, "`concurrency` is 1 or more");
         }
         width

@@ -208,6 +208,11 @@ impl Judge<'_> {
             .chain(captures)
             .map(|name| name.span)
             .collect();
+        let asks = step.until.is_some() || !step.capture.is_empty() || step.expect.is_any();
+        if !asks {
+            self.own.clear();
+            return;
+        }
         self.layer(|judge| {
             if let Known::Fields(fields) = result_of(&step.action) {
                 for field in fields.iter() {
