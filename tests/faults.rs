@@ -65,7 +65,7 @@ impl Run {
 }
 
 /// An instance whose first process does not listen to anything but SIGKILL: to stop it takes as long as one says.
-const DEAF: &str = r#"
+const DEAF: &str = r"
 playbook: 1
 name: deaf
 steps:
@@ -85,7 +85,7 @@ finally:
     body: {action: stop, force: true}
   - name: Delete it
     request: DELETE instances/deaf
-"#;
+";
 
 #[test]
 fn an_operation_of_a_daemon_that_was_killed_has_an_unknown_outcome() {

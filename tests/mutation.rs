@@ -1,4 +1,5 @@
 //! Playbooks with mistakes that nobody thought of: the static check of a mutated playbook neither panics nor hangs.
+#![allow(clippy::expect_used, reason = "helpers of tests may end them")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -158,9 +159,10 @@ fn mutated(text: &str, rng: &mut Rng) -> String {
             let end = (end..=text.len())
                 .find(|end| text.is_char_boundary(*end))
                 .unwrap_or(text.len());
-            return match rng.bool() {
-                true => format!("{}{}", &text[..start], &text[end..]),
-                false => format!("{}{}", &text[..end], &text[start..]),
+            return if rng.bool() {
+                format!("{}{}", &text[..start], &text[end..])
+            } else {
+                format!("{}{}", &text[..end], &text[start..])
             };
         }
         7 => {

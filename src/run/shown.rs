@@ -73,8 +73,8 @@ pub(super) fn first_difference(masker: &Masker, expected: &str, actual: &str) ->
                     line.map_or_else(
                         || "the end".to_owned(),
                         |line| {
-                            let masked = masker.mask(line);
-                            let cut: String = masked.chars().take(2 * INLINE).collect();
+                            let safe = masker.mask(line);
+                            let cut: String = safe.chars().take(2 * INLINE).collect();
                             format!("{cut:?}")
                         },
                     )

@@ -34,17 +34,17 @@ pub(super) fn judge(expression: &str, offset: usize) -> Result<(), Error> {
     let mut in_word = false;
     let mut quote = None;
     for (at, c) in expression.char_indices() {
-        let is_word = c.is_alphanumeric() || c == '_';
+        let goes_on = c.is_alphanumeric() || c == '_';
         match quote {
             Some(open) => quote = quote.filter(|_| c != open),
             None if matches!(c, '"' | '\'') => {
                 quote = Some(c);
                 count += 1;
             }
-            None if c.is_whitespace() || (is_word && in_word) => {}
+            None if c.is_whitespace() || (goes_on && in_word) => {}
             None => count += 1,
         }
-        in_word = is_word && quote.is_none();
+        in_word = goes_on && quote.is_none();
         if count > MOST {
             let message =
                 "the expression is too long; work out parts of it by `set` in steps before";

@@ -73,11 +73,11 @@ impl Inventory {
             "source": {"type": "image", "alias": "busybox"},
         }));
         inventory.client.run(&create, &wait()).expect("created");
-        inventory.change_state(&inventory.client, SHARED, "start");
+        Self::change_state(&inventory.client, SHARED, "start");
         inventory
     }
 
-    fn change_state(&self, client: &Client, instance: &str, action: &str) {
+    fn change_state(client: &Client, instance: &str, action: &str) {
         let state = Request::put(format!("instances/{instance}/state"))
             .json(json!({"action": action, "force": true, "timeout": 30}));
         client.run(&state, &wait()).ok();
@@ -106,7 +106,7 @@ impl Inventory {
             for instance in Self::list(&client, "instances?recursion=1") {
                 let name = text(&instance["name"]);
                 let running = instance["status"] == "Running";
-                for log in self.logs(&client, &name) {
+                for log in Self::logs(&client, &name) {
                     note(Kind::Log, format!("{log} of {name}"));
                 }
                 note(
@@ -151,7 +151,7 @@ impl Inventory {
         things
     }
 
-    fn logs(&self, client: &Client, instance: &str) -> Vec<String> {
+    fn logs(client: &Client, instance: &str) -> Vec<String> {
         let folders = ["logs", "logs/exec-output"];
         let listed = folders
             .iter()
@@ -195,7 +195,7 @@ impl Inventory {
             let name = malleus::client::encode(&thing.name);
             let path = match thing.kind {
                 Kind::Instance => {
-                    self.change_state(&client, &name, "stop");
+                    Self::change_state(&client, &name, "stop");
                     format!("instances/{name}")
                 }
                 Kind::Stopped => format!("instances/{name}"),
