@@ -21,7 +21,7 @@
 //! | [`playbook`] | the language: what was written, whether it holds, what will run | HTTP, threads |
 //! | [`client`] | the API of LXD and Incus, a library on its own; the only room that names ureq and tungstenite | playbooks |
 //! | [`run`] | carries out a plan with a client, emits events | the terminal, arguments |
-//! | [`report`] | events to text | the client |
+//! | [`report`] | events and plans to text | the client |
 //! | [`secret`] | values that no output may show | everything else |
 //!
 //! Imports run one way, down this table. What holds everywhere:
@@ -59,10 +59,12 @@
 //! let session = Session {
 //!     client: Client::connect(&Remote::discover(&environment)?)?,
 //!     inputs,
+//!     environment: &environment,
 //!     engine: &engine,
 //!     masker: &Masker::default(),
 //!     id: new_id(),
 //!     started: std::time::SystemTime::now(),
+//!     width: 4,
 //! };
 //! let summary = run(&plan, &session, &Print);
 //! println!("{} passed, {} failed", summary.passed, summary.failed);

@@ -12,7 +12,7 @@ use support::case::{Case, Outcome, Stage, blessing, cases};
 use support::daemon::{Daemon, Flavor, daemons};
 
 /// Areas whose cases need no daemon, and those that run on each brand.
-const OFFLINE: [&str; 2] = ["check", "usage"];
+const OFFLINE: [&str; 3] = ["check", "show", "usage"];
 const LIVE: [&str; 3] = ["run", "request", "exec"];
 
 #[test]

@@ -138,6 +138,34 @@ impl Write for Counter {
 }
 
 #[test]
+fn short_commands_over_websockets_lose_nothing() {
+    on_both(|client| {
+        let container = Container::start(client, "c-short");
+        let runs = |exec: Exec| {
+            for _ in 0..60 {
+                let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+                let io = Stdio {
+                    stdin: None,
+                    stdout: &mut stdout,
+                    stderr: &mut stderr,
+                    signals: None,
+                };
+                let exit = client.exec_stream(&exec, io, &Wait::within(within(60)));
+                assert_eq!(exit.expect("run").code, 3);
+                assert_eq!(stdout, b"out\n");
+                assert_eq!(stderr, b"err\n");
+            }
+        };
+        thread::scope(|threads| {
+            for _ in 0..4 {
+                let exec = container.shell("echo out; echo err >&2; exit 3");
+                threads.spawn(move || runs(exec));
+            }
+        });
+    });
+}
+
+#[test]
 fn the_server_says_what_it_is() {
     for flavor in daemons() {
         let client = connect(Daemon::shared(flavor));

@@ -141,6 +141,71 @@ fn the_error_in_the_readme_is_what_the_program_says() {
     assert_eq!(drawn.trim(), shown.trim());
 }
 
+/// The files that the reference shows, by name.
+fn files_of_the_reference() -> Vec<(String, String)> {
+    let text = fs::read_to_string(root().join("docs/playbook.md")).expect("the reference");
+    text.split("\n```")
+        .skip(1)
+        .step_by(2)
+        .filter_map(|block| block.strip_prefix("yaml ")?.split_once('\n'))
+        .map(|(name, block)| (name.to_owned(), block.to_owned()))
+        .collect()
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder").flatten() {
+        fs::copy(entry.path(), to.join(entry.file_name())).expect("copied");
+    }
+}
+
+#[test]
+fn every_example_of_the_reference_runs_and_leaves_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let files = files_of_the_reference();
+    assert!(files.len() > 15, "{}", files.len());
+    for (name, text) in &files {
+        fs::write(folder.path().join(name), text).expect("written");
+    }
+    copy(&root().join("scenarios/site"), &folder.path().join("site"));
+    for flavor in daemons() {
+        let daemon = Daemon::shared(flavor);
+        // Made with the daemon.
+        copy(
+            &root().join("scenarios/images"),
+            &folder.path().join("images"),
+        );
+        // The one that others include needs an input.
+        for (name, _) in files.iter().filter(|(name, _)| name != "tier.yaml") {
+            let ran = malleus(daemon, folder.path(), &["run", name]);
+            let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+            assert!(ran.status.success(), "{flavor:?} {name}: {said}");
+        }
+        let left = malleus(daemon, root(), &["request", "GET", "profiles"]);
+        let left = String::from_utf8_lossy(&left.stdout).into_owned();
+        assert_eq!(left.matches("/1.0/").count(), 1, "{flavor:?}: {left}");
+    }
+}
+
+#[test]
+fn every_key_has_an_example_in_the_reference() {
+    use malleus::playbook::grammar::{
+        EXEC, EXPECT, INPUT, MATCHER, PLAYBOOK, PULL, PUSH, RETRY, STEP, WAIT_FOR,
+    };
+    let examples: String = files_of_the_reference()
+        .into_iter()
+        .map(|(_, text)| text)
+        .collect();
+    let shapes = [
+        &PLAYBOOK, &INPUT, &STEP, &EXEC, &EXPECT, &MATCHER, &RETRY, &PUSH, &PULL, &WAIT_FOR,
+    ];
+    for key in shapes.iter().flat_map(|shape| shape.keys) {
+        // An example cannot know where the server's socket is.
+        let shown = key.name == "remote" || examples.contains(&format!("{}:", key.name));
+        assert!(shown, "{} has no example in docs/playbook.md", key.name);
+    }
+}
+
 #[test]
 fn every_command_of_the_program_is_in_the_readme() {
     let help = Command::new(env!("CARGO_BIN_EXE_malleus"))

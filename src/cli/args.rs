@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Run(Run),
     /// Check playbooks without sending anything
     Check(Check),
+    /// Explain a playbook: its inputs, its steps in order, its outputs; sends nothing
+    Show(Show),
     /// Send one request, wait for its operation, print the result
     Request(Request),
     /// Run one command in an instance, with its input, output and exit code
@@ -78,17 +80,21 @@ pub(crate) struct Run {
     /// Deadline for the steps of each playbook, as 30s or 5m
     #[arg(long, env = "MALLEUS_TIMEOUT", value_name = "DURATION", value_parser = malleus::duration::parse)]
     pub(crate) timeout: Option<Duration>,
+    /// How many operations that build something the server gets at a time; two per processor by default
+    #[arg(long, env = "MALLEUS_PARALLEL", value_name = "N")]
+    pub(crate) parallel: Option<usize>,
 }
 
 /// Values for inputs.
 #[derive(Debug, Args)]
 pub(crate) struct Inputs {
     /// Set an input; the text is converted to its declared type
-    #[arg(long = "var", value_name = "NAME=TEXT", value_parser = parse_pair)]
-    pub(crate) vars: Vec<(String, String)>,
+    // Taken apart later: what the parser of arguments refuses it prints, and it may be secret.
+    #[arg(long = "var", value_name = "NAME=TEXT")]
+    pub(crate) vars: Vec<String>,
     /// Set an input to a JSON value
-    #[arg(long = "var-json", value_name = "NAME=JSON", value_parser = parse_json_pair)]
-    pub(crate) vars_json: Vec<(String, serde_json::Value)>,
+    #[arg(long = "var-json", value_name = "NAME=JSON")]
+    pub(crate) vars_json: Vec<String>,
     /// Set inputs from a YAML or JSON file; later files go before earlier ones, --var before files
     #[arg(long = "vars-file", env = "MALLEUS_VARS_FILE", value_name = "FILE")]
     pub(crate) vars_files: Vec<PathBuf>,
@@ -108,6 +114,18 @@ pub(crate) struct Check {
 pub(crate) enum CheckFormat {
     Human,
     Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// The playbook
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) inputs: Inputs,
+    /// Show each request as well, with the values known so far
+    #[arg(long)]
+    pub(crate) requests: bool,
 }
 
 #[derive(Debug, Args)]
@@ -200,14 +218,6 @@ fn parse_pair(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write it as NAME=VALUE".into()),
     }
-}
-
-fn parse_json_pair(text: &str) -> Result<(String, serde_json::Value), String> {
-    let (name, value) = parse_pair(text)?;
-    // The value stays out of the message: it may be secret.
-    let value = serde_json::from_str(&value)
-        .map_err(|error| format!("the value of `{name}` is not JSON: {error}"))?;
-    Ok((name, value))
 }
 
 fn parse_header(text: &str) -> Result<(String, String), String> {

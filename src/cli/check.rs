@@ -40,7 +40,8 @@ pub(crate) fn load(path: &Path, engine: &Engine) -> Result<(Arc<Source>, Checked
     Ok((source, checked))
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> anyhow::Error {
+/// Why a file cannot be read, for people.
+pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> anyhow::Error {
     match error.kind() {
         std::io::ErrorKind::NotFound => anyhow!("there is no file {}", path.display()),
         std::io::ErrorKind::InvalidData => anyhow!("{} is not UTF-8 text", path.display()),

@@ -9,6 +9,7 @@ use malleus::yaml;
 
 use super::Code;
 use super::args::Inputs;
+use super::check::unreadable;
 use super::console::Console;
 
 /// What the caller gives, lowest precedence first: files in order, then `--var` and `--var-json`.
@@ -23,26 +24,37 @@ pub(crate) fn given(
             Err(code) => return Ok(Err(code)),
         }
     }
-    for (name, _) in &args.vars_json {
-        if args.vars.iter().any(|(other, _)| other == name) {
+    let texts = pairs("--var NAME=TEXT", &args.vars)?;
+    let jsons = pairs("--var-json NAME=JSON", &args.vars_json)?;
+    for (name, json) in jsons {
+        if texts.iter().any(|(other, _)| *other == name) {
             bail!("`{name}` is given by --var and by --var-json; one of them is enough");
         }
+        let value = serde_json::from_str(json)
+            .with_context(|| format!("--var-json {name}: the value is not JSON"))?;
+        all.push((name.to_owned(), Given::Typed(value)));
     }
     all.extend(
-        args.vars
-            .iter()
-            .map(|(name, text)| (name.clone(), Given::Text(text.clone()))),
-    );
-    all.extend(
-        args.vars_json
-            .iter()
-            .map(|(name, value)| (name.clone(), Given::Typed(value.clone()))),
+        texts
+            .into_iter()
+            .map(|(name, text)| (name.to_owned(), Given::Text(text.to_owned()))),
     );
     Ok(Ok(all))
 }
 
+/// Names and values. The values stay out of messages: they may be secret.
+fn pairs<'a>(form: &str, given: &'a [String]) -> Result<Vec<(&'a str, &'a str)>> {
+    given
+        .iter()
+        .map(|pair| match pair.split_once('=') {
+            Some((name, value)) if !name.is_empty() => Ok((name, value)),
+            _ => bail!("what is given as {form} has no `=` behind a name"),
+        })
+        .collect()
+}
+
 fn from_file(file: &Path, console: &Console) -> Result<Result<Vec<(String, Given)>, Code>> {
-    let source = Source::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let source = Source::read(file).map_err(|error| unreadable(file, &error))?;
     let node = match yaml::parse(&source) {
         Ok(node) => node,
         Err(problems) => {
@@ -50,12 +62,14 @@ fn from_file(file: &Path, console: &Console) -> Result<Result<Vec<(String, Given
             return Ok(Err(Code::Invalid));
         }
     };
-    let Some(entries) = node.as_map() else {
-        bail!(
+    let entries = match &node.kind {
+        yaml::Kind::Map(entries) => entries.as_slice(),
+        yaml::Kind::Null => &[],
+        _ => bail!(
             "{} must be a mapping of input names to values, not {}",
             file.display(),
             node.describe()
-        );
+        ),
     };
     Ok(Ok(entries
         .iter()
@@ -63,19 +77,20 @@ fn from_file(file: &Path, console: &Console) -> Result<Result<Vec<(String, Given
         .collect()))
 }
 
-/// Of what is given, what one of several playbooks declares. What none of them declares is left to the last, whose
+/// Of what is given, what one of several playbooks declares. What none of them declares is left to the first, whose
 /// resolution reports it.
 pub(crate) fn for_plan(
     given: &[(String, Given)],
     plan: &Plan,
-    others: &[&Plan],
+    all: &[Plan],
 ) -> Vec<(String, Given)> {
+    let is_first = all.first().is_some_and(|first| std::ptr::eq(first, plan));
     let declares =
         |plan: &Plan, name: &str| plan.inputs.iter().any(|input| input.name.text == name);
     given
         .iter()
         .filter(|(name, _)| {
-            declares(plan, name) || !others.iter().any(|other| declares(other, name))
+            declares(plan, name) || (is_first && !all.iter().any(|other| declares(other, name)))
         })
         .cloned()
         .collect()

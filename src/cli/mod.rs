@@ -7,6 +7,7 @@ mod exec;
 mod inputs;
 mod request;
 mod run;
+mod show;
 mod signals;
 mod trace;
 
@@ -58,6 +59,7 @@ pub(crate) fn main() -> ExitCode {
     let ended = match cli.command {
         Command::Run(args) => run::main(&cli.common, &args, &console),
         Command::Check(args) => check::main(&args, &console),
+        Command::Show(args) => show::main(&cli.common, &args, &console),
         Command::Request(args) => request::main(&cli.common, &args, &console),
         Command::Exec(args) => exec::main(&cli.common, &args, &console),
         Command::Schema => Console::data(format!("{:#}\n", malleus::playbook::schema()).as_bytes())
@@ -66,10 +68,19 @@ pub(crate) fn main() -> ExitCode {
     };
     ended
         .unwrap_or_else(|error| {
-            console.problem(&Diagnostic::error(format!("{error:#}")));
+            console.problem(&Diagnostic::error(words(&error)));
             code_of(&error)
         })
         .into()
+}
+
+/// An error with its causes; the client names them in its own message already.
+fn words(error: &anyhow::Error) -> String {
+    if error.is::<client::Error>() {
+        error.to_string()
+    } else {
+        format!("{error:#}")
+    }
 }
 
 /// What an error that ended a command means. Errors that are not the client's come from files and arguments.

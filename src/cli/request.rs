@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use malleus::client::{self, Client, Content, Limit, Reply, Settings, Wait};
+use malleus::template::judge_path;
 use serde_json::Value;
 
 use super::args::{Common, Request};
@@ -36,6 +37,7 @@ pub(crate) fn main(common: &Common, args: &Request, console: &Console) -> Result
 }
 
 fn build(args: &Request) -> Result<client::Request> {
+    judge_path(&args.path).map_err(anyhow::Error::msg)?;
     let mut request = client::Request::new(args.method.to_uppercase(), args.path.as_str())
         .limit(Limit::after("request", args.timeout));
     for (name, value) in &args.query {

@@ -46,10 +46,12 @@ pub(crate) fn main(common: &Common, args: &Run, console: &Console) -> Result<Cod
         let session = Session {
             client,
             inputs: playbook.inputs,
+            environment: &|name| std::env::var(name).ok(),
             engine: &engine,
             masker: &console.masker,
             id: new_id(),
             started: SystemTime::now(),
+            width: args.parallel.unwrap_or_else(default_width),
         };
         let summary = run(&playbook.plan, &session, console);
         let code = code_of(&summary, &signals);
@@ -64,6 +66,11 @@ pub(crate) fn main(common: &Common, args: &Run, console: &Console) -> Result<Cod
     Ok(Code::Fine)
 }
 
+/// About two operations that build for each processor; behind a unix socket the server's processors are ours.
+fn default_width() -> usize {
+    2 * std::thread::available_parallelism().map_or(2, usize::from)
+}
+
 fn prepare(args: &Run, engine: &Engine, console: &Console) -> Result<Result<Vec<Ready>, Code>> {
     let given = match inputs::given(&args.inputs, console)? {
         Ok(given) => given,
@@ -75,11 +82,7 @@ fn prepare(args: &Run, engine: &Engine, console: &Console) -> Result<Result<Vec<
     let mut ready = Vec::new();
     let mut failed = false;
     for plan in &plans {
-        let others: Vec<&Plan> = plans
-            .iter()
-            .filter(|other| !std::ptr::eq(*other, plan))
-            .collect();
-        match inputs_of(plan, &inputs::for_plan(&given, plan, &others), console) {
+        match inputs_of(plan, &inputs::for_plan(&given, plan, &plans), console) {
             Some(inputs) => ready.push(Ready {
                 plan: Plan {
                     timeout: args.timeout.or(plan.timeout),

@@ -46,8 +46,8 @@ struct Sockets {
 }
 
 impl Sockets {
-    /// Opens all four at the same time: the server waits five seconds for them, and starts the
-    /// command when all are there.
+    /// Opens all four: the server waits five seconds for them, and starts the command when the first three are
+    /// there. Hence control before them: a short command would have ended before it came.
     fn open(client: &Client, started: &Started) -> Result<Self, Error> {
         let fds = &started.operation.metadata["fds"];
         let open = |name: &'static str| {
@@ -58,15 +58,16 @@ impl Sockets {
             })?;
             client.open_operation(&started.operation.id, secret)
         };
-        let [stdin, stdout, stderr, control] = thread::scope(|scope| {
-            let opening = ["0", "1", "2", "control"].map(|name| scope.spawn(move || open(name)));
+        let control = open("control")?;
+        let [stdin, stdout, stderr] = thread::scope(|scope| {
+            let opening = ["0", "1", "2"].map(|name| scope.spawn(move || open(name)));
             opening.map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
         });
         Ok(Self {
             stdin: stdin?,
             stdout: stdout?,
             stderr: stderr?,
-            control: control?,
+            control,
         })
     }
 }

@@ -24,6 +24,16 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 pub(super) struct Duplex {
     stream: Arc<UnixStream>,
     writing: Arc<Mutex<()>>,
+    lost: Lost,
+}
+
+/// What it means that the other side reads no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lost {
+    /// An error.
+    Error,
+    /// Nothing: a pong that nobody wants must not keep the rest from being read.
+    Nothing,
 }
 
 impl Duplex {
@@ -31,6 +41,7 @@ impl Duplex {
         Self {
             stream: Arc::new(stream),
             writing: Arc::default(),
+            lost: Lost::Error,
         }
     }
 
@@ -55,8 +66,10 @@ impl Read for Duplex {
 impl Write for Duplex {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        (&*self.stream).write_all(bytes)?;
-        Ok(bytes.len())
+        match (&*self.stream).write_all(bytes) {
+            Err(error) if self.lost == Lost::Error => Err(error),
+            _ => Ok(bytes.len()),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -162,7 +175,8 @@ impl Client {
             .stream
             .set_read_timeout(Some(HANDSHAKE))
             .map_err(broken)?;
-        let reader = self.handshake(path, shown, duplex.clone())?;
+        let mut reader = self.handshake(path, shown, duplex.clone())?;
+        reader.get_mut().lost = Lost::Nothing;
         duplex.stream.set_read_timeout(None).map_err(broken)?;
         Ok(Socket { reader, duplex })
     }

@@ -332,6 +332,14 @@ pub fn misspelt(node: &Node, shape: &Shape, wanted: &str) -> bool {
     })
 }
 
+/// The mode that octal digits such as `0644` mean.
+pub fn octal(text: &str) -> Option<u32> {
+    let fits = (1..=5).contains(&text.len());
+    u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|mode| fits && *mode <= 0o7777)
+}
+
 /// Whether text has something to render in it.
 pub fn has_template(text: &str) -> bool {
     text.contains("{{") || text.contains("{%") || text.contains("{#")

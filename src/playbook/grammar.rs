@@ -299,14 +299,18 @@ pub const STEP: Shape = Shape {
         key(
             "query",
             Kind::Entries(&Kind::Dynamic(Type::Scalar)),
-            "With `request`: query parameters.",
+            "With `request`, `ensure` and `absent`: query parameters.",
         ),
         key(
             "headers",
             Kind::Entries(&Kind::Dynamic(Type::Scalar)),
             "With `request`: HTTP headers.",
         ),
-        key("body", Kind::Free, "With `request`: the JSON body."),
+        key(
+            "body",
+            Kind::Free,
+            "With `request`: the JSON body. With `ensure`: the keys that the resource should have; what is not named is not touched.",
+        ),
         key(
             "upload",
             TEXT,
@@ -352,6 +356,56 @@ pub const STEP: Shape = Shape {
             Kind::Steps,
             "With `steps`: always done as the group is left.",
         ),
+        key(
+            "parallel",
+            Kind::Steps,
+            "Action: steps side by side. The first failure stops the others; what they bind is in scope afterwards.",
+        ),
+        key(
+            "concurrency",
+            Kind::Fixed(Type::Integer),
+            "With `for_each`: how many items at a time; 1 by default. With `parallel`: how many steps; all by default.",
+        ),
+        key(
+            "include",
+            Kind::Fixed(Type::Text),
+            "Action: another playbook, relative to this one, in a scope of its own. Its outputs are the step's result.",
+        ),
+        key(
+            "with",
+            Kind::Names(&Kind::Free),
+            "With `include`: values for its inputs.",
+        ),
+        key(
+            "ensure",
+            TEXT,
+            "Action: the path of a resource. It is created where it is missing, changed where it differs from `body`, and otherwise left alone.",
+        ),
+        key(
+            "state",
+            Kind::Dynamic(Type::Word(STATES)),
+            "With `ensure`: what an instance should be.",
+        ),
+        key(
+            "absent",
+            TEXT,
+            "Action: the path of a resource that is removed where it is there. A running instance is stopped by force first.",
+        ),
+        key(
+            "push",
+            Kind::Shape(&PUSH),
+            "Action: put a file or a folder into an instance.",
+        ),
+        key(
+            "pull",
+            Kind::Shape(&PULL),
+            "Action: get a file or a folder out of an instance.",
+        ),
+        key(
+            "wait_for",
+            Kind::Shape(&WAIT_FOR),
+            "Action: wait until an instance is ready.",
+        ),
     ],
 };
 
@@ -395,6 +449,95 @@ pub const EXEC: Shape = Shape {
         ),
     ],
 };
+
+/// What `push` holds.
+pub const PUSH: Shape = Shape {
+    what: "`push`",
+    keys: &[
+        required("instance", TEXT, "The instance."),
+        required(
+            "path",
+            TEXT,
+            "Where it goes in the instance: an absolute path.",
+        ),
+        key("content", TEXT, "The file's text."),
+        key(
+            "source",
+            TEXT,
+            "A file or a folder, relative to the playbook.",
+        ),
+        key(
+            "mode",
+            TEXT,
+            "Mode of the file, or of all files of the folder, in octal digits and quotes: \"0644\".",
+        ),
+        key("uid", Kind::Dynamic(Type::Integer), "Owner."),
+        key("gid", Kind::Dynamic(Type::Integer), "Group."),
+    ],
+};
+
+/// What `pull` holds.
+pub const PULL: Shape = Shape {
+    what: "`pull`",
+    keys: &[
+        required("instance", TEXT, "The instance."),
+        required(
+            "path",
+            TEXT,
+            "A file or a folder in the instance: an absolute path.",
+        ),
+        required(
+            "to",
+            TEXT,
+            "Where it goes, relative to the playbook; into a folder where it ends with a slash.",
+        ),
+    ],
+};
+
+/// Conditions of `wait_for` that are words.
+pub const READY_WORDS: &[&str] = &["running", "stopped", "agent", "ipv4", "ipv6", "cloud-init"];
+
+/// What `wait_for` holds.
+pub const WAIT_FOR: Shape = Shape {
+    what: "`wait_for`",
+    keys: &[
+        required("instance", TEXT, "The instance."),
+        required(
+            "ready",
+            Kind::OneOrMore(&READY),
+            "What must hold, all of it.",
+        ),
+        key(
+            "within",
+            DURATION,
+            "How long to wait; the step's `timeout` by default.",
+        ),
+    ],
+};
+
+/// One condition.
+const READY: Kind = Kind::Either(&[
+    Kind::Fixed(Type::Word(READY_WORDS)),
+    Kind::Shape(&Shape {
+        what: "a condition",
+        keys: &[
+            key(
+                "tcp",
+                Kind::Dynamic(Type::Integer),
+                "A port that takes connections.",
+            ),
+            key(
+                "exec",
+                Kind::List(&Kind::Dynamic(Type::Scalar)),
+                "A command that ends with exit code 0.",
+            ),
+            key("file", TEXT, "A file that is there."),
+        ],
+    }),
+]);
+
+/// States of an instance that `ensure` can bring about.
+pub const STATES: &[&str] = &["running", "stopped", "frozen"];
 
 /// What `expect` holds.
 pub const EXPECT: Shape = Shape {
@@ -509,6 +652,41 @@ pub const ACTIONS: &[ActionKeys] = &[
     ActionKeys {
         name: "steps",
         companions: &["finally"],
+        result: &[],
+    },
+    ActionKeys {
+        name: "parallel",
+        companions: &["concurrency"],
+        result: &[],
+    },
+    ActionKeys {
+        name: "include",
+        companions: &["with"],
+        result: &[],
+    },
+    ActionKeys {
+        name: "ensure",
+        companions: &["body", "state", "query"],
+        result: &["outcome", "difference"],
+    },
+    ActionKeys {
+        name: "absent",
+        companions: &["query"],
+        result: &["outcome", "difference"],
+    },
+    ActionKeys {
+        name: "push",
+        companions: &[],
+        result: &[],
+    },
+    ActionKeys {
+        name: "pull",
+        companions: &[],
+        result: &[],
+    },
+    ActionKeys {
+        name: "wait_for",
+        companions: &[],
         result: &[],
     },
     ActionKeys {

@@ -173,10 +173,16 @@ fn take(plan: &Plan, input: &Input, given: Given) -> Result<Value, Diagnostic> {
         ))
         .at(plan.place(input.name.span), "declared here")
     };
+    let help = match kind {
+        InputType::Boolean => "write `true` or `false`",
+        InputType::List => "write a list as JSON, as in `[\"a\", \"b\"]`",
+        InputType::Object => "write an object as JSON, as in `{\"a\": 1}`",
+        InputType::String | InputType::Integer | InputType::Number => "",
+    };
     match given {
         Given::Text(text) => kind
             .convert(&text)
-            .ok_or_else(|| wrong("text that does not read as one")),
+            .ok_or_else(|| wrong("text that does not read as one").help(help)),
         Given::Typed(value) if kind.admits(&value) => Ok(value),
         Given::Typed(value) => Err(wrong(describe(&value))),
     }

@@ -2,10 +2,12 @@
 
 mod check;
 pub mod document;
+mod endpoints;
 pub mod grammar;
 pub mod input;
 pub mod plan;
 mod schema;
+mod templates;
 mod words;
 
 pub use check::{Checked, check};

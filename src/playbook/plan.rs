@@ -127,6 +127,8 @@ pub struct Step {
     pub when: Option<Expr>,
     /// The list it runs over.
     pub for_each: Option<ForEach>,
+    /// How many items at a time.
+    pub concurrency: usize,
     /// What must hold.
     pub expect: Expect,
     /// Names for parts of its result.
@@ -137,8 +139,8 @@ pub struct Step {
     pub until: Option<Until>,
     /// How it is repeated when it fails.
     pub retry: Option<Retry>,
-    /// Limit for one attempt.
-    pub timeout: Duration,
+    /// Limit for one attempt, or for all of a group.
+    pub timeout: Option<Duration>,
     /// What is done at the end of the run.
     pub cleanup: Vec<Step>,
     /// What its failure means.
@@ -200,8 +202,22 @@ pub enum Action {
     Set(Vec<Binding<Template>>),
     /// States what must hold.
     Check(Vec<Expr>),
+    /// Puts files into an instance.
+    Push(Box<Push>),
+    /// Gets files out of an instance.
+    Pull(Box<Pull>),
+    /// Waits until an instance is ready.
+    WaitFor(Box<WaitFor>),
+    /// Brings a resource to a state.
+    Ensure(Box<Ensure>),
+    /// Removes a resource.
+    Absent(Box<Absent>),
     /// Runs a group with its own scope.
     Steps(Group),
+    /// Runs steps side by side.
+    Parallel(Parallel),
+    /// Runs another playbook.
+    Include(Box<Include>),
     /// Waits for an operation started in the background.
     Join(Name),
 }
@@ -214,7 +230,14 @@ impl Action {
             Self::Exec(_) => "exec",
             Self::Set(_) => "set",
             Self::Check(_) => "check",
+            Self::Push(_) => "push",
+            Self::Pull(_) => "pull",
+            Self::WaitFor(_) => "wait_for",
+            Self::Ensure(_) => "ensure",
+            Self::Absent(_) => "absent",
             Self::Steps(_) => "steps",
+            Self::Parallel(_) => "parallel",
+            Self::Include(_) => "include",
             Self::Join(_) => "join",
         }
     }
@@ -298,6 +321,109 @@ pub enum Io {
     Streamed(Option<Template>),
 }
 
+/// Files for an instance.
+#[derive(Debug, Clone)]
+pub struct Push {
+    /// The instance.
+    pub instance: Template,
+    /// Where they go.
+    pub path: Template,
+    /// What they are.
+    pub source: PushSource,
+    /// Mode of the files, as octal digits.
+    pub mode: Option<Template>,
+    /// Owner.
+    pub uid: Option<Template>,
+    /// Group.
+    pub gid: Option<Template>,
+}
+
+/// What is put into an instance.
+#[derive(Debug, Clone)]
+pub enum PushSource {
+    /// Text for a file.
+    Content(Template),
+    /// A file or folder of this machine, relative to the playbook.
+    Local(Template),
+}
+
+/// Files from an instance.
+#[derive(Debug, Clone)]
+pub struct Pull {
+    /// The instance.
+    pub instance: Template,
+    /// Where they are.
+    pub path: Template,
+    /// Where they go, relative to the playbook.
+    pub to: Template,
+}
+
+/// What is waited for.
+#[derive(Debug, Clone)]
+pub struct WaitFor {
+    /// The instance.
+    pub instance: Template,
+    /// What must hold, all of it.
+    pub ready: Vec<Ready>,
+    /// How long to wait; the step's own limit where it is not given.
+    pub within: Option<Duration>,
+}
+
+/// One thing to wait for.
+#[derive(Debug, Clone)]
+pub enum Ready {
+    /// One of [`READY_WORDS`](super::grammar::READY_WORDS).
+    Word(String),
+    /// A port takes connections.
+    Tcp(Template),
+    /// A command ends with exit code 0.
+    Exec(Vec<Template>),
+    /// A file is there.
+    File(Template),
+}
+
+/// A resource and what it should be.
+#[derive(Debug, Clone)]
+pub struct Ensure {
+    /// Its path.
+    pub path: Template,
+    /// Query parameters of every request about it.
+    pub query: Vec<(String, Template)>,
+    /// The keys it should have; what is not named is not touched.
+    pub body: Option<Template>,
+    /// State of an instance: `running`, `stopped` or `frozen`.
+    pub state: Option<Template>,
+}
+
+/// A resource that should not be there.
+#[derive(Debug, Clone)]
+pub struct Absent {
+    /// Its path.
+    pub path: Template,
+    /// Query parameters of every request about it.
+    pub query: Vec<(String, Template)>,
+}
+
+/// Steps side by side.
+#[derive(Debug, Clone)]
+pub struct Parallel {
+    /// The steps.
+    pub steps: Vec<Step>,
+    /// How many at a time; all where it is not given.
+    pub concurrency: Option<usize>,
+}
+
+/// Another playbook.
+#[derive(Debug, Clone)]
+pub struct Include {
+    /// Where its name stands.
+    pub span: Span,
+    /// The playbook, checked.
+    pub plan: Plan,
+    /// Values for its inputs.
+    pub with: Vec<Binding<Template>>,
+}
+
 /// A group of steps.
 #[derive(Debug, Clone, Default)]
 pub struct Group {
@@ -324,6 +450,19 @@ pub struct Expect {
     pub metadata: Option<Template>,
     /// Expressions.
     pub that: Vec<Expr>,
+}
+
+impl Expect {
+    /// Whether anything is expected at all.
+    pub fn is_any(&self) -> bool {
+        self.status.is_some()
+            || self.error.is_some()
+            || self.exit_code.is_some()
+            || self.metadata.is_some()
+            || !self.stdout.is_empty()
+            || !self.stderr.is_empty()
+            || !self.that.is_empty()
+    }
 }
 
 /// What is asked of text.

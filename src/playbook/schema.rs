@@ -35,9 +35,17 @@ fn step() -> Value {
         .collect();
     step["oneOf"] = actions.into();
     let mut dependent = Map::new();
-    for action in ACTIONS {
-        for companion in action.companions {
-            dependent.insert((*companion).into(), json!([action.name]));
+    for key in STEP.keys {
+        let owners: Vec<&str> = ACTIONS
+            .iter()
+            .filter(|action| action.companions.contains(&key.name))
+            .map(|action| action.name)
+            .collect();
+        // A key of several actions cannot be told in one list of what must be there too.
+        if let [owner] = owners.as_slice()
+            && key.name != "concurrency"
+        {
+            dependent.insert(key.name.into(), json!([owner]));
         }
     }
     for key in ["fail_when", "every", "within"] {
@@ -79,19 +87,17 @@ fn shape(shape: &Shape) -> Value {
 
 fn kind(of: &Kind) -> Value {
     match of {
-        Kind::Fixed(wanted) => scalar(*wanted),
         // What is not text can still be worked out by a template.
-        Kind::Dynamic(Type::Integer) => any_of(vec![
+        Kind::Dynamic(Type::Integer) => any_of(&[
             scalar(Type::Integer),
             json!({"type": "string", "pattern": "\\{\\{"}),
         ]),
-        Kind::Dynamic(wanted) => scalar(*wanted),
+        Kind::Fixed(wanted) | Kind::Dynamic(wanted) => scalar(*wanted),
         Kind::Free => json!({}),
         Kind::List(item) => json!({"type": "array", "items": kind(item)}),
-        Kind::OneOrMore(item) => any_of(vec![
-            kind(item),
-            json!({"type": "array", "items": kind(item)}),
-        ]),
+        Kind::OneOrMore(item) => {
+            any_of(&[kind(item), json!({"type": "array", "items": kind(item)})])
+        }
         Kind::Entries(value) => json!({"type": "object", "additionalProperties": kind(value)}),
         Kind::Names(value) => json!({
             "type": "object",
@@ -100,20 +106,20 @@ fn kind(of: &Kind) -> Value {
         }),
         Kind::Shape(inner) => shape(inner),
         // The long form of an input is a mapping, and no mapping is a short form.
-        Kind::Either([Kind::Shape(inner), Kind::Free]) if inner.what == INPUT.what => any_of(vec![
+        Kind::Either([Kind::Shape(inner), Kind::Free]) if inner.what == INPUT.what => any_of(&[
             shape(inner),
             json!({"type": ["string", "number", "boolean", "array", "null"]}),
         ]),
-        Kind::Either(kinds) => any_of(kinds.iter().map(kind).collect()),
+        Kind::Either(kinds) => any_of(&kinds.iter().map(kind).collect::<Vec<_>>()),
         Kind::Steps => json!({"$ref": "#/$defs/steps"}),
-        Kind::OneOrMoreSteps => any_of(vec![
+        Kind::OneOrMoreSteps => any_of(&[
             json!({"$ref": "#/$defs/step"}),
             json!({"$ref": "#/$defs/steps"}),
         ]),
     }
 }
 
-fn any_of(kinds: Vec<Value>) -> Value {
+fn any_of(kinds: &[Value]) -> Value {
     json!({"anyOf": kinds})
 }
 

@@ -117,28 +117,35 @@ impl<W: Write> Human<W> {
 
     fn mark(&self, outcome: &StepOutcome) -> String {
         match outcome {
-            StepOutcome::Passed => self.paint("32", "✓"),
+            StepOutcome::Passed(_) => self.paint("32", "✓"),
             StepOutcome::Skipped => self.paint("2", "-"),
             StepOutcome::Failed(_) => self.paint("1;31", "✗"),
             StepOutcome::Tolerated(_) => self.paint("33", "!"),
+            StepOutcome::Cancelled => self.paint("2", "×"),
         }
     }
 
     fn finished(&self, step: &StepInfo, outcome: &StepOutcome, took: Duration) {
         let failures = match outcome {
             StepOutcome::Failed(failures) | StepOutcome::Tolerated(failures) => failures.as_slice(),
-            StepOutcome::Passed | StepOutcome::Skipped => &[],
+            StepOutcome::Passed(_) | StepOutcome::Skipped | StepOutcome::Cancelled => &[],
         };
         let failed = matches!(outcome, StepOutcome::Failed(_));
         // The steps of a group that passed have told the story below its heading.
-        let told = step.shape == StepShape::Group && *outcome == StepOutcome::Passed;
+        let told = step.shape == StepShape::Group && matches!(outcome, StepOutcome::Passed(_));
         if (self.says(Verbosity::Normal) && !told) || failed {
             let time = match outcome {
                 StepOutcome::Skipped => "skipped".to_owned(),
+                StepOutcome::Cancelled => "cancelled".to_owned(),
                 _ => duration::show(took),
             };
             let indent = indent(step);
-            let title = title(step);
+            let mut title = title(step);
+            if let StepOutcome::Passed(remark) = outcome
+                && !remark.is_empty()
+            {
+                title = format!("{title}: {remark}");
+            }
             let used = indent.chars().count() + 2 + title.chars().count();
             let gap = " ".repeat(TIME_COLUMN.saturating_sub(used + time.len()).max(2));
             self.write(&format!(
@@ -177,6 +184,7 @@ impl<W: Write> Human<W> {
             (summary.passed, "passed"),
             (summary.tolerated, "failed and tolerated"),
             (summary.skipped, "skipped"),
+            (summary.cancelled, "cancelled"),
             (summary.not_run, "not run"),
             (summary.cleaned_up, "cleaned up"),
         ]

@@ -1,6 +1,7 @@
 //! Carries out one action once: render, send, wait.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,8 +10,14 @@ use serde_json::{Map, Value, json};
 use super::executor::{Frame, Run};
 use super::ledger::{ExecLog, Pending};
 use crate::client::{self, Content, Limit, Operation, Reply, Wait};
+use crate::playbook::grammar::ACTIONS;
 use crate::playbook::plan::{self, Action, Body, Name, Waiting};
 use crate::template::{Fault, Renderer, Template};
+
+/// How long an operation may take to end once its step was cancelled.
+pub(super) const DRAIN: Duration = Duration::from_secs(10);
+/// The same where the step's own limit has passed already.
+const DRAIN_LATE: Duration = Duration::from_secs(2);
 
 /// What an action showed, before anyone judges it.
 #[derive(Debug, Default)]
@@ -26,6 +33,17 @@ pub(super) struct Observed {
     pub(super) error: Option<String>,
     /// The request or the command, for messages.
     pub(super) what: String,
+    /// What the action made of the resource: nothing for actions that do not compare.
+    pub(super) change: Option<Change>,
+}
+
+/// What became of a resource that an action brings to a state.
+#[derive(Debug, Clone)]
+pub(super) struct Change {
+    /// `created`, `changed`, `unchanged`, `removed`.
+    pub(super) outcome: &'static str,
+    /// What differed: `{path, from, to}` each.
+    pub(super) difference: Vec<Value>,
 }
 
 /// What a command left.
@@ -72,6 +90,10 @@ impl Observed {
         put("failed", self.error.is_some().into());
         put("error", self.error.clone().into());
         put("skipped", false.into());
+        if let Some(change) = &self.change {
+            put("outcome", change.outcome.into());
+            put("difference", change.difference.clone().into());
+        }
         if let Some(command) = &self.command {
             put("exit_code", command.exit_code.into());
             for (name, bytes) in [("stdout", &command.stdout), ("stderr", &command.stderr)] {
@@ -86,7 +108,17 @@ impl Observed {
         fields
     }
 
-    fn from_reply(reply: &Reply) -> Self {
+    /// The fields of the result of a step with this action: those that it could not fill are null.
+    pub(super) fn fields_of(&self, action: &Action) -> Map<String, Value> {
+        let mut fields = self.fields();
+        let own = ACTIONS.iter().find(|keys| keys.name == action.key());
+        for name in own.map_or(&[][..], |keys| keys.result) {
+            fields.entry(*name).or_insert(Value::Null);
+        }
+        fields
+    }
+
+    pub(super) fn from_reply(reply: &Reply) -> Self {
         Self {
             status: Some(reply.status),
             headers: reply
@@ -124,7 +156,7 @@ impl Observed {
 /// One attempt at a step's action.
 pub(super) struct Attempt<'t, 'plan> {
     pub(super) run: &'t Run<'plan>,
-    pub(super) frame: &'t Frame,
+    pub(super) frame: &'t Frame<'plan>,
     pub(super) limit: Limit,
     /// Is told what the operation says of its progress.
     pub(super) progress: &'t (dyn Fn(&Operation) + Sync),
@@ -136,13 +168,22 @@ impl Attempt<'_, '_> {
             Action::Request(request) => self.request(step, request),
             Action::Exec(exec) => self.exec(exec),
             Action::Join(name) => self.join(name),
+            Action::Push(push) => self.push(push),
+            Action::Pull(pull) => self.pull(pull),
+            Action::WaitFor(wait) => self.wait_for(wait),
+            Action::Ensure(ensure) => self.ensure(ensure),
+            Action::Absent(absent) => self.absent(absent),
             // These talk to nobody: the executor carries them out itself.
-            Action::Set(_) | Action::Check(_) | Action::Steps(_) => Ok(Observed::default()),
+            Action::Set(_)
+            | Action::Check(_)
+            | Action::Steps(_)
+            | Action::Parallel(_)
+            | Action::Include(_) => Ok(Observed::default()),
         }
     }
 
     pub(super) fn renderer(&self) -> Renderer<'_> {
-        self.run.renderer(&self.frame.scope)
+        self.run.renderer(self.frame)
     }
 
     pub(super) fn wait(&self) -> Wait<'_> {
@@ -156,39 +197,85 @@ impl Attempt<'_, '_> {
     fn request(&self, step: &plan::Step, action: &plan::Request) -> Result<Observed, Trouble> {
         let request = self.render_request(action)?;
         let what = format!("{} {}", request.method(), request.path());
+        let done = match (&action.save, action.waiting) {
+            (Some(file), _) => {
+                let file = self.path(file)?;
+                self.save(&request, &file)
+            }
+            (None, Waiting::Later) => self.begin(step, &request),
+            (None, Waiting::Here) => self.exchange(&request),
+        };
+        done.map_err(|error| Trouble::client(error, what))
+    }
+
+    /// Sends a request and waits for its operation; as many at a time as is good for the server.
+    pub(super) fn exchange(&self, request: &client::Request) -> Result<Observed, client::Error> {
+        let client = &self.frame.client;
+        let _pass = self
+            .run
+            .gates
+            .of(request)
+            .map(|gate| gate.enter(client))
+            .transpose()?;
+        let (seen, begun) = self.send(request)?;
+        match begun {
+            Some(begun) if begun.class == client::Class::Task => {
+                let ended = client
+                    .wait(&begun.id, &self.wait())
+                    .inspect_err(|error| self.settle(&begun.id, error))?;
+                Ok(seen.with_operation(&ended))
+            }
+            Some(begun) => Ok(seen.with_operation(&begun)),
+            None => Ok(seen),
+        }
+    }
+
+    /// Sends a request whose operation is waited for later.
+    fn begin(
+        &self,
+        step: &plan::Step,
+        request: &client::Request,
+    ) -> Result<Observed, client::Error> {
+        let (seen, begun) = self.send(request)?;
+        let Some(begun) = begun else { return Ok(seen) };
+        self.run.ledger().pending.push(Pending {
+            id: step.id.as_ref().map(|id| id.text.clone()),
+            operation: begun.id.clone(),
+            what: seen.what.clone(),
+            place: self.frame.plan.place(step.span),
+            client: self.frame.client.clone(),
+        });
+        Ok(seen.with_operation(&begun))
+    }
+
+    fn send(
+        &self,
+        request: &client::Request,
+    ) -> Result<(Observed, Option<Operation>), client::Error> {
         if request.method() != "GET" {
             // A log that is still being deleted keeps its instance's volume in use.
             self.run.janitor.drain();
         }
-        if let Some(file) = &action.save {
-            let file = self.path(file)?;
-            return self
-                .save(&request, &file)
-                .map_err(|error| Trouble::client(error, what));
+        let reply = self.frame.client.send(request)?;
+        let begun = reply.operation();
+        if let Some(begun) = &begun {
+            self.note_recorded_logs(request, &reply, begun);
         }
-        let client = &self.frame.client;
-        let failed = |error: client::Error| Trouble::client(error, what.clone());
-        let reply = client.send(&request).map_err(failed)?;
-        let seen = Observed::from_reply(&reply);
-        let Some(begun) = reply.operation() else {
-            return Ok(seen);
+        Ok((Observed::from_reply(&reply), begun))
+    }
+
+    /// An operation that nobody waits for any longer is cancelled where the server can, and otherwise given time to
+    /// end: what cleans up behind it must not come before its end.
+    fn settle(&self, operation: &str, error: &client::Error) {
+        let patience = match error {
+            client::Error::Cancelled => DRAIN,
+            client::Error::Timeout { .. } => DRAIN_LATE,
+            _ => return,
         };
-        self.note_recorded_logs(&request, &reply, &begun);
-        if action.waiting == Waiting::Later {
-            self.run.ledger().pending.push(Pending {
-                id: step.id.as_ref().map(|id| id.text.clone()),
-                operation: begun.id.clone(),
-                what: what.clone(),
-                span: step.span,
-                client: client.clone(),
-            });
-            return Ok(seen.with_operation(&begun));
-        }
-        if begun.class != client::Class::Task {
-            return Ok(seen.with_operation(&begun));
-        }
-        let ended = client.wait(&begun.id, &self.wait()).map_err(failed)?;
-        Ok(seen.with_operation(&ended))
+        let client = self.frame.client.detached();
+        // Most operations refuse to be cancelled; then waiting is all there is.
+        let _ = client.cancel_operation(operation);
+        let _ = client.wait(operation, &Wait::within(Limit::after("drain", patience)));
     }
 
     fn render_request(&self, action: &plan::Request) -> Result<client::Request, Fault> {
@@ -209,9 +296,9 @@ impl Attempt<'_, '_> {
     }
 
     /// A file's path, relative to the playbook.
-    fn path(&self, template: &Template) -> Result<PathBuf, Fault> {
+    pub(super) fn path(&self, template: &Template) -> Result<PathBuf, Fault> {
         let name = self.renderer().text(template)?;
-        Ok(self.run.plan.source.folder().join(Path::new(&name)))
+        Ok(self.frame.plan.source.folder().join(Path::new(&name)))
     }
 
     /// Streams the reply into a file.
@@ -268,31 +355,51 @@ impl Attempt<'_, '_> {
 
     fn join(&self, name: &Name) -> Result<Observed, Trouble> {
         let mut ledger = self.run.ledger();
-        let found = ledger
-            .pending
-            .iter()
-            .rposition(|pending| pending.id.as_deref() == Some(&name.text));
-        let pending = found.map(|at| ledger.pending.remove(at));
+        let is_meant = |pending: &mut Pending| pending.id.as_deref() == Some(&name.text);
+        // Several where the step was a loop.
+        let meant: Vec<Pending> = ledger.pending.extract_if(.., is_meant).collect();
         drop(ledger);
         // Nothing pending: the step was skipped, its reply was final already, or it was joined before.
-        let Some(pending) = pending else {
-            return Ok(Observed {
-                what: format!("join {}", name.text),
-                ..Observed::default()
-            });
+        let mut joined = Observed {
+            what: format!("join {}", name.text),
+            ..Observed::default()
         };
-        self.finish(&pending)
+        for pending in &meant {
+            let seen = self.finish(pending)?;
+            if joined.error.is_none() {
+                joined = seen;
+            }
+        }
+        Ok(joined)
     }
 
     /// Waits for what was begun in the background.
     pub(super) fn finish(&self, pending: &Pending) -> Result<Observed, Trouble> {
-        let ended = pending
-            .client
-            .wait(&pending.operation, &self.wait())
-            .map_err(|error| Trouble::client(error, pending.what.clone()))?;
+        let waited = pending.client.wait(&pending.operation, &self.wait());
+        let ended = waited.map_err(|error| {
+            self.settle(&pending.operation, &error);
+            Trouble::client(error, pending.what.clone())
+        })?;
         Ok(Observed {
             what: pending.what.clone(),
             ..Observed::default().with_operation(&ended)
         })
+    }
+}
+
+/// A refusal of the API is something an action showed; other errors are trouble.
+pub(super) fn refusal(error: client::Error, what: &str) -> Result<Observed, Trouble> {
+    match error {
+        client::Error::Api(refusal) => Ok(Observed {
+            status: Some(refusal.status),
+            error: Some(refusal.message),
+            what: what.to_owned(),
+            ..Observed::default()
+        }),
+        client::Error::Operation(failure) => Ok(Observed {
+            what: what.to_owned(),
+            ..Observed::default().with_operation(&failure.operation)
+        }),
+        error => Err(Trouble::client(error, what.to_owned())),
     }
 }

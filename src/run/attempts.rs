@@ -4,16 +4,20 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::action::{Attempt, Observed, Trouble};
+use super::action::{Attempt, Change, Observed, Trouble};
 use super::event::{Kind, Phase, StepInfo};
 use super::executor::{Frame, Run};
 use super::expect::Judge;
-use super::shown::values_of;
+use super::shown::{shown, values_of};
 use super::{failure, transient};
-use crate::client::Limit;
+use crate::client::{self, Limit};
 use crate::diagnostic::Diagnostic;
-use crate::playbook::plan::{Action, Step, Until, Visibility};
+use crate::playbook::plan::{Action, Binding, Plan, Step, Until, Visibility};
+use crate::secret::Masker;
 use crate::template::{Expr, Fault, Renderer, Scope};
+
+/// Limit for one attempt of a step that names none.
+const STEP_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// How one attempt ended.
 pub(super) struct Ended {
@@ -22,6 +26,10 @@ pub(super) struct Ended {
     pub(super) failures: Vec<Diagnostic>,
     /// Whether something may have been done, so that its cleanup is needed.
     pub(super) touched: bool,
+    /// Whether it was cancelled, so that it neither passed nor failed.
+    pub(super) cancelled: bool,
+    /// What is worth a remark although it passed.
+    pub(super) remark: String,
 }
 
 /// What to do after an attempt.
@@ -31,9 +39,9 @@ enum Verdict {
     GiveUp(Box<Diagnostic>),
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
     /// Tries until nothing is left to try.
-    pub(super) fn attempts(&self, step: &Step, frame: &Frame, info: &StepInfo) -> Ended {
+    pub(super) fn attempts(&self, step: &Step, frame: &Frame<'a>, info: &StepInfo) -> Ended {
         let patience = step
             .until
             .as_ref()
@@ -70,25 +78,24 @@ impl Run<'_> {
                     (first.message.clone(), rest)
                 }
             };
-            self.emit(Kind::Again {
-                step: info.clone(),
-                attempt: number,
-                reason,
-            });
+            self.emit(
+                &frame.outlet,
+                Kind::Again {
+                    step: info.clone(),
+                    attempt: number,
+                    reason: reason.clone(),
+                },
+            );
             let rest = frame.limit.remaining().map_or(rest, |left| left.min(rest));
-            if frame.client.pause(rest).is_err() || frame.limit.is_over() {
-                let trouble = Diagnostic::error(if frame.limit.is_over() {
-                    format!(
-                        "the {} limit of {} passed",
-                        frame.limit.name(),
-                        crate::duration::compact(frame.limit.total())
-                    )
-                } else {
-                    "interrupted".into()
-                });
+            if frame.client.pause(rest).is_err() {
+                ended.cancelled = true;
+                return ended;
+            }
+            if frame.limit.is_over() {
+                let failure = failure::of_limit(frame.plan, step.span, frame.limit);
                 ended
                     .failures
-                    .insert(0, trouble.at(self.plan.place(step.span), ""));
+                    .insert(0, failure.note(format!("last seen: {reason}")));
                 return ended;
             }
         }
@@ -99,11 +106,11 @@ impl Run<'_> {
         &self,
         until: &Until,
         (seen, ended): (&Observed, &Ended),
-        frame: &Frame,
+        frame: &Frame<'a>,
         patience: Limit,
     ) -> Verdict {
         let scope = with_result(&frame.scope, &ended.fields);
-        let renderer = self.renderer(&scope);
+        let renderer = self.engine.with(&frame.plan.source, &scope);
         if let Some(condition) = &until.fail_when
             && renderer.holds(condition).unwrap_or(false)
         {
@@ -112,10 +119,10 @@ impl Run<'_> {
                 condition.code().trim()
             ))
             .at(
-                self.plan.place(condition.place(&self.plan.source, None)),
+                frame.plan.place(condition.place(&frame.plan.source, None)),
                 "",
             );
-            return Verdict::GiveUp(Box::new(with_values(failure, renderer, condition)));
+            return Verdict::GiveUp(Box::new(self.with_values(failure, renderer, condition)));
         }
         // A name that is not there yet, as in a reply that is still an error, is a condition that does not hold yet.
         if renderer.holds(&until.condition).unwrap_or(false) {
@@ -128,30 +135,55 @@ impl Run<'_> {
                 until.condition.code().trim()
             ))
             .at(
-                self.plan
-                    .place(until.condition.place(&self.plan.source, None)),
+                frame
+                    .plan
+                    .place(until.condition.place(&frame.plan.source, None)),
                 "",
             )
             .note(seen.what.as_str());
-            return Verdict::GiveUp(Box::new(with_values(failure, renderer, &until.condition)));
+            return Verdict::GiveUp(Box::new(self.with_values(
+                failure,
+                renderer,
+                &until.condition,
+            )));
         }
-        Verdict::Again(values_of(renderer, &until.condition).join(", "))
+        Verdict::Again(values_of(self.masker, renderer, &until.condition).join(", "))
+    }
+
+    /// A failure with the values that kept a condition from holding.
+    fn with_values(
+        &self,
+        mut failure: Diagnostic,
+        renderer: Renderer<'_>,
+        condition: &Expr,
+    ) -> Diagnostic {
+        let values = values_of(self.masker, renderer, condition).into_iter();
+        failure
+            .notes
+            .extend(values.map(|value| format!("last seen: {value}")));
+        // Values that are there, but cannot be judged, would look as if the condition were just not met.
+        if let Err(fault) = renderer.holds(condition)
+            && !failure.notes.iter().any(|note| note.contains("undefined"))
+        {
+            failure.notes.push(format!("last time: {}", fault.message));
+        }
+        failure
     }
 
     /// Render, send, wait, expect, capture: once.
     fn attempt(
         &self,
         step: &Step,
-        frame: &Frame,
+        frame: &Frame<'a>,
         info: &StepInfo,
         number: u32,
     ) -> (Result<Observed, ()>, Ended) {
-        let limit = Limit::after("step", step.timeout).earlier(frame.limit);
+        let limit = Limit::after("step", step.timeout.unwrap_or(STEP_TIMEOUT)).earlier(frame.limit);
         let attempt = Attempt {
             run: self,
             frame,
             limit,
-            progress: &|operation| self.progress(info, operation),
+            progress: &|operation| self.progress(info, frame, operation),
         };
         let acted = transient::persist(&frame.client, limit, &step.action, || attempt.act(step));
         let acted = acted.and_then(|seen| {
@@ -168,11 +200,12 @@ impl Run<'_> {
             Err(trouble) => {
                 let touched =
                     matches!(&trouble, Trouble::Client(error, _) if error.may_have_been_sent());
-                let mut fields = Observed::default().fields();
+                let mut fields = Observed::default().fields_of(&step.action);
                 fields.insert("failed".into(), true.into());
                 fields.insert("attempts".into(), number.into());
                 fields.insert("changed".into(), touched.into());
-                let failures = vec![failure::of_trouble(self.plan, step.span, trouble)];
+                let cancelled = matches!(&trouble, Trouble::Client(error, _) if matches!(**error, client::Error::Cancelled));
+                let failures = vec![failure::of_trouble(frame.plan, step.span, trouble)];
                 let captures = vec![Value::Null; step.capture.len()];
                 (
                     Err(()),
@@ -181,16 +214,18 @@ impl Run<'_> {
                         captures,
                         failures,
                         touched,
+                        cancelled,
+                        remark: String::new(),
                     },
                 )
             }
         }
     }
 
-    fn bind_set(&self, step: &Step, frame: &Frame) -> Result<(), Fault> {
+    fn bind_set(&self, step: &Step, frame: &Frame<'a>) -> Result<(), Fault> {
         if let Action::Set(bindings) = &step.action {
             for binding in bindings {
-                let value = self.renderer(&frame.scope).value(&binding.value)?;
+                let value = self.renderer(frame).value(&binding.value)?;
                 if step.visibility == Visibility::Secret {
                     self.masker.add(&value);
                 }
@@ -200,27 +235,23 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn judge(&self, step: &Step, frame: &Frame, seen: &Observed, number: u32) -> Ended {
-        let mut fields = seen.fields();
+    fn judge(&self, step: &Step, frame: &Frame<'a>, seen: &Observed, number: u32) -> Ended {
+        let mut fields = seen.fields_of(&step.action);
         fields.insert("attempts".into(), number.into());
         fields.insert("changed".into(), changed(step, seen).into());
-        let scope = with_result(&frame.scope, &fields);
-        let renderer = self.renderer(&scope);
-        let mut failures = Judge::new(self.plan, renderer, seen).judge(step);
-        let mut captures = Vec::with_capacity(step.capture.len());
+        let asks = step.expect.is_any() || !step.capture.is_empty();
+        // A reply may be large, and most steps ask nothing of it.
+        let scope = if asks {
+            with_result(&frame.scope, &fields)
+        } else {
+            frame.scope.child()
+        };
+        let renderer = self.engine.with(&frame.plan.source, &scope);
+        let renderers = (self.renderer(frame), renderer);
+        let mut failures = Judge::new(frame.plan, self.masker, renderers, seen).judge(step);
+        let mut captures = vec![Value::Null; step.capture.len()];
         if failures.is_empty() {
-            for capture in &step.capture {
-                match renderer.eval(&capture.value) {
-                    Ok(value) => captures.push(value),
-                    Err(fault) => failures.push(
-                        Diagnostic::error(format!(
-                            "cannot capture `{}`: {}",
-                            capture.name.text, fault.message
-                        ))
-                        .at(self.plan.place(fault.span), ""),
-                    ),
-                }
-            }
+            (captures, failures) = captured(step, frame.plan, renderer);
         }
         if !seen.what.is_empty() {
             let line = format!("{}{}", seen.what, ending(seen));
@@ -228,27 +259,45 @@ impl Run<'_> {
                 failure.notes.insert(0, line.clone());
             }
         }
-        captures.resize(step.capture.len(), Value::Null);
         Ended {
             fields,
             captures,
             touched: seen.error.is_none(),
+            cancelled: false,
+            remark: seen
+                .change
+                .as_ref()
+                .map(|change| remark(self.masker, change))
+                .unwrap_or_default(),
             failures,
         }
     }
 }
 
-/// A failure with the values that kept a condition from holding.
-fn with_values(mut failure: Diagnostic, renderer: Renderer<'_>, condition: &Expr) -> Diagnostic {
-    let values = values_of(renderer, condition).into_iter();
-    failure
-        .notes
-        .extend(values.map(|value| format!("last seen: {value}")));
-    failure
+/// The values that a step captures, and what keeps it from capturing them.
+pub(super) fn captured(
+    step: &Step,
+    plan: &Plan,
+    renderer: Renderer<'_>,
+) -> (Vec<Value>, Vec<Diagnostic>) {
+    let mut failures = Vec::new();
+    let mut capture = |binding: &Binding<Expr>| match renderer.eval(&binding.value) {
+        Ok(value) => value,
+        Err(fault) => {
+            let name = &binding.name.text;
+            failures.push(
+                Diagnostic::error(format!("cannot capture `{name}`: {}", fault.message))
+                    .at(plan.place(fault.span), ""),
+            );
+            Value::Null
+        }
+    };
+    let captures = step.capture.iter().map(&mut capture).collect();
+    (captures, failures)
 }
 
 /// What `set` binds is seen by later steps: in a loop the frame's own layer ends with the item.
-fn bind_outside(step: &Step, frame: &Frame, name: &str, value: &Value) {
+fn bind_outside(step: &Step, frame: &Frame<'_>, name: &str, value: &Value) {
     if step.for_each.is_some() {
         frame.scope.bind_in_parent(name, value);
     } else {
@@ -257,7 +306,7 @@ fn bind_outside(step: &Step, frame: &Frame, name: &str, value: &Value) {
 }
 
 /// The names in scope with a step's result on top.
-fn with_result(scope: &Scope, fields: &Map<String, Value>) -> Scope {
+pub(super) fn with_result(scope: &Scope, fields: &Map<String, Value>) -> Scope {
     let scope = scope.child();
     for (name, value) in fields {
         scope.bind(name, value);
@@ -276,13 +325,33 @@ fn forgiven(mut seen: Observed, step: &Step, phase: Phase) -> Observed {
 }
 
 fn changed(step: &Step, seen: &Observed) -> bool {
+    if let Some(change) = &seen.change {
+        return change.outcome != "unchanged";
+    }
     match &step.action {
         Action::Request(request) => {
             !matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS") && seen.error.is_none()
         }
         Action::Exec(_) => seen.command.is_some(),
+        Action::Push(_) => seen.error.is_none(),
         _ => false,
     }
+}
+
+/// `created`, `unchanged`, `changed config.user.x: "1" → "2"`.
+fn remark(masker: &Masker, change: &Change) -> String {
+    let differences: Vec<String> = change
+        .difference
+        .iter()
+        .map(|one| {
+            let path = one["path"].as_str().unwrap_or_default();
+            let (from, to) = (shown(masker, &one["from"]), shown(masker, &one["to"]));
+            format!("{path}: {from} → {to}")
+        })
+        .collect();
+    format!("{} {}", change.outcome, differences.join(", "))
+        .trim_end()
+        .to_owned()
 }
 
 /// ` → 404`, ` → exit code 0`: how a request or a command ended.

@@ -2,26 +2,22 @@
 
 use std::time::{Duration, Instant};
 
-use super::action::Attempt;
+use super::action::{Attempt, DRAIN};
 use super::event::{Kind, Phase, StepOutcome, StepShape};
 use super::executor::{Frame, Run, Stop};
 use super::failure;
-use crate::client::Limit;
+use crate::client::{Limit, Wait};
 use crate::diagnostic::Diagnostic;
 
 /// How long cleanup may take as a whole. It does not count towards the playbook's own deadline.
 const CLEANUP: Duration = Duration::from_secs(300);
 
-impl Run<'_> {
+impl<'a> Run<'a> {
     /// A frame for what must be done whatever happened: connections and time of its own.
-    pub(super) fn cleanup_frame(frame: &Frame, phase: Phase) -> Frame {
-        let client = if frame.client.is_cancelled() {
-            frame.client.detached()
-        } else {
-            frame.client.clone()
-        };
+    pub(super) fn cleanup_frame(frame: &Frame<'a>, phase: Phase) -> Frame<'a> {
         Frame {
-            client,
+            // Also where nothing is cancelled yet: it may be while cleanup is under way.
+            client: frame.client.detached(),
             phase,
             limit: Limit::after("cleanup", CLEANUP),
             ..frame.clone()
@@ -29,7 +25,7 @@ impl Run<'_> {
     }
 
     /// Waits for operations that no step has waited for.
-    pub(super) fn join_rest(&self, frame: &Frame) -> Result<(), Stop> {
+    pub(super) fn join_rest(&self, frame: &Frame<'a>) -> Result<(), Stop> {
         let pending = std::mem::take(&mut self.ledger().pending);
         let mut ended = Ok(());
         for operation in pending {
@@ -43,37 +39,52 @@ impl Run<'_> {
                 run: self,
                 frame,
                 limit: frame.limit,
-                progress: &|running| self.progress(&info, running),
+                progress: &|running| self.progress(&info, frame, running),
             };
             let failures = match attempt.finish(&operation) {
                 Ok(seen) => seen
                     .error
-                    .map(|words| {
-                        Diagnostic::error(words).at(self.plan.place(operation.span), "begun here")
-                    })
+                    .map(|words| Diagnostic::error(words).at(operation.place.clone(), "begun here"))
                     .into_iter()
                     .collect(),
-                Err(trouble) => vec![failure::of_trouble(self.plan, operation.span, trouble)],
+                Err(trouble) => vec![failure::of_trouble(
+                    frame.plan,
+                    operation.place.span,
+                    trouble,
+                )],
             };
             if !failures.is_empty() {
-                ended = Err(if self.client.is_cancelled() {
+                ended = Err(if frame.client.is_cancelled() {
                     Stop::Cancelled
                 } else {
                     Stop::Failed
                 });
             }
             let outcome = if failures.is_empty() {
-                StepOutcome::Passed
+                StepOutcome::Passed(String::new())
             } else {
                 StepOutcome::Failed(failures)
             };
-            self.finish(info, outcome, start.elapsed());
+            self.finish(info, frame, outcome, start.elapsed());
         }
         ended
     }
 
+    /// Ends operations that nobody waits for any more: what cleans up behind them must not come before their end.
+    fn drain(&self) {
+        let pending = std::mem::take(&mut self.ledger().pending);
+        let limit = Limit::after("drain", DRAIN);
+        for operation in &pending {
+            let client = operation.client.detached();
+            // Most operations refuse to be cancelled; then waiting is all there is.
+            let _ = client.cancel_operation(&operation.operation);
+            let _ = client.wait(&operation.operation, &Wait::within(limit));
+        }
+    }
+
     /// Registered cleanups, newest first; then `finally`; then recorded logs.
-    pub(super) fn clean_up(&self, frame: &Frame) {
+    pub(super) fn clean_up(&self, frame: &Frame<'a>) {
+        self.drain();
         let cleanup = Self::cleanup_frame(frame, Phase::Cleanup);
         loop {
             // Taken one by one: a cleanup may register another.
@@ -81,17 +92,18 @@ impl Run<'_> {
                 break;
             };
             let own = Frame {
-                scope: next.scope,
-                ..cleanup.clone()
+                client: next.frame.client.detached(),
+                phase: cleanup.phase,
+                limit: cleanup.limit,
+                depth: 0,
+                outlet: cleanup.outlet.clone(),
+                ..next.frame
             };
             self.each(next.steps, &own);
         }
         self.each(
-            &self.plan.finally,
-            &Frame {
-                phase: Phase::Finally,
-                ..cleanup
-            },
+            &frame.plan.finally,
+            &Self::cleanup_frame(frame, Phase::Finally),
         );
         self.janitor.drain();
         let logs = std::mem::take(&mut self.ledger().logs);
@@ -106,10 +118,13 @@ impl Run<'_> {
                     "the recorded output exec_{}.* of instance {}",
                     log.operation, log.instance
                 );
-                self.emit(Kind::Warning(
-                    Diagnostic::error(format!("{what} is left on the server"))
-                        .note(error.to_string()),
-                ));
+                self.emit(
+                    &frame.outlet,
+                    Kind::Warning(
+                        Diagnostic::error(format!("{what} is left on the server"))
+                            .note(error.to_string()),
+                    ),
+                );
                 self.ledger().summary.left.push(what);
             }
         }

@@ -2,7 +2,7 @@
 
 use std::io::{Cursor, Read};
 
-use super::action::{Attempt, CommandOutput, Observed, Trouble};
+use super::action::{Attempt, CommandOutput, Observed, Trouble, refusal};
 use super::ledger::ExecLog;
 use crate::client::{self, Client, Exec, Limit, Output, Stdio, Wait};
 use crate::playbook::plan::{self, Command, Io};
@@ -43,17 +43,7 @@ impl Attempt<'_, '_> {
                 what,
                 ..Observed::default()
             }),
-            Err(client::Error::Api(refusal)) => Ok(Observed {
-                status: Some(refusal.status),
-                error: Some(refusal.message),
-                what,
-                ..Observed::default()
-            }),
-            Err(client::Error::Operation(failure)) => Ok(Observed {
-                what,
-                ..Observed::default().with_operation(&failure.operation)
-            }),
-            Err(error) => Err(Trouble::client(error, what)),
+            Err(error) => refusal(error, &what),
         }
     }
 
@@ -135,7 +125,7 @@ fn streamed(
     Ok((exit, stdout, stderr))
 }
 
-fn number(renderer: &Renderer<'_>, template: &Template) -> Result<u32, Fault> {
+pub(super) fn number(renderer: &Renderer<'_>, template: &Template) -> Result<u32, Fault> {
     let value = renderer.value(template)?;
     value
         .as_u64()

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::diagnostic::Diagnostic;
+use crate::playbook::plan::OnError;
 
 /// Takes events. Called from whatever thread something happens on.
 pub trait Sink: Sync {
@@ -105,14 +106,16 @@ pub enum Phase {
 /// How a step ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StepOutcome {
-    /// All that was expected held.
-    Passed,
+    /// All that was expected held. What is worth a remark, such as `unchanged`; often nothing.
+    Passed(String),
     /// Its condition did not hold.
     Skipped,
     /// It failed. A group whose step failed has no failures of its own.
     Failed(Vec<Diagnostic>),
     /// It failed, and the playbook says to go on.
     Tolerated(Vec<Diagnostic>),
+    /// It was cancelled because something beside it failed, or from outside.
+    Cancelled,
 }
 
 /// How a run ended.
@@ -128,6 +131,8 @@ pub struct Summary {
     pub tolerated: usize,
     /// Steps that were skipped.
     pub skipped: usize,
+    /// Steps that were cancelled under way.
+    pub cancelled: usize,
     /// Steps that were never begun, those inside groups not counted.
     pub not_run: usize,
     /// Steps of cleanups and of `finally` that passed.
@@ -140,6 +145,28 @@ pub struct Summary {
     pub duration: Duration,
     /// The playbook's outputs, in order; none unless all steps passed.
     pub outputs: indexmap::IndexMap<String, Value>,
+}
+
+impl Summary {
+    /// Counts the end of a step. Groups do not count: their steps do.
+    pub(super) fn count(&mut self, step: &StepInfo, outcome: &StepOutcome, on_error: OnError) {
+        let single = usize::from(step.shape == StepShape::Single);
+        match (outcome, step.phase) {
+            (StepOutcome::Passed(_), Phase::Steps) => self.passed += single,
+            (StepOutcome::Passed(_), _) => self.cleaned_up += single,
+            (StepOutcome::Skipped, Phase::Steps) => self.skipped += 1,
+            (StepOutcome::Tolerated(_), _) => self.tolerated += single,
+            (StepOutcome::Failed(_), Phase::Steps) => match on_error {
+                OnError::Fail => self.failed += single,
+                OnError::Continue => self.tolerated += single,
+            },
+            (StepOutcome::Cancelled, Phase::Steps) => self.cancelled += single,
+            (StepOutcome::Failed(_) | StepOutcome::Cancelled, _) if single == 1 => {
+                self.left.push(step.title.clone());
+            }
+            (StepOutcome::Skipped | StepOutcome::Failed(_) | StepOutcome::Cancelled, _) => {}
+        }
+    }
 }
 
 /// Whether something from outside ended the steps.

@@ -10,20 +10,23 @@ use serde_json::{Value, json};
 use super::event::{
     Event, Interruption, Kind, Phase, Sink, StepInfo, StepOutcome, StepShape, Summary,
 };
+use super::gate::Gates;
 use super::ledger::{Janitor, Ledger};
-use crate::client::{Client, Limit};
+use super::outlet::Outlet;
+use crate::client::{Client, Limit, Operation};
 use crate::diagnostic::Diagnostic;
-use crate::playbook::plan::{Action, Plan, Step, Visibility};
+use crate::playbook::plan::{OnError, Plan, Step, Visibility};
 use crate::secret::Masker;
-use crate::template::{Engine, Renderer, Scope};
+use crate::template::{Engine, Fault, Renderer, Scope};
 
 /// What a run needs beside its plan.
-#[derive(Debug)]
 pub struct Session<'a> {
     /// The server. Cancelling it ends the steps; cleanup has connections of its own.
     pub client: Client,
     /// The inputs' values, as [`resolve`](crate::playbook::input::resolve) gives them.
     pub inputs: IndexMap<String, Value>,
+    /// Where included playbooks find the environment variables that their inputs declare.
+    pub environment: &'a (dyn Fn(&str) -> Option<String> + Sync),
     /// Renders templates.
     pub engine: &'a Engine,
     /// Learns the run's secrets.
@@ -32,6 +35,8 @@ pub struct Session<'a> {
     pub id: String,
     /// When the run began, for people.
     pub started: SystemTime,
+    /// How many operations that build something the server gets at a time; about two per processor of the server are best.
+    pub width: usize,
 }
 
 /// A new run id.
@@ -49,15 +54,15 @@ pub fn new_id() -> String {
 pub fn run(plan: &Plan, session: &Session<'_>, sink: &dyn Sink) -> Summary {
     let (janitor, duty) = Janitor::new();
     let run = Run {
-        plan,
+        session,
         engine: session.engine,
         masker: session.masker,
         sink,
-        client: session.client.clone(),
-        id: session.id.clone(),
+        globals: globals(session),
         began: Instant::now(),
         numbers: AtomicU32::new(0),
         ledger: Mutex::default(),
+        gates: Gates::new(session.width),
         janitor,
     };
     let ledger = &run.ledger;
@@ -71,10 +76,35 @@ pub fn run(plan: &Plan, session: &Session<'_>, sink: &dyn Sink) -> Summary {
                     .push(log);
             });
         });
-        let summary = run.all(session);
+        let summary = run.all(plan);
         run.janitor.retire();
         summary
     })
+}
+
+/// The names that every playbook of the run has in scope.
+fn globals(session: &Session<'_>) -> Scope {
+    let scope = Scope::default();
+    let server = session.client.server();
+    scope.bind(
+        "run",
+        &json!({
+            "id": session.id,
+            "started": humantime::format_rfc3339_seconds(session.started).to_string(),
+        }),
+    );
+    scope.bind(
+        "server",
+        &json!({
+            "flavor": server.flavor.name(),
+            "version": server.version,
+            "extensions": server.extensions,
+            "clustered": server.clustered,
+            "name": server.name,
+            "environment": server.environment,
+        }),
+    );
+    scope
 }
 
 /// Why steps end early.
@@ -86,31 +116,35 @@ pub(super) enum Stop {
     Cancelled,
 }
 
-/// Where a step runs: with which names, against which server, until when.
-#[derive(Debug, Clone)]
-pub(super) struct Frame {
+/// Where a step runs: in which playbook, with which names, against which server, until when.
+#[derive(Clone)]
+pub(super) struct Frame<'a> {
+    pub(super) plan: &'a Plan,
     pub(super) scope: Scope,
     pub(super) client: Client,
     pub(super) limit: Limit,
     pub(super) phase: Phase,
     pub(super) depth: usize,
-    /// The loops this is inside of, for messages.
+    /// The loops and includes this is inside of, for messages.
     pub(super) trail: Vec<String>,
     /// Which turn of its own loop a step is in, for its title.
     pub(super) turn: Option<(usize, usize)>,
+    pub(super) outlet: Outlet<'a>,
+    /// What a failure in here means for the run.
+    pub(super) on_error: OnError,
 }
 
 /// A run in progress.
 pub(super) struct Run<'a> {
-    pub(super) plan: &'a Plan,
+    pub(super) session: &'a Session<'a>,
     pub(super) engine: &'a Engine,
     pub(super) masker: &'a Masker,
     sink: &'a dyn Sink,
-    pub(super) client: Client,
-    pub(super) id: String,
+    globals: Scope,
     began: Instant,
     numbers: AtomicU32,
     ledger: Mutex<Ledger<'a>>,
+    pub(super) gates: Gates,
     pub(super) janitor: Janitor,
 }
 
@@ -119,194 +153,162 @@ impl<'a> Run<'a> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn emit(&self, kind: Kind) {
-        self.sink.event(Event {
+    pub(super) fn emit(&self, outlet: &Outlet<'_>, kind: Kind) {
+        outlet.send(Event {
             elapsed: self.began.elapsed(),
             kind,
         });
     }
 
-    pub(super) fn renderer<'r>(&'r self, scope: &'r Scope) -> Renderer<'r> {
-        self.engine.with(&self.plan.source, scope)
+    /// Renders with the names of a frame.
+    pub(super) fn renderer<'r>(&'r self, frame: &'r Frame<'a>) -> Renderer<'r> {
+        self.engine.with(&frame.plan.source, &frame.scope)
     }
 
-    fn all(&self, session: &Session<'_>) -> Summary {
-        let server = self.client.server();
-        self.emit(Kind::RunStarted {
-            playbook: self.plan.name.clone(),
-            run: self.id.clone(),
-            server: format!("{} {}", server.flavor, server.version),
-        });
-        let scope = self.first_names(session);
-        let prepared = self.prepare(&scope);
-        let frame = match prepared {
-            Ok(frame) => frame,
-            Err(problem) => {
-                self.emit(Kind::Warning(problem));
-                let mut ledger = self.ledger();
-                ledger.summary.failed += 1;
-                ledger.summary.not_run += self.plan.steps.len();
-                drop(ledger);
-                return self.close(Interruption::None, IndexMap::new());
-            }
-        };
-        let stopped = self
-            .steps(&self.plan.steps, &frame)
-            .and_then(|()| self.join_rest(&frame));
-        let outputs = match stopped {
-            Ok(()) => self.outputs(&frame),
-            Err(_) => IndexMap::new(),
-        };
-        let interruption = match stopped {
-            Err(Stop::Cancelled) => Interruption::Cancelled,
-            _ if self.client.is_cancelled() => Interruption::Cancelled,
-            _ => Interruption::None,
-        };
-        self.clean_up(&frame);
-        self.close(interruption, outputs)
-    }
-
-    fn first_names(&self, session: &Session<'_>) -> Scope {
-        let scope = Scope::default();
-        let server = self.client.server();
-        scope.bind(
-            "run",
-            &json!({
-                "id": session.id,
-                "started": humantime::format_rfc3339_seconds(session.started).to_string(),
-            }),
+    fn all(&self, plan: &'a Plan) -> Summary {
+        let client = &self.session.client;
+        let root = Outlet::Sink(self.sink);
+        let server = client.server();
+        self.emit(
+            &root,
+            Kind::RunStarted {
+                playbook: plan.name.clone(),
+                run: self.session.id.clone(),
+                server: format!("{} {}", server.flavor, server.version),
+            },
         );
-        scope.bind(
-            "server",
-            &json!({
-                "flavor": server.flavor.name(),
-                "version": server.version,
-                "extensions": server.extensions,
-                "clustered": server.clustered,
-                "name": server.name,
-                "environment": server.environment,
-            }),
-        );
-        for input in &self.plan.inputs {
-            if let Some(value) = session.inputs.get(&input.name.text) {
-                if input.visibility == Visibility::Secret {
-                    self.masker.add(value);
-                }
-                scope.bind(&input.name.text, value);
-            }
-        }
-        scope
-    }
-
-    /// Binds the vars and makes the frame of the top-level steps.
-    fn prepare(&self, scope: &Scope) -> Result<Frame, Diagnostic> {
-        let failed = |fault: crate::template::Fault| {
-            Diagnostic::error(fault.message).at(self.plan.place(fault.span), "")
-        };
-        for var in &self.plan.vars {
-            let value = self.renderer(scope).value(&var.value).map_err(failed)?;
-            scope.bind(&var.name.text, &value);
-        }
-        let client = match &self.plan.project {
-            Some(project) => self
-                .client
-                .with_project(&self.renderer(scope).text(project).map_err(failed)?),
-            None => self.client.clone(),
-        };
-        Ok(Frame {
-            scope: scope.clone(),
-            client,
-            limit: self
-                .plan
-                .timeout
-                .map_or_else(Limit::never, |after| Limit::after("playbook", after)),
+        let base = Frame {
+            plan,
+            scope: self.globals.clone(),
+            client: client.clone(),
+            limit: Limit::never(),
             phase: Phase::Steps,
             depth: 0,
             trail: Vec::new(),
             turn: None,
-        })
+            outlet: root.clone(),
+            on_error: OnError::Fail,
+        };
+        let frame = match self.enter(plan, &self.session.inputs, &base) {
+            Ok(frame) => frame,
+            Err(problem) => {
+                self.emit(&root, Kind::Warning(problem));
+                let mut ledger = self.ledger();
+                ledger.summary.failed += 1;
+                ledger.summary.not_run += plan.steps.len();
+                drop(ledger);
+                return self.close(plan, Interruption::None, IndexMap::new());
+            }
+        };
+        let stopped = self
+            .steps(&plan.steps, &frame)
+            .and_then(|()| self.join_rest(&frame));
+        let outputs = match stopped {
+            Ok(()) => self.outputs(&frame).unwrap_or_else(|problem| {
+                self.ledger().summary.failed += 1;
+                self.emit(&root, Kind::Warning(problem));
+                IndexMap::new()
+            }),
+            Err(_) => IndexMap::new(),
+        };
+        let interruption = if stopped == Err(Stop::Cancelled) || client.is_cancelled() {
+            Interruption::Cancelled
+        } else {
+            Interruption::None
+        };
+        self.clean_up(&frame);
+        self.close(plan, interruption, outputs)
+    }
+
+    /// The frame of a playbook's steps: its inputs and vars bound, its project and deadline in force.
+    pub(super) fn enter(
+        &self,
+        plan: &'a Plan,
+        inputs: &IndexMap<String, Value>,
+        around: &Frame<'a>,
+    ) -> Result<Frame<'a>, Diagnostic> {
+        let mut frame = Frame {
+            plan,
+            scope: self.globals.child(),
+            ..around.clone()
+        };
+        let failed = |fault: Fault| Diagnostic::error(fault.message).at(plan.place(fault.span), "");
+        for input in &plan.inputs {
+            if let Some(value) = inputs.get(&input.name.text) {
+                if input.visibility == Visibility::Secret {
+                    self.masker.add(value);
+                }
+                frame.scope.bind(&input.name.text, value);
+            }
+        }
+        for var in &plan.vars {
+            let value = self.renderer(&frame).value(&var.value).map_err(failed)?;
+            frame.scope.bind(&var.name.text, &value);
+        }
+        if let Some(project) = &plan.project {
+            let project = self.renderer(&frame).text(project).map_err(failed)?;
+            frame.client = frame.client.with_project(&project);
+        }
+        if let Some(after) = plan.timeout {
+            frame.limit = Limit::after("playbook", after).earlier(frame.limit);
+        }
+        Ok(frame)
     }
 
     /// Runs steps in order until one stops them.
-    pub(super) fn steps(&self, steps: &'a [Step], frame: &Frame) -> Result<(), Stop> {
+    pub(super) fn steps(&self, steps: &'a [Step], frame: &Frame<'a>) -> Result<(), Stop> {
         for (at, step) in steps.iter().enumerate() {
+            if frame.client.is_cancelled() {
+                self.ledger().summary.not_run += steps.len() - at;
+                return Err(Stop::Cancelled);
+            }
             if let Err(stop) = self.step(step, frame) {
-                let rest = steps.len() - at - 1;
-                let begun = usize::from(stop == Stop::Cancelled && self.never_began(step));
-                self.ledger().summary.not_run += rest + begun;
+                self.ledger().summary.not_run += steps.len() - at - 1;
                 return Err(stop);
             }
         }
         Ok(())
     }
 
-    /// Steps are refused before they begin once the client is cancelled.
-    fn never_began(&self, step: &Step) -> bool {
-        let ledger = self.ledger();
-        ledger.last_begun != Some(step.span)
-    }
-
     /// Runs steps in order, each even if another fails.
-    pub(super) fn each(&self, steps: &'a [Step], frame: &Frame) {
+    pub(super) fn each(&self, steps: &'a [Step], frame: &Frame<'a>) {
         for step in steps {
             // Failures have been reported and counted where they happened.
             let _ = self.step(step, frame);
         }
     }
 
-    /// A group: its own scope, and `finally` as it is left.
-    pub(super) fn group(
-        &self,
-        group: &'a crate::playbook::plan::Group,
-        frame: &Frame,
-    ) -> Result<(), Stop> {
-        let inner = Frame {
-            scope: frame.scope.child(),
-            depth: frame.depth + 1,
-            turn: None,
-            ..frame.clone()
-        };
-        let ended = self.steps(&group.steps, &inner);
-        if !group.finally.is_empty() {
-            self.each(&group.finally, &Self::cleanup_frame(&inner, Phase::Finally));
-        }
-        ended
-    }
-
-    fn outputs(&self, frame: &Frame) -> IndexMap<String, Value> {
+    /// The outputs of a playbook whose steps have passed.
+    pub(super) fn outputs(&self, frame: &Frame<'a>) -> Result<IndexMap<String, Value>, Diagnostic> {
         let mut outputs = IndexMap::new();
-        for output in &self.plan.outputs {
-            match self.renderer(&frame.scope).value(&output.value) {
-                Ok(value) => {
-                    outputs.insert(output.name.text.clone(), value);
-                }
-                Err(fault) => {
-                    self.ledger().summary.failed += 1;
-                    self.emit(Kind::Warning(
-                        Diagnostic::error(format!(
-                            "output `{}`: {}",
-                            output.name.text, fault.message
-                        ))
-                        .at(self.plan.place(fault.span), ""),
-                    ));
-                }
-            }
+        for output in &frame.plan.outputs {
+            let name = &output.name.text;
+            let value = self.renderer(frame).value(&output.value).map_err(|fault| {
+                Diagnostic::error(format!("output `{name}`: {}", fault.message))
+                    .at(frame.plan.place(fault.span), "")
+            })?;
+            outputs.insert(name.clone(), value);
         }
-        outputs
+        Ok(outputs)
     }
 
-    fn close(&self, interruption: Interruption, outputs: IndexMap<String, Value>) -> Summary {
+    fn close(
+        &self,
+        plan: &Plan,
+        interruption: Interruption,
+        outputs: IndexMap<String, Value>,
+    ) -> Summary {
         let mut summary = std::mem::take(&mut self.ledger().summary);
-        summary.playbook.clone_from(&self.plan.name);
+        summary.playbook.clone_from(&plan.name);
         summary.interruption = interruption;
         summary.duration = self.began.elapsed();
         summary.outputs = outputs;
-        self.emit(Kind::RunFinished(summary.clone()));
+        self.emit(&Outlet::Sink(self.sink), Kind::RunFinished(summary.clone()));
         summary
     }
 
     /// Announces a step.
-    pub(super) fn begin(&self, title: String, frame: &Frame, shape: StepShape) -> StepInfo {
+    pub(super) fn begin(&self, title: String, frame: &Frame<'a>, shape: StepShape) -> StepInfo {
         let title = match frame.turn {
             Some((turn, count)) => format!("{title} [{turn}/{count}]"),
             None => title,
@@ -318,46 +320,33 @@ impl<'a> Run<'a> {
             phase: frame.phase,
             shape,
         };
-        self.emit(Kind::StepStarted(info.clone()));
+        self.emit(&frame.outlet, Kind::StepStarted(info.clone()));
         info
     }
 
-    pub(super) fn progress(&self, info: &StepInfo, operation: &crate::client::Operation) {
+    pub(super) fn progress(&self, info: &StepInfo, frame: &Frame<'a>, operation: &Operation) {
         if let Some(text) = operation.progress() {
-            self.emit(Kind::Progress {
-                step: info.clone(),
-                text,
-            });
+            let step = info.clone();
+            self.emit(&frame.outlet, Kind::Progress { step, text });
         }
     }
 
     /// Counts a step's end and announces it.
-    pub(super) fn finish(&self, step: StepInfo, outcome: StepOutcome, duration: Duration) {
-        let mut ledger = self.ledger();
-        let summary = &mut ledger.summary;
-        let is_single = step.shape == StepShape::Single;
-        match (&outcome, step.phase) {
-            (StepOutcome::Passed, Phase::Steps) => summary.passed += usize::from(is_single),
-            (StepOutcome::Passed, _) => summary.cleaned_up += usize::from(is_single),
-            (StepOutcome::Skipped, Phase::Steps) => summary.skipped += 1,
-            (StepOutcome::Tolerated(_), _) => summary.tolerated += usize::from(is_single),
-            (StepOutcome::Failed(_), Phase::Steps) => summary.failed += usize::from(is_single),
-            (StepOutcome::Failed(_), _) if is_single => summary.left.push(step.title.clone()),
-            (StepOutcome::Skipped | StepOutcome::Failed(_), _) => {}
-        }
-        drop(ledger);
-        self.emit(Kind::StepFinished {
-            step,
-            outcome,
-            duration,
-        });
-    }
-}
-
-/// Whether a step does something itself.
-pub(super) fn shape(step: &Step) -> StepShape {
-    match step.action {
-        Action::Steps(_) => StepShape::Group,
-        _ => StepShape::Single,
+    pub(super) fn finish(
+        &self,
+        step: StepInfo,
+        frame: &Frame<'a>,
+        outcome: StepOutcome,
+        duration: Duration,
+    ) {
+        self.ledger().summary.count(&step, &outcome, frame.on_error);
+        self.emit(
+            &frame.outlet,
+            Kind::StepFinished {
+                step,
+                outcome,
+                duration,
+            },
+        );
     }
 }

@@ -7,12 +7,16 @@ use super::shown::{INLINE, first_difference, shown, tail, values_of};
 use super::subset::{differences, span_of};
 use crate::diagnostic::Diagnostic;
 use crate::playbook::plan::{Action, Expect, Matcher, Plan, Step};
+use crate::secret::Masker;
 use crate::source::Span;
 use crate::template::{Expr, Fault, Renderer, Template};
 
 /// Judges all of a step's expectations. Every failed one becomes a diagnostic.
 pub(super) struct Judge<'a> {
     pub(super) plan: &'a Plan,
+    masker: &'a Masker,
+    /// Knows the names in scope alone: a `check` is about them, not about its own result.
+    outer: Renderer<'a>,
     /// Knows the step's result on top of the names in scope.
     pub(super) renderer: Renderer<'a>,
     pub(super) seen: &'a Observed,
@@ -20,9 +24,16 @@ pub(super) struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    pub(super) fn new(plan: &'a Plan, renderer: Renderer<'a>, seen: &'a Observed) -> Self {
+    pub(super) fn new(
+        plan: &'a Plan,
+        masker: &'a Masker,
+        (outer, renderer): (Renderer<'a>, Renderer<'a>),
+        seen: &'a Observed,
+    ) -> Self {
         Self {
             plan,
+            masker,
+            outer,
             renderer,
             seen,
             failures: Vec::new(),
@@ -44,8 +55,11 @@ impl<'a> Judge<'a> {
         if let Some(wanted) = &expect.metadata {
             self.subset("metadata", wanted, &self.seen.metadata);
         }
-        for condition in expect.that.iter().chain(checks(step)) {
-            self.holds(condition);
+        for condition in checks(step) {
+            self.holds(self.outer, condition);
+        }
+        for condition in &expect.that {
+            self.holds(self.renderer, condition);
         }
         self.failures
     }
@@ -122,10 +136,11 @@ impl<'a> Judge<'a> {
         }
         // What the command said is why it failed: shown wherever its exit code is the trouble.
         let output = [("stderr", &command.stderr), ("stdout", &command.stdout)];
+        let masker = self.masker;
         if let Some(failure) = self.failures.last_mut() {
             for (name, bytes) in output.into_iter().filter(|(_, bytes)| !bytes.is_empty()) {
                 if failure.notes.iter().all(|note| !note.starts_with(name)) {
-                    failure.notes.push(format!("{name}: {}", tail(bytes)));
+                    failure.notes.push(labelled(name, &tail(masker, bytes)));
                 }
             }
         }
@@ -186,9 +201,10 @@ impl<'a> Judge<'a> {
                     Ok(value) => self.subset(what, wanted, &value),
                     Err(error) => {
                         let span = wanted.span();
+                        let note = labelled(what, &tail(self.masker, seen.as_bytes()));
                         self.fail(span, format!("{what} is not JSON: {error}"), "")
                             .notes
-                            .push(format!("{what}: {}", tail(seen.as_bytes())));
+                            .push(note);
                     }
                 },
             }
@@ -208,7 +224,7 @@ impl<'a> Judge<'a> {
                         format!("expected {text:?}, the command printed {seen:?}"),
                     );
                 } else {
-                    let difference = first_difference(&text, seen);
+                    let difference = first_difference(self.masker, &text, seen);
                     self.fail(wanted.span(), message, "").notes.push(difference);
                 }
             }
@@ -220,7 +236,7 @@ impl<'a> Judge<'a> {
             Err(fault) => self.fault(fault),
             Ok(part) if seen.contains(&part) => {}
             Ok(part) => {
-                let note = format!("{what}: {}", tail(seen.as_bytes()));
+                let note = labelled(what, &tail(self.masker, seen.as_bytes()));
                 self.fail(
                     wanted.span(),
                     format!("{what} does not contain what was expected"),
@@ -240,7 +256,7 @@ impl<'a> Judge<'a> {
         match regex_lite::Regex::new(&pattern) {
             Ok(regex) if regex.is_match(seen) => {}
             Ok(_) => {
-                let note = format!("{what}: {}", tail(seen.as_bytes()));
+                let note = labelled(what, &tail(self.masker, seen.as_bytes()));
                 self.fail(
                     wanted.span(),
                     format!("{what} does not match"),
@@ -272,10 +288,13 @@ impl<'a> Judge<'a> {
                     let label = match difference.actual {
                         Some(actual) => format!(
                             "expected {}, it is {}",
-                            shown(&difference.expected),
-                            shown(&actual)
+                            shown(self.masker, &difference.expected),
+                            shown(self.masker, &actual)
                         ),
-                        None => format!("expected {}, there is none", shown(&difference.expected)),
+                        None => format!(
+                            "expected {}, there is none",
+                            shown(self.masker, &difference.expected)
+                        ),
                     };
                     self.fail(span, format!("{path} is not what was expected"), label);
                 }
@@ -283,16 +302,16 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn holds(&mut self, condition: &Expr) {
-        match self.renderer.holds(condition) {
+    fn holds(&mut self, renderer: Renderer<'_>, condition: &Expr) {
+        match renderer.holds(condition) {
             Ok(true) => {}
             Err(fault) => {
-                let notes = values_of(self.renderer, condition);
+                let notes = values_of(self.masker, renderer, condition);
                 self.fail(fault.span, fault.message, "").notes.extend(notes);
             }
             Ok(false) => {
                 let span = condition.place(&self.plan.source, None);
-                let notes = values_of(self.renderer, condition);
+                let notes = values_of(self.masker, renderer, condition);
                 self.fail(
                     span,
                     format!("`{}` does not hold", condition.code().trim()),
@@ -303,6 +322,12 @@ impl<'a> Judge<'a> {
             }
         }
     }
+}
+
+/// `stdout: text`; text of several lines begins on a line of its own.
+fn labelled(name: &str, text: &str) -> String {
+    let gap = if text.starts_with('\n') { "" } else { " " };
+    format!("{name}:{gap}{text}")
 }
 
 fn checks(step: &Step) -> &[Expr] {

@@ -1,7 +1,7 @@
 //! Failures as diagnostics: what went wrong, where it is written, what is known, what to do.
 
 use super::action::Trouble;
-use crate::client::Error;
+use crate::client::{Error, Limit};
 use crate::diagnostic::Diagnostic;
 use crate::duration;
 use crate::playbook::plan::Plan;
@@ -12,6 +12,24 @@ pub(super) fn of_trouble(plan: &Plan, span: Span, trouble: Trouble) -> Diagnosti
     match trouble {
         Trouble::Fault(fault) => Diagnostic::error(fault.message).at(plan.place(fault.span), ""),
         Trouble::Client(error, what) => of_client(plan, span, &error, &what),
+    }
+}
+
+/// A limit that passed between two attempts.
+pub(super) fn of_limit(plan: &Plan, span: Span, limit: Limit) -> Diagnostic {
+    let total = duration::compact(limit.total());
+    Diagnostic::error(format!("the {} limit of {total} passed", limit.name()))
+        .at(plan.place(span), "still not done")
+        .help(origin(limit.name()))
+}
+
+/// What sets a limit.
+fn origin(limit: &str) -> &'static str {
+    match limit {
+        "step" => "`timeout:` of the step sets this limit",
+        "command" => "`timeout:` under `exec` sets this limit",
+        "playbook" => "`timeout:` of the playbook or `--timeout` sets this limit",
+        _ => "",
     }
 }
 
@@ -36,12 +54,7 @@ fn of_client(plan: &Plan, span: Span, error: &Error, what: &str) -> Diagnostic {
             if let Some(note) = note {
                 found = found.note(note.clone());
             }
-            found.help(match *limit {
-                "step" => "`timeout:` of the step sets this limit",
-                "command" => "`timeout:` under `exec` sets this limit",
-                "playbook" => "`timeout:` of the playbook sets this limit",
-                _ => "",
-            })
+            found.help(origin(limit))
         }
         Error::Lost {
             operation, reason, ..

@@ -5,10 +5,10 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::client::{Client, Recorded};
 use crate::playbook::plan::Step;
-use crate::source::Span;
-use crate::template::Scope;
+use crate::source::Place;
 
 use super::event::Summary;
+use super::executor::Frame;
 
 /// An operation begun in the background.
 #[derive(Debug)]
@@ -18,7 +18,8 @@ pub(super) struct Pending {
     pub(super) operation: String,
     /// The request, for messages.
     pub(super) what: String,
-    pub(super) span: Span,
+    /// Where it was begun.
+    pub(super) place: Place,
     pub(super) client: Client,
 }
 
@@ -33,7 +34,7 @@ pub(super) struct ExecLog {
 /// Cleanup steps with the names they need.
 pub(super) struct Cleanup<'a> {
     pub(super) steps: &'a [Step],
-    pub(super) scope: Scope,
+    pub(super) frame: Frame<'a>,
 }
 
 /// The open ends of a run.
@@ -43,8 +44,6 @@ pub(super) struct Ledger<'a> {
     pub(super) logs: Vec<ExecLog>,
     pub(super) cleanups: Vec<Cleanup<'a>>,
     pub(super) summary: Summary,
-    /// Where the step stands that was begun last.
-    pub(super) last_begun: Option<Span>,
 }
 
 /// Work for the janitor.

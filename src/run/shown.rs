@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::secret::Masker;
 use crate::template::{Expr, Renderer, Usage, describe};
 
 /// Text longer than this is not shown inline but line by line.
@@ -11,12 +12,12 @@ pub(super) const INLINE: usize = 100;
 const TAIL: usize = 10;
 
 /// The values of the names in an expression, one a line.
-pub(super) fn values_of(renderer: Renderer<'_>, expr: &Expr) -> Vec<String> {
+pub(super) fn values_of(masker: &Masker, renderer: Renderer<'_>, expr: &Expr) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for used in Usage::of_expression(expr.code()).names {
         let code = &expr.code()[used.range];
         let line = match renderer.probe(code) {
-            Some(value) => format!("{code}: {}", shown(&value)),
+            Some(value) => format!("{code}: {}", shown(masker, &value)),
             None => format!("{code} is undefined"),
         };
         if !lines.contains(&line) {
@@ -26,9 +27,9 @@ pub(super) fn values_of(renderer: Renderer<'_>, expr: &Expr) -> Vec<String> {
     lines
 }
 
-/// A value in a message: JSON, cut where it is long.
-pub(super) fn shown(value: &Value) -> String {
-    let text = value.to_string();
+/// A value in a message: JSON, cut where it is long. Masked before it is cut: half a secret is not recognised.
+pub(super) fn shown(masker: &Masker, value: &Value) -> String {
+    let text = masker.mask(&value.to_string());
     if text.chars().count() <= INLINE {
         return text;
     }
@@ -37,8 +38,8 @@ pub(super) fn shown(value: &Value) -> String {
 }
 
 /// The last lines of a command's output.
-pub(super) fn tail(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
+pub(super) fn tail(masker: &Masker, bytes: &[u8]) -> String {
+    let text = masker.mask(&String::from_utf8_lossy(bytes));
     let lines: Vec<&str> = text.trim_end().lines().collect();
     match lines.as_slice() {
         [] => "(nothing)".into(),
@@ -60,7 +61,7 @@ pub(super) fn tail(bytes: &[u8]) -> String {
 }
 
 /// The first line in which two texts differ.
-pub(super) fn first_difference(expected: &str, actual: &str) -> String {
+pub(super) fn first_difference(masker: &Masker, expected: &str, actual: &str) -> String {
     let mut expected_lines = expected.split_inclusive('\n');
     let mut actual_lines = actual.split_inclusive('\n');
     let mut number = 1;
@@ -71,7 +72,11 @@ pub(super) fn first_difference(expected: &str, actual: &str) -> String {
                 let show = |line: Option<&str>| {
                     line.map_or_else(
                         || "the end".to_owned(),
-                        |line| format!("{:?}", line.chars().take(2 * INLINE).collect::<String>()),
+                        |line| {
+                            let masked = masker.mask(line);
+                            let cut: String = masked.chars().take(2 * INLINE).collect();
+                            format!("{cut:?}")
+                        },
                     )
                 };
                 return format!(
@@ -90,11 +95,11 @@ mod tests {
 
     #[test]
     fn long_texts_show_the_line_that_differs() {
-        let note = first_difference("a\nb\nc\n", "a\nB\nc\n");
+        let note = first_difference(&Masker::default(), "a\nb\nc\n", "a\nB\nc\n");
         assert_eq!(
             note,
             "line 2 differs:\nexpected \"b\\n\"\nprinted  \"B\\n\""
         );
-        assert!(first_difference("a\n", "a\nb").contains("expected the end"));
+        assert!(first_difference(&Masker::default(), "a\n", "a\nb").contains("expected the end"));
     }
 }

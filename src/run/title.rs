@@ -1,10 +1,11 @@
 //! Titles of steps.
 
+use crate::diagnostic::count;
 use crate::playbook::plan::{Action, Step};
 use crate::template::{Renderer, Template};
 
-/// The title of a step: the author's, or one made of its action.
-pub(super) fn title(step: &Step, renderer: Renderer<'_>) -> String {
+/// The title of a step: the author's, or one made of its action. What does not render stays as it is written.
+pub fn title(step: &Step, renderer: Renderer<'_>) -> String {
     let text = |template: &Template| {
         renderer
             .text(template)
@@ -15,10 +16,7 @@ pub(super) fn title(step: &Step, renderer: Renderer<'_>) -> String {
     }
     match &step.action {
         Action::Request(request) => {
-            let path = renderer
-                .path(&request.path)
-                .unwrap_or_else(|_| request.path.written());
-            format!("{} {path}", request.method)
+            format!("{} {}", request.method, path(renderer, &request.path))
         }
         Action::Exec(exec) => {
             let line = match &exec.command {
@@ -45,10 +43,22 @@ pub(super) fn title(step: &Step, renderer: Renderer<'_>) -> String {
                 .collect();
             format!("check {}", codes.join(", "))
         }
-        Action::Steps(group) => format!(
-            "group of {}",
-            crate::diagnostic::count(group.steps.len(), "step")
-        ),
+        Action::Push(push) => format!("push {} to {}", text(&push.path), text(&push.instance)),
+        Action::Pull(pull) => format!("pull {} from {}", text(&pull.path), text(&pull.instance)),
+        Action::WaitFor(wait) => format!("wait for {}", text(&wait.instance)),
+        Action::Ensure(ensure) => format!("ensure {}", path(renderer, &ensure.path)),
+        Action::Absent(absent) => format!("absent {}", path(renderer, &absent.path)),
+        Action::Parallel(parallel) => {
+            format!("{} side by side", count(parallel.steps.len(), "step"))
+        }
+        Action::Include(include) => format!("include {}", include.plan.name),
+        Action::Steps(group) => format!("group of {}", count(group.steps.len(), "step")),
         Action::Join(name) => format!("join {}", name.text),
     }
+}
+
+fn path(renderer: Renderer<'_>, template: &Template) -> String {
+    renderer
+        .path(template)
+        .unwrap_or_else(|_| template.written())
 }

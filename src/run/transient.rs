@@ -93,8 +93,8 @@ fn repeatable(action: &Action) -> bool {
                 .any(|(name, _)| name.eq_ignore_ascii_case("if-match")),
             _ => false,
         },
-        // Waiting repeats nothing.
-        Action::Join(_) => true,
+        // Waiting repeats nothing, and these look before they act.
+        Action::Join(_) | Action::Ensure(_) | Action::Absent(_) => true,
         _ => false,
     }
 }

@@ -15,7 +15,9 @@ use crate::source::{Source, Span};
 const FUEL: u64 = 2_000_000;
 
 /// The name under which path templates are rendered; it switches the escaping on.
-const PATH: &str = "path";
+pub(super) const PATH: &str = "path";
+/// The name under which other text is rendered.
+pub(super) const TEXT: &str = "text";
 
 /// Why a template does not parse or render.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -257,7 +259,7 @@ impl Renderer<'_> {
         match template {
             Template::Literal(value, _) => Ok(value.clone()),
             Template::Value(expr) => self.eval(expr),
-            Template::Text(text) => self.run("text", text).map(Value::String),
+            Template::Text(text) => self.run(TEXT, text).map(Value::String),
             Template::List(items, _) => items.iter().map(|item| self.value(item)).collect(),
             Template::Map(entries, _) => {
                 let mut map = Map::new();
@@ -298,7 +300,10 @@ impl Renderer<'_> {
     /// # Errors
     /// As [`text`](Self::text), and where a value cannot be a segment (empty, `.` or `..`).
     pub fn path(&self, template: &Template) -> Result<String, Fault> {
-        let span = template.span();
+        let span = match template {
+            Template::Value(expr) => expr.place(self.source, None),
+            other => other.span(),
+        };
         let rendered = match template {
             Template::Literal(..) => self.text(template)?,
             Template::Value(_) => {
@@ -316,25 +321,47 @@ impl Renderer<'_> {
         Ok(rendered)
     }
 
+    /// A part of a text or a path; nothing where it does not render.
+    pub(super) fn piece(&self, name: &str, code: &str) -> Option<String> {
+        let environment = &self.engine.environment;
+        environment
+            .render_named_str(name, code, self.scope.context())
+            .ok()
+    }
+
     fn run(&self, name: &str, text: &Text) -> Result<String, Fault> {
         self.engine
             .environment
             .render_named_str(name, text.code(), self.scope.context())
             .map_err(|error| {
                 let error = Error::from_engine(&error);
+                let range = error.range.map(|range| widened(text.code(), range));
                 Fault {
-                    span: text.place(self.source, error.range),
+                    span: text.place(self.source, range),
                     message: error.message,
                 }
             })
     }
 
     fn fault(&self, expr: &Expr, error: Error) -> Fault {
+        let range = error.range.map(|range| widened(expr.code(), range));
         Fault {
-            span: expr.place(self.source, error.range),
+            span: expr.place(self.source, range),
             message: error.message,
         }
     }
+}
+
+/// The engine's place of an attribute begins at its dot: the names before it belong to it.
+fn widened(code: &str, range: Range<usize>) -> Range<usize> {
+    let belongs = |c: char| c.is_alphanumeric() || "_.[]'\"".contains(c);
+    let (Some(before), true) = (
+        code.get(..range.start),
+        code[range.start..].starts_with(['.', '[']),
+    ) else {
+        return range;
+    };
+    before.trim_end_matches(belongs).len()..range.end
 }
 
 fn to_json(value: &minijinja::Value) -> Result<Value, Error> {

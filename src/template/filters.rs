@@ -2,8 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use minijinja::value::Serde;
-use minijinja::{Environment, Error, ErrorKind, Value};
+use minijinja::value::{Kwargs, Serde};
+use minijinja::{Environment, Error, ErrorKind, State, Value};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use regex_lite::Regex;
 
@@ -107,6 +107,8 @@ pub(super) fn add_to(environment: &mut Environment<'_>) {
     // minijinja's own `tojson` writes for HTML: it turns `<` into an escape.
     environment.add_filter("json", json);
     environment.add_filter("tojson", json);
+    environment.add_filter("int", int);
+    environment.add_filter("float", float);
     environment.add_filter("keys", keys);
     environment.add_filter("values", values);
     environment.add_filter("urlencode", |text: &str| {
@@ -127,6 +129,33 @@ fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
 fn regex(pattern: &str) -> Result<Regex, Error> {
     Regex::new(pattern)
         .map_err(|error| invalid(format!("`{pattern}` is not a regular expression: {error}")))
+}
+
+/// As minijinja's own, and copes with white space around, such as the line end of what a command printed.
+fn int(
+    state: &State<'_, '_>,
+    value: &Value,
+    default: Option<Value>,
+    base: Option<u32>,
+    named: Kwargs,
+) -> Result<Value, Error> {
+    minijinja::filters::int(state, &trimmed(value), default, base, named)
+}
+
+/// As minijinja's own, and copes with white space around.
+fn float(
+    state: &State<'_, '_>,
+    value: &Value,
+    default: Option<Value>,
+    named: Kwargs,
+) -> Result<Value, Error> {
+    minijinja::filters::float(state, &trimmed(value), default, named)
+}
+
+fn trimmed(value: &Value) -> Value {
+    value
+        .as_str()
+        .map_or_else(|| value.clone(), |text| Value::from(text.trim()))
 }
 
 fn b64decode(text: &str) -> Result<String, Error> {

@@ -7,11 +7,13 @@ mod engine;
 mod filters;
 mod names;
 mod path;
+mod preview;
 mod scope;
 mod tree;
 
 pub use engine::{Engine, Error, Fault, Renderer, describe};
 pub use names::{FUNCTIONS, NameUse, Usage, filter_names};
-pub use path::judge as judge_path;
+pub use path::{escape, judge as judge_path};
+pub use preview::{Preview, Previewer};
 pub use scope::Scope;
 pub use tree::{Expr, Template, Text};

@@ -288,7 +288,8 @@ impl Walker {
                         self.usage.names.push(NameUse {
                             name: var.id.to_owned(),
                             attributes,
-                            range: bytes(expr.span()),
+                            // The parser's span of an attribute begins at its dot.
+                            range: bytes(at.span()).start..bytes(expr.span()).end,
                             name_range: bytes(at.span()),
                             guarded: self.guarded > 0,
                         });

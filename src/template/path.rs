@@ -28,8 +28,13 @@ pub(super) fn encode(value: &str) -> Result<String, String> {
     match value {
         "" => Err("an empty value cannot be part of a path".into()),
         "." | ".." => Err(format!("`{value}` cannot be part of a path")),
-        _ => Ok(utf8_percent_encode(value, SEGMENT).to_string()),
+        _ => Ok(escape(value)),
     }
+}
+
+/// Text as one segment or query value, percent-encoded.
+pub fn escape(text: &str) -> String {
+    utf8_percent_encode(text, SEGMENT).to_string()
 }
 
 /// A path that came as one value, such as an operation's own URL.

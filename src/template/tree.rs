@@ -195,7 +195,7 @@ impl Template {
         match self {
             Self::Literal(Value::String(text), _) => text.clone(),
             Self::Literal(value, _) => value.to_string(),
-            Self::Value(expr) => expr.scalar.to_string(),
+            Self::Value(expr) => format!("{{{{{}}}}}", expr.code),
             Self::Text(text) => text.code.to_string(),
             Self::List(..) => "[…]".into(),
             Self::Map(..) => "{…}".into(),

@@ -145,10 +145,15 @@ fn options() -> serde_yaml::Options {
         underscored_numbers_as_strings: true,
         reject_unsupported_tags: true,
         with_snippet: false,
+        // A playbook of ten thousand steps has half a million nodes; what is deeper than this is no body of the API.
+        budget: serde_yaml::budget! { max_depth: 128, max_nodes: 4_000_000, max_events: 12_000_000 },
         // Passed through so that every duplicate is reported, not only the first.
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
     }
 }
+
+/// Mappings with more keys than this have their duplicates found by a table.
+const LARGE: usize = 24;
 
 struct Builder<'a> {
     source: &'a Arc<Source>,
@@ -198,30 +203,31 @@ impl Builder<'_> {
     }
 
     fn entries(&mut self, raw: Vec<(Spanned<String>, Spanned<Raw>)>) -> Vec<(Key, Node)> {
+        // Most mappings are small: looking through them is quicker than a table of their keys.
         let mut seen: HashMap<String, Span> = HashMap::new();
-        let mut entries = Vec::with_capacity(raw.len());
+        let is_large = raw.len() > LARGE;
+        let mut entries: Vec<(Key, Node)> = Vec::with_capacity(raw.len());
         for (key, value) in raw {
             let span = byte_span(&key.defined);
             self.judge_key(&key.value, span);
-            if let Some(first) = seen.insert(key.value.clone(), span) {
+            let first = if is_large {
+                seen.insert(key.value.clone(), span)
+            } else {
+                let same = entries.iter().find(|(known, _)| known.text == key.value);
+                same.map(|(known, _)| known.span)
+            };
+            if let Some(first) = first {
+                let message = format!("`{}` is written twice in the same mapping", key.value);
                 self.problems.push(
-                    Diagnostic::error(format!(
-                        "`{}` is written twice in the same mapping",
-                        key.value
-                    ))
-                    .at(Place::new(self.source, span), "the second one")
-                    .at(Place::new(self.source, first), "the first one"),
+                    Diagnostic::error(message)
+                        .at(Place::new(self.source, span), "the second one")
+                        .at(Place::new(self.source, first), "the first one"),
                 );
                 continue;
             }
             let node = self.node(value);
-            entries.push((
-                Key {
-                    text: key.value,
-                    span,
-                },
-                node,
-            ));
+            let text = key.value;
+            entries.push((Key { text, span }, node));
         }
         entries
     }

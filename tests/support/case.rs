@@ -10,10 +10,13 @@
 //! | `requests` | requests that reached the daemon; not looked at without this file |
 //! | `made` | files that the run left in its folder |
 //! | `leaves` | what the run left in the daemon |
+//! | `never` | texts that no output may hold, in no encoding |
 //!
-//! An expected file that is not there stands for nothing: no output, no file made, nothing left. `stderr.lxd` and the
+//! `*` in an expected file stands for anything. An expected file that is not there stands for nothing: no output, no file made, nothing left. `stderr.lxd` and the
 //! like go before the common file on that brand. All other files are the case's own and are there when it runs.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,9 +30,14 @@ use super::proxy::Proxy;
 use super::redact::Redactor;
 
 /// What a case may expect, by the name of the file that says it.
-const EXPECTED: [&str; 6] = ["code", "stdout", "stderr", "requests", "made", "leaves"];
+const EXPECTED: [&str; 7] = [
+    "code", "stdout", "stderr", "requests", "made", "leaves", "leaked",
+];
 /// How a case is run.
-const GIVEN: [&str; 4] = ["args", "env", "stdin", "signal"];
+const GIVEN: [&str; 5] = ["args", "env", "stdin", "signal", "never"];
+
+/// What an expected file holds where anything will do.
+const ANYTHING: &str = "*\n";
 
 /// Contents of expected files by name.
 pub(crate) type Outcome = BTreeMap<&'static str, String>;
@@ -118,6 +126,7 @@ impl Case {
         });
         let mut redactor = Redactor::default();
         redactor.path(folder.path(), "{folder}");
+        redactor.path(&scenarios(), "{scenarios}");
         let mut command = malleus(folder.path());
         command.args(
             self.arguments()
@@ -137,6 +146,7 @@ impl Case {
         let running = Running::start(&mut command, stdin.as_ref().map(String::as_bytes));
         let ran = self.finish(running, stage);
         redactor.learn(&ran.stderr());
+        let leaked = leaked(&self.lines("never"), &ran);
         let mut outcome = Outcome::from([
             (
                 "code",
@@ -148,6 +158,7 @@ impl Case {
             ),
             ("stdout", redactor.redact(&ran.stdout())),
             ("stderr", redactor.redact(&ran.stderr())),
+            ("leaked", leaked),
             ("made", made(folder.path(), &inputs)),
         ]);
         if let (Some(stage), Some(before)) = (stage, before) {
@@ -243,6 +254,7 @@ impl Case {
                     wrong.push_str(&format!("  {name} is an empty file: remove it\n"));
                     continue;
                 }
+                (_, Some(expected)) if expected == ANYTHING => continue,
                 (_, expected) => expected.unwrap_or_default(),
             };
             if expected != *seen {
@@ -265,6 +277,9 @@ impl Case {
     /// Writes the expected files: common ones, and LXD's own where the brands differ.
     pub(crate) fn bless(&self, common: &Outcome, lxd: Option<&Outcome>) {
         for name in EXPECTED {
+            if self.read(name).is_some_and(|text| text == ANYTHING) {
+                continue;
+            }
             let wanted = name != "requests" || self.folder.join(name).exists();
             let seen = common
                 .get(name)
@@ -289,8 +304,56 @@ impl Case {
     }
 }
 
+/// Fills in what is only known when a case runs.
 fn placed(text: &str, folder: &Path) -> String {
     text.replace("{folder}", &folder.display().to_string())
+        .replace("{scenarios}", &scenarios().display().to_string())
+}
+
+fn scenarios() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")
+}
+
+/// Complaints about texts that got out, as they are or encoded.
+fn leaked(never: &[String], ran: &Ran) -> String {
+    let all = format!("{}\n{}", ran.stdout(), ran.stderr()).to_lowercase();
+    let mut complaints = String::new();
+    for text in never {
+        for (how, form) in encodings(text) {
+            if all.contains(&form.to_lowercase()) {
+                complaints.push_str(&format!("LEAKED: {text:?} {how}\n"));
+            }
+        }
+    }
+    complaints
+}
+
+fn encodings(text: &str) -> Vec<(&'static str, String)> {
+    let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let percent: String = text.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let mut forms = vec![
+        ("as it is", text.to_owned()),
+        (
+            "in JSON",
+            serde_json::to_string(text)
+                .expect("text")
+                .trim_matches('"')
+                .to_owned(),
+        ),
+        ("percent-encoded", malleus::client::encode(text)),
+        ("percent-encoded throughout", percent),
+        ("in hexadecimal", hex),
+    ];
+    for shift in 0..3 {
+        // The characters at both ends are shared with the neighbours.
+        let encoded = STANDARD.encode([&b"\0\0\0"[..shift], text.as_bytes()].concat());
+        let length = encoded.trim_end_matches('=').len();
+        forms.push((
+            "in base64",
+            encoded[[0, 2, 3][shift]..length - 1].to_owned(),
+        ));
+    }
+    forms
 }
 
 /// Files that were not there before.

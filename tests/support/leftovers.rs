@@ -91,8 +91,11 @@ impl Inventory {
     /// Everything that a run could leave.
     pub(crate) fn look(&self) -> BTreeSet<Thing> {
         let mut things = BTreeSet::new();
-        for project in names(&Self::list(&self.client, "projects?recursion=1"), "name") {
+        for described in Self::list(&self.client, "projects?recursion=1") {
+            let project = text(&described["name"]);
             let client = self.client.with_project(&project);
+            // Without the feature a project shows what is in `default`.
+            let has_own = |what: &str| described["config"][format!("features.{what}")] == "true";
             let mut note = |kind: Kind, name: String| {
                 things.insert(Thing {
                     kind,
@@ -115,14 +118,16 @@ impl Inventory {
                     name,
                 );
             }
-            for alias in names(&Self::list(&client, "images/aliases?recursion=1"), "name") {
-                note(Kind::Alias, alias);
-            }
-            for image in names(&Self::list(&client, "images?recursion=1"), "fingerprint") {
-                note(Kind::Image, image);
-            }
-            for profile in names(&Self::list(&client, "profiles?recursion=1"), "name") {
-                note(Kind::Profile, profile);
+            for (feature, kind, path, key) in [
+                ("images", Kind::Alias, "images/aliases", "name"),
+                ("images", Kind::Image, "images", "fingerprint"),
+                ("profiles", Kind::Profile, "profiles", "name"),
+            ] {
+                if has_own(feature) {
+                    for object in Self::list(&client, &format!("{path}?recursion=1")) {
+                        note(kind, text(&object[key]));
+                    }
+                }
             }
             let operations = client
                 .send(&Request::get("operations?recursion=1"))
@@ -171,8 +176,8 @@ impl Inventory {
             signals: None,
         };
         let exec = Exec::new(SHARED, ["ps", "-o", "args"]);
-        if self.client.exec_stream(&exec, io, &wait()).is_err() {
-            return vec![format!("none: {SHARED} does not run")];
+        if let Err(error) = self.client.exec_stream(&exec, io, &wait()) {
+            return vec![format!("cannot be told: {error}")];
         }
         let listed = String::from_utf8_lossy(&stdout).into_owned();
         let own = ["COMMAND", "init", "sleep 86400", "ps -o args"];
@@ -207,8 +212,4 @@ impl Inventory {
 
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
-}
-
-fn names(objects: &[Value], key: &str) -> Vec<String> {
-    objects.iter().map(|object| text(&object[key])).collect()
 }

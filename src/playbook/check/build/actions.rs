@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use super::{Builder, flag};
-use crate::diagnostic::did_you_mean;
+use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::playbook::document::{has_template, misspelt};
+use crate::playbook::endpoints;
 use crate::playbook::grammar::{EXEC, METHODS};
-use crate::playbook::plan::{Body, Command, Exec, Io, Request, Waiting};
+use crate::playbook::plan::{Absent, Body, Command, Ensure, Exec, Io, Request, Waiting};
+use crate::source::Place;
 use crate::template::Template;
 use crate::yaml::{self, Kind, Node};
 
@@ -30,6 +32,7 @@ impl Builder<'_> {
             return None;
         }
         let path = self.path(value, line.trim_end(), offset);
+        self.endpoint(method, value, offset);
         if let (Some(_), Some(upload)) = (step.get("body"), step.get("upload")) {
             self.problem(
                 upload.span,
@@ -57,6 +60,24 @@ impl Builder<'_> {
         })
     }
 
+    pub(super) fn ensure(&mut self, step: &Node, value: &Node) -> Option<Ensure> {
+        self.endpoint("PATCH", value, 0);
+        Some(Ensure {
+            path: self.path(value, value.as_text()?, 0),
+            query: self.pairs(step.get("query")),
+            body: step.get("body").map(|body| self.template(body)),
+            state: step.get("state").map(|state| self.template(state)),
+        })
+    }
+
+    pub(super) fn absent(&mut self, step: &Node, value: &Node) -> Option<Absent> {
+        self.endpoint("DELETE", value, 0);
+        Some(Absent {
+            path: self.path(value, value.as_text()?, 0),
+            query: self.pairs(step.get("query")),
+        })
+    }
+
     /// What stands behind the method.
     fn path(&mut self, value: &Node, line: &str, offset: usize) -> Template {
         let mut problems = Vec::new();
@@ -70,6 +91,21 @@ impl Builder<'_> {
         }
         self.template_problems(problems);
         path
+    }
+
+    /// Warns of a path that servers are not known to have, and of a method that they are not known to take for it.
+    pub(super) fn endpoint(&mut self, method: &str, value: &Node, offset: usize) {
+        let line = value.as_text().unwrap_or_default().trim_end();
+        let path = &line[offset..];
+        if let Some(finding) = endpoints::judge(method, path) {
+            let end = offset + endpoints::before_query(path).len();
+            let span = yaml::within(self.source, value.span, line, offset..end);
+            self.problems.push(
+                Diagnostic::warning(finding.message)
+                    .at(Place::new(self.source, span), "")
+                    .help(finding.help.unwrap_or_default()),
+            );
+        }
     }
 
     fn bad_method(&mut self, value: &Node, method: &str) {

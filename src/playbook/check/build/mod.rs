@@ -3,24 +3,26 @@
 
 mod actions;
 mod expect;
+mod files;
+mod include;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Files;
 use crate::diagnostic::Diagnostic;
 use crate::duration;
 use crate::playbook::document::{Document, has_template, misspelt};
 use crate::playbook::grammar::{ACTIONS, STEP};
 use crate::playbook::plan::{
-    Action, Binding, ForEach, Group, Input, InputType, Name, Need, OnError, Plan, Retry, Step,
-    Until, Visibility,
+    Action, Binding, ForEach, Group, Input, InputType, Name, Need, OnError, Parallel, Plan, Retry,
+    Step, Until, Visibility,
 };
 use crate::source::{Place, Source, Span};
+
 use crate::template::{Error, Expr, Template};
 use crate::yaml::{Key, Kind, Node};
 
-/// Limit for one attempt of a step where it names none.
-const STEP_TIMEOUT: Duration = Duration::from_secs(600);
 /// Pause between two attempts of an `until`.
 const EVERY: Duration = Duration::from_secs(1);
 /// How long an `until` goes on.
@@ -33,9 +35,10 @@ const BACKOFF: u32 = 2;
 /// The version of the format that this program reads.
 const VERSION: u64 = 1;
 
-pub(super) fn plan(document: &Document, problems: &mut Vec<Diagnostic>) -> Plan {
+pub(super) fn plan(document: &Document, files: &Files<'_>, problems: &mut Vec<Diagnostic>) -> Plan {
     let mut builder = Builder {
         source: &document.source,
+        files,
         problems,
         saved: Vec::new(),
     };
@@ -44,6 +47,7 @@ pub(super) fn plan(document: &Document, problems: &mut Vec<Diagnostic>) -> Plan 
 
 struct Builder<'a> {
     source: &'a Arc<Source>,
+    files: &'a Files<'a>,
     problems: &'a mut Vec<Diagnostic>,
     /// Files that earlier steps save: a later step may upload them though they are not there yet.
     saved: Vec<String>,
@@ -228,12 +232,17 @@ impl Builder<'_> {
             id: node.get("id").and_then(name_in),
             when: node.get("when").and_then(expr),
             for_each: node.get("for_each").map(|list| self.for_each(list)),
+            concurrency: if node.get("for_each").is_some() {
+                self.concurrency(node).unwrap_or(1)
+            } else {
+                1
+            },
             expect: self.expect(node, &action),
             capture: Self::captures(node),
             visibility: visibility(node),
             until: self.until(node),
             retry: self.retry(node),
-            timeout: self.limit(node).unwrap_or(STEP_TIMEOUT),
+            timeout: self.limit(node),
             cleanup: self.steps(node.get("cleanup")),
             on_error: match text(node, "on_error").as_deref() {
                 Some("continue") => OnError::Continue,
@@ -243,22 +252,47 @@ impl Builder<'_> {
         })
     }
 
-    /// Keys that mean something for another action only.
+    /// Keys that mean something for other actions only.
     fn companions(&mut self, entries: &[(Key, Node)], action: &str) {
+        let is_loop = entries.iter().any(|(key, _)| key.text == "for_each");
         for (key, _) in entries {
-            let owner = ACTIONS
+            let name = key.text.as_str();
+            let owners: Vec<&str> = ACTIONS
                 .iter()
-                .find(|owner| owner.companions.contains(&key.text.as_str()));
-            if let Some(owner) = owner
-                && owner.name != action
-            {
-                self.problem(
-                    key.span,
-                    format!(
-                        "`{}` goes with `{}`; this step is `{action}`",
-                        key.text, owner.name
-                    ),
-                );
+                .filter(|owner| owner.companions.contains(&name))
+                .map(|owner| owner.name)
+                .collect();
+            if owners.is_empty() || owners.contains(&action) {
+                continue;
+            }
+            if name == "concurrency" {
+                if !is_loop {
+                    self.problem(
+                        key.span,
+                        "`concurrency` means nothing without `for_each` or `parallel`",
+                    );
+                }
+                continue;
+            }
+            let owners: Vec<String> = owners.iter().map(|owner| format!("`{owner}`")).collect();
+            let message = format!(
+                "`{name}` goes with {}; this step is `{action}`",
+                owners.join(" or ")
+            );
+            self.problem(key.span, message);
+        }
+        if matches!(action, "steps" | "parallel" | "include") {
+            for (key, _) in entries {
+                if matches!(
+                    key.text.as_str(),
+                    "until" | "fail_when" | "every" | "within" | "retry"
+                ) {
+                    let message = format!(
+                        "`{}` repeats one action; `{action}` holds several",
+                        key.text
+                    );
+                    self.problem(key.span, message);
+                }
             }
         }
     }
@@ -278,8 +312,40 @@ impl Builder<'_> {
                 finally: self.steps(step.get("finally")),
             })),
             "join" => name_in(value).map(Action::Join),
+            "parallel" => Some(Action::Parallel(Parallel {
+                steps: self.steps(Some(value)),
+                concurrency: self.concurrency(step),
+            })),
+            "include" => self
+                .include(step, value)
+                .map(|include| Action::Include(Box::new(include))),
+            "push" => self.push(value).map(|push| Action::Push(Box::new(push))),
+            "pull" => self.pull(value).map(|pull| Action::Pull(Box::new(pull))),
+            "wait_for" => self
+                .wait_for(value)
+                .map(|wait| Action::WaitFor(Box::new(wait))),
+            "ensure" => self
+                .ensure(step, value)
+                .map(|ensure| Action::Ensure(Box::new(ensure))),
+            "absent" => self
+                .absent(step, value)
+                .map(|absent| Action::Absent(Box::new(absent))),
             _ => None,
         }
+    }
+
+    fn concurrency(&mut self, step: &Node) -> Option<usize> {
+        let node = step.get("concurrency")?;
+        let Kind::Number(number) = &node.kind else {
+            return None;
+        };
+        let width = number
+            .as_u64()
+            .and_then(|width| usize::try_from(width).ok());
+        if width.is_none_or(|width| width == 0) && !number.is_f64() {
+            self.problem(node.span, "`concurrency` is 1 or more");
+        }
+        width
     }
 
     fn captures(step: &Node) -> Vec<Binding<Expr>> {

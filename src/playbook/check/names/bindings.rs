@@ -45,8 +45,10 @@ fn visit<'a>(steps: impl Iterator<Item = &'a Step>, seen: &mut dyn FnMut(&'a Ste
     for step in steps {
         seen(step);
         visit(step.cleanup.iter(), seen);
-        if let Action::Steps(group) = &step.action {
-            visit(group.steps.iter().chain(&group.finally), seen);
+        match &step.action {
+            Action::Steps(group) => visit(group.steps.iter().chain(&group.finally), seen),
+            Action::Parallel(parallel) => visit(parallel.steps.iter(), seen),
+            _ => {}
         }
     }
 }

@@ -4,13 +4,11 @@ mod bindings;
 mod uses;
 
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::playbook::grammar::{ACTIONS, RESERVED, RESULT, RUN, SERVER};
-use crate::playbook::plan::{
-    Action, Binding, Body, Command, Exec, Expect, ForEach, Group, Io, Matcher, Name, Plan, Request,
-    Step,
-};
+use crate::playbook::plan::{Action, Expect, ForEach, Group, Matcher, Name, Plan, Step};
 use crate::source::Span;
 use crate::template::Engine;
 
@@ -31,15 +29,21 @@ pub(super) fn judge(plan: &Plan, engine: &Engine) -> Vec<Diagnostic> {
 use bindings::{all_bindings, background_ids};
 
 /// What is known of the value behind a name.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Known {
     /// An object with just these fields.
-    Fields(&'static [&'static [&'static str]]),
+    Fields(Rc<[String]>),
     /// Nothing.
     Anything,
 }
 
-#[derive(Clone, Copy)]
+impl Known {
+    fn fields<'f>(fields: impl IntoIterator<Item = &'f str>) -> Self {
+        Self::Fields(fields.into_iter().map(str::to_owned).collect())
+    }
+}
+
+#[derive(Clone)]
 struct Bound {
     span: Option<Span>,
     known: Known,
@@ -61,10 +65,7 @@ struct Judge<'a> {
 impl Judge<'_> {
     fn playbook(&mut self) {
         for (name, fields) in [("run", RUN), ("server", SERVER)] {
-            let known = Known::Fields(match fields.len() {
-                2 => &[RUN],
-                _ => &[SERVER],
-            });
+            let known = Known::fields(fields.iter().copied());
             self.layers[0].insert(name.into(), Bound { span: None, known });
         }
         let plan = self.plan;
@@ -92,7 +93,7 @@ impl Judge<'_> {
         let vars = plan.vars.iter().map(|var| ("variable", &var.name));
         for (what, name) in inputs
             .chain(vars)
-            .filter(|(_, name)| !self.used.contains(&name.text))
+            .filter(|(_, name)| !self.used.contains(&name.text) && !has_anchor(plan, name))
         {
             self.problems.push(
                 Diagnostic::warning(format!("{what} `{}` is never used", name.text))
@@ -112,7 +113,7 @@ impl Judge<'_> {
             .iter()
             .rev()
             .find_map(|layer| layer.get(name))
-            .copied()
+            .cloned()
     }
 
     fn set(&mut self, name: &str, bound: Bound) {
@@ -174,23 +175,8 @@ impl Judge<'_> {
             }
             judge.inside(step);
         });
+        self.bind_all(step);
         let looped = step.for_each.is_some();
-        if let Some(id) = &step.id {
-            let known = if looped {
-                Known::Anything
-            } else {
-                result_of(&step.action)
-            };
-            self.bind(id, known);
-        }
-        for capture in &step.capture {
-            self.bind(&capture.name, Known::Anything);
-        }
-        if let Action::Set(bindings) = &step.action {
-            for binding in bindings {
-                self.bind(&binding.name, Known::Anything);
-            }
-        }
         self.layer(|judge| {
             if looped {
                 for name in ["item", "index"] {
@@ -222,19 +208,17 @@ impl Judge<'_> {
             .chain(captures)
             .map(|name| name.span)
             .collect();
+        let asks = step.until.is_some() || !step.capture.is_empty() || step.expect.is_any();
+        if !asks {
+            self.own.clear();
+            return;
+        }
         self.layer(|judge| {
-            let extra = ACTIONS
-                .iter()
-                .find(|action| action.name == step.action.key())
-                .map_or(&[][..], |action| action.result);
-            for field in RESULT.iter().chain(extra) {
-                judge.set(
-                    field,
-                    Bound {
-                        span: None,
-                        known: Known::Anything,
-                    },
-                );
+            if let Known::Fields(fields) = result_of(&step.action) {
+                for field in fields.iter() {
+                    let known = Known::Anything;
+                    judge.set(field, Bound { span: None, known });
+                }
             }
             judge.expect(&step.expect);
             if let Some(until) = &step.until {
@@ -249,18 +233,52 @@ impl Judge<'_> {
     }
 
     fn action(&mut self, action: &Action) {
+        for template in action.templates() {
+            self.template(template);
+        }
         match action {
-            Action::Request(request) => self.request(request),
-            Action::Exec(exec) => self.exec(exec),
-            Action::Set(bindings) => bindings
-                .iter()
-                .for_each(|Binding { value, .. }| self.template(value)),
             Action::Check(exprs) => exprs.iter().for_each(|expr| self.expr(expr)),
             Action::Steps(Group { steps, finally }) => self.layer(|judge| {
                 judge.steps(steps);
                 judge.steps(finally);
             }),
+            // What one binds, those beside it do not see; later steps do, see `bind_all`.
+            Action::Parallel(parallel) => {
+                for step in &parallel.steps {
+                    self.layer(|judge| judge.step(step));
+                }
+            }
             Action::Join(name) => self.join(name),
+            _ => {}
+        }
+    }
+
+    /// Binds what a step leaves to later steps.
+    fn bind_all(&mut self, step: &Step) {
+        let looped = step.for_each.is_some();
+        if let Some(id) = &step.id {
+            let known = if looped {
+                Known::Anything
+            } else {
+                result_of(&step.action)
+            };
+            self.bind(id, known);
+        }
+        for capture in &step.capture {
+            self.bind(&capture.name, Known::Anything);
+        }
+        match &step.action {
+            Action::Set(bindings) => {
+                for binding in bindings {
+                    self.bind(&binding.name, Known::Anything);
+                }
+            }
+            Action::Parallel(parallel) if !looped => {
+                for inner in &parallel.steps {
+                    self.bind_all(inner);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -281,39 +299,6 @@ impl Judge<'_> {
             );
         } else if self.lookup(&name.text).is_none() {
             self.unbound(name.span, &name.text);
-        }
-    }
-
-    fn request(&mut self, request: &Request) {
-        self.template(&request.path);
-        for (_, value) in request.query.iter().chain(&request.headers) {
-            self.template(value);
-        }
-        match &request.body {
-            Body::Json(template) | Body::Upload(template) => self.template(template),
-            Body::None => {}
-        }
-        if let Some(file) = &request.save {
-            self.template(file);
-        }
-    }
-
-    fn exec(&mut self, exec: &Exec) {
-        self.template(&exec.instance);
-        match &exec.command {
-            Command::Arguments(arguments) => arguments
-                .iter()
-                .for_each(|argument| self.template(argument)),
-            Command::Shell(line) => self.template(line),
-        }
-        exec.environment
-            .iter()
-            .for_each(|(_, value)| self.template(value));
-        for part in [&exec.cwd, &exec.user, &exec.group].into_iter().flatten() {
-            self.template(part);
-        }
-        if let Io::Streamed(Some(stdin)) = &exec.io {
-            self.template(stdin);
         }
     }
 
@@ -341,18 +326,22 @@ impl Judge<'_> {
     }
 }
 
+/// What is known of the result of an action.
+/// A value with an anchor is there for its aliases.
+fn has_anchor(plan: &Plan, name: &Name) -> bool {
+    let behind = plan.source.text().get(name.span.end..).unwrap_or_default();
+    let value = behind.trim_start_matches(['"', '\'', ' ']);
+    value
+        .strip_prefix(':')
+        .is_some_and(|value| value.trim_start_matches(' ').starts_with('&'))
+}
+
 fn result_of(action: &Action) -> Known {
-    match action {
-        Action::Exec(_) => Known::Fields(&[
-            RESULT,
-            &[
-                "exit_code",
-                "stdout",
-                "stderr",
-                "stdout_base64",
-                "stderr_base64",
-            ],
-        ]),
-        _ => Known::Fields(&[RESULT]),
+    if let Action::Include(include) = action {
+        let outputs = include.plan.outputs.iter();
+        return Known::fields(outputs.map(|output| output.name.text.as_str()));
     }
+    let own = ACTIONS.iter().find(|keys| keys.name == action.key());
+    let own = own.map_or(&[][..], |keys| keys.result);
+    Known::fields(RESULT.iter().chain(own).copied())
 }

@@ -92,12 +92,9 @@ impl Judge<'_> {
             return;
         };
         if let (Known::Fields(fields), Some(first)) = (bound.known, used.attributes.first())
-            && !fields.iter().any(|some| some.contains(&first.as_str()))
+            && !fields.contains(first)
         {
-            let known: Vec<&str> = fields
-                .iter()
-                .flat_map(|some| some.iter().copied())
-                .collect();
+            let known: Vec<&str> = fields.iter().map(String::as_str).collect();
             let mut help = did_you_mean(first, known.iter().copied());
             if help.is_empty() {
                 help = format!("it has {}", known.join(", "));

@@ -1,0 +1,105 @@
+//! Included playbooks: read and checked with the one that includes them.
+
+use super::{Builder, entries};
+use crate::diagnostic::{Diagnostic, did_you_mean};
+use crate::playbook::document::has_template;
+use crate::playbook::plan::{Include, Need, Plan};
+use crate::source::{Place, Source};
+use crate::yaml::Node;
+
+impl Builder<'_> {
+    pub(super) fn include(&mut self, step: &Node, value: &Node) -> Option<Include> {
+        let name = value.as_text()?;
+        let with = self.bindings(step.get("with"));
+        if has_template(name) {
+            self.problem(
+                value.span,
+                "the name of an included playbook cannot be worked out at run time",
+            )
+            .help = Some("write the name itself; use `when` to choose between playbooks".into());
+            return None;
+        }
+        let path = self.source.folder().join(name);
+        let source = match Source::read(&path) {
+            Ok(source) => source,
+            Err(error) => {
+                self.problem(
+                    value.span,
+                    format!("cannot read `{}`: {error}", path.display()),
+                );
+                return None;
+            }
+        };
+        if let Some(chain) = self.files.cycle(&path) {
+            self.problem(value.span, "this playbook includes itself")
+                .notes
+                .push(chain);
+            return None;
+        }
+        let (plan, problems) = self.files.inside(&path).check(&source);
+        let broken = problems.iter().any(Diagnostic::is_error);
+        self.problems.extend(problems);
+        let plan = plan?;
+        if !broken {
+            self.fit(step, value, &plan);
+        }
+        Some(Include {
+            span: value.span,
+            plan,
+            with,
+        })
+    }
+
+    /// Whether what is given fits what is declared.
+    fn fit(&mut self, step: &Node, value: &Node, plan: &Plan) {
+        let given = entries(step.get("with"));
+        let known = || plan.inputs.iter().map(|input| input.name.text.as_str());
+        for (key, node) in given {
+            let Some(input) = plan.inputs.iter().find(|input| input.name.text == key.text) else {
+                let help = did_you_mean(&key.text, known());
+                let message = format!("`{}` has no input `{}`", plan.name, key.text);
+                self.problem(key.span, message).help = Some(help).filter(|help| !help.is_empty());
+                continue;
+            };
+            let written = node.to_value();
+            let is_fixed = super::template_in(node).is_none();
+            if let Some(kind) = input.kind
+                && is_fixed
+                && !kind.admits(&written)
+            {
+                let message = format!(
+                    "input `{}` is of type {}, not {}",
+                    key.text,
+                    kind.word(),
+                    node.describe()
+                );
+                let declared = plan.place(input.name.span);
+                let label = crate::diagnostic::Label {
+                    place: declared,
+                    text: "declared here".into(),
+                };
+                self.problem(node.span, message).labels.push(label);
+            }
+        }
+        for input in plan
+            .inputs
+            .iter()
+            .filter(|input| input.need == Need::Required)
+        {
+            let name = &input.name.text;
+            if input.env.is_none() && !given.iter().any(|(key, _)| key.text == *name) {
+                let declared = Place::new(&plan.source, input.name.span);
+                let label = crate::diagnostic::Label {
+                    place: declared,
+                    text: "declared here".into(),
+                };
+                let problem = self.problem(
+                    value.span,
+                    format!("`{}` needs its input `{name}`", plan.name),
+                );
+                problem.labels.push(label);
+                problem.help = Some(format!("give it under `with`: `with: {{{name}: …}}`"));
+            }
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! `ensure` and `absent`: a resource brought to a state, whatever it was before.
+
+use serde_json::{Map, Value, json};
+
+use super::action::{Attempt, Change, Observed, Trouble};
+use super::resource::{self, Address};
+use crate::client::{self, Request};
+use crate::playbook::plan::{Absent, Ensure};
+use crate::template::Template;
+
+/// How often a change is tried again after somebody else changed the resource in between.
+const ROUNDS: usize = 5;
+/// How long a graceful stop may take before it is forced, in seconds.
+const GRACE: u64 = 30;
+
+impl Attempt<'_, '_> {
+    /// Creates the resource, or changes what differs, or does nothing.
+    pub(super) fn ensure(&self, action: &Ensure) -> Result<Observed, Trouble> {
+        let renderer = self.renderer();
+        let path = renderer.path(&action.path)?;
+        let query = self.query(&action.query)?;
+        let mut body = match &action.body {
+            Some(body) => renderer.value(body)?,
+            None => json!({}),
+        };
+        let state = action
+            .state
+            .as_ref()
+            .map(|state| renderer.text(state))
+            .transpose()?;
+        resource::write_out(&mut body);
+        let what = format!("ensure {path}");
+        let seen = self
+            .bring(&Wanted {
+                path,
+                query,
+                body,
+                state,
+            })
+            .map_err(|error| Trouble::client(error, what.clone()))?;
+        Ok(Observed { what, ..seen })
+    }
+
+    /// Removes the resource; that it is gone already is fine.
+    pub(super) fn absent(&self, action: &Absent) -> Result<Observed, Trouble> {
+        let path = self.renderer().path(&action.path)?;
+        let query = self.query(&action.query)?;
+        let what = format!("absent {path}");
+        let seen = self
+            .remove(&path, &query)
+            .map_err(|error| Trouble::client(error, what.clone()))?;
+        Ok(Observed { what, ..seen })
+    }
+
+    fn query(&self, pairs: &[(String, Template)]) -> Result<Vec<(String, String)>, Trouble> {
+        let renderer = self.renderer();
+        pairs
+            .iter()
+            .map(|(name, value)| Ok((name.clone(), renderer.text(value)?)))
+            .collect()
+    }
+
+    fn bring(&self, wanted: &Wanted) -> Result<Observed, client::Error> {
+        let mut change = Change {
+            outcome: "unchanged",
+            difference: Vec::new(),
+        };
+        for _ in 0..ROUNDS {
+            let live = self.exchange(&wanted.request("GET", &wanted.path, self))?;
+            if live.status == Some(404) {
+                let made = self.create(wanted)?;
+                if made.error.is_some() {
+                    return Ok(made);
+                }
+                change.outcome = "created";
+                return self.finish_ensure(wanted, change);
+            }
+            if live.error.is_some() {
+                return Ok(live);
+            }
+            let difference = resource::differences(&wanted.path, &wanted.body, &live.metadata);
+            if difference.is_empty() {
+                return self.finish_ensure(wanted, change);
+            }
+            let patch = resource::patch(&wanted.body, &live.metadata, &difference);
+            let mut request = wanted.request("PATCH", &wanted.path, self).json(patch);
+            if let Some(etag) = &live.etag {
+                request = request.if_match(etag);
+            }
+            let changed = self.exchange(&request)?;
+            match changed.status {
+                // Somebody else was quicker: look again.
+                Some(412) => {}
+                _ if changed.error.is_some() => return Ok(changed),
+                _ => {
+                    change.outcome = "changed";
+                    change.difference =
+                        difference.iter().map(resource::Difference::shown).collect();
+                    return self.finish_ensure(wanted, change);
+                }
+            }
+        }
+        Ok(Observed {
+            status: Some(412),
+            error: Some(format!(
+                "the resource was changed by somebody else {ROUNDS} times in between"
+            )),
+            ..Observed::default()
+        })
+    }
+
+    fn create(&self, wanted: &Wanted) -> Result<Observed, client::Error> {
+        let Some(address) = Address::of(&wanted.path) else {
+            return Ok(Observed {
+                status: Some(404),
+                error: Some(
+                    "there is no such resource, and its path does not say where to create it"
+                        .into(),
+                ),
+                ..Observed::default()
+            });
+        };
+        let mut body = Map::new();
+        body.insert(address.key.into(), address.name.clone().into());
+        if let Value::Object(given) = &wanted.body {
+            body.extend(given.clone());
+        }
+        let starts = wanted.state.as_deref() == Some("running");
+        if starts
+            && self
+                .frame
+                .client
+                .server()
+                .has_extension("instance_create_start")
+        {
+            body.insert("start".into(), true.into());
+        }
+        // The API leaves out what is null.
+        body.retain(|_, value| !value.is_null());
+        let request = wanted.request("POST", &address.collection, self);
+        self.exchange(&request.json(Value::Object(body)))
+    }
+
+    /// Brings an instance to its state, then looks a last time: that is the result.
+    fn finish_ensure(
+        &self,
+        wanted: &Wanted,
+        mut change: Change,
+    ) -> Result<Observed, client::Error> {
+        let mut live = self.exchange(&wanted.request("GET", &wanted.path, self))?;
+        if let Some(state) = &wanted.state
+            && live.error.is_none()
+        {
+            let is = live.metadata["status"]
+                .as_str()
+                .unwrap_or_default()
+                .to_lowercase();
+            if is != *state {
+                let moved = self.set_state(wanted, (&is, state))?;
+                if moved.error.is_some() {
+                    return Ok(moved);
+                }
+                if change.outcome != "created" {
+                    change.outcome = "changed";
+                    change
+                        .difference
+                        .push(json!({"path": "status", "from": is, "to": state}));
+                }
+                live = self.exchange(&wanted.request("GET", &wanted.path, self))?;
+            }
+        }
+        live.change = Some(change);
+        Ok(live)
+    }
+
+    fn set_state(
+        &self,
+        wanted: &Wanted,
+        (is, state): (&str, &str),
+    ) -> Result<Observed, client::Error> {
+        let put = |body: Value| {
+            let path = format!("{}/state", wanted.path);
+            self.exchange(&wanted.request("PUT", &path, self).json(body))
+        };
+        match (is, state) {
+            ("frozen", "running") => put(json!({"action": "unfreeze"})),
+            (_, "running") => put(json!({"action": "start"})),
+            ("running", "frozen") => put(json!({"action": "freeze"})),
+            (_, "frozen") => {
+                let started = put(json!({"action": "start"}))?;
+                if started.error.is_some() {
+                    return Ok(started);
+                }
+                put(json!({"action": "freeze"}))
+            }
+            _ => {
+                let stopped = put(json!({"action": "stop", "timeout": GRACE, "force": false}))?;
+                if stopped.error.is_none() {
+                    return Ok(stopped);
+                }
+                put(json!({"action": "stop", "force": true}))
+            }
+        }
+    }
+
+    fn remove(&self, path: &str, query: &[(String, String)]) -> Result<Observed, client::Error> {
+        let wanted = Wanted {
+            path: path.to_owned(),
+            query: query.to_vec(),
+            body: Value::Null,
+            state: None,
+        };
+        let mut gone = self.exchange(&wanted.request("DELETE", path, self))?;
+        let runs = |seen: &Observed| {
+            let words = seen.error.as_deref().unwrap_or_default().to_lowercase();
+            words.contains("running") && !words.contains("busy running")
+        };
+        if runs(&gone) && resource::is_instance(path) {
+            let state = format!("{path}/state");
+            let stop = wanted.request("PUT", &state, self);
+            let stopped = self.exchange(&stop.json(json!({"action": "stop", "force": true})))?;
+            if stopped.error.is_some() && stopped.status != Some(404) {
+                return Ok(stopped);
+            }
+            gone = self.exchange(&wanted.request("DELETE", path, self))?;
+            // An ephemeral instance is gone as soon as it has stopped.
+            if gone.status == Some(404) {
+                gone.error = None;
+            }
+        } else if gone.status == Some(404) {
+            gone.error = None;
+            gone.change = Some(Change {
+                outcome: "unchanged",
+                difference: Vec::new(),
+            });
+            return Ok(gone);
+        }
+        gone.change = Some(Change {
+            outcome: "removed",
+            difference: Vec::new(),
+        });
+        Ok(gone)
+    }
+}
+
+/// What `ensure` was asked for.
+struct Wanted {
+    path: String,
+    query: Vec<(String, String)>,
+    body: Value,
+    state: Option<String>,
+}
+
+impl Wanted {
+    fn request(&self, method: &str, path: &str, attempt: &Attempt<'_, '_>) -> Request {
+        self.query.iter().fold(
+            Request::new(method, path).limit(attempt.limit),
+            |request, (name, value)| request.query(name, value),
+        )
+    }
+}

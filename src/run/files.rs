@@ -1,0 +1,141 @@
+//! Files into instances and out of them, and waiting until an instance is ready.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::action::{Attempt, Observed, Trouble, refusal};
+use super::command::number;
+use crate::client::{Limit, Pull, Push, Source, Wait};
+#[derive(Debug)]
+enum Condition {
+    Stopped,
+    Agent,
+    Ipv4,
+    Ipv6,
+    CloudInit,
+    Running,
+    Tcp(u16),
+    Exec(Vec<String>),
+    File(String),
+}
+use crate::playbook::document::octal;
+use crate::playbook::plan::{self, PushSource, Ready};
+use crate::template::{Fault, Template};
+
+impl Attempt<'_, '_> {
+    pub(super) fn push(&self, action: &plan::Push) -> Result<Observed, Trouble> {
+        let renderer = self.renderer();
+        let source = match &action.source {
+            PushSource::Content(text) => Source::Bytes(renderer.text(text)?.into_bytes()),
+            PushSource::Local(file) => {
+                let path = self.path(file)?;
+                if path.is_dir() {
+                    Source::Folder(path)
+                } else {
+                    Source::File(path)
+                }
+            }
+        };
+        let instance = renderer.text(&action.instance)?;
+        let mut push = Push::new(&instance, renderer.text(&action.path)?, source);
+        push.mode = action
+            .mode
+            .as_ref()
+            .map(|mode| self.mode(mode))
+            .transpose()?;
+        let id = |template: &Template| number(&renderer, template);
+        push.uid = action.uid.as_ref().map(id).transpose()?;
+        push.gid = action.gid.as_ref().map(id).transpose()?;
+        let what = format!("push {} to {instance}", push.path);
+        match self.frame.client.push(&push, &self.wait()) {
+            Ok(pushed) => Ok(Observed {
+                metadata: json!({"files": pushed.files, "bytes": pushed.bytes}),
+                what,
+                ..Observed::default()
+            }),
+            Err(error) => refusal(error, &what),
+        }
+    }
+
+    pub(super) fn pull(&self, action: &plan::Pull) -> Result<Observed, Trouble> {
+        let renderer = self.renderer();
+        let instance = renderer.text(&action.instance)?;
+        let to = renderer.text(&action.to)?;
+        let mut local = self.frame.plan.source.folder().join(&to).into_os_string();
+        if to.ends_with('/') && !local.to_string_lossy().ends_with('/') {
+            // The slash says that what is pulled keeps its name inside the folder.
+            local.push("/");
+        }
+        let pull = Pull::new(&instance, renderer.text(&action.path)?, local);
+        let what = format!("pull {} from {instance}", pull.path);
+        match self.frame.client.pull(&pull, &self.wait()) {
+            Ok(pulled) => Ok(Observed {
+                metadata: json!({"files": pulled.files, "bytes": pulled.bytes}),
+                what,
+                ..Observed::default()
+            }),
+            Err(error) => refusal(error, &what),
+        }
+    }
+
+    pub(super) fn wait_for(&self, action: &plan::WaitFor) -> Result<Observed, Trouble> {
+        let renderer = self.renderer();
+        let instance = renderer.text(&action.instance)?;
+        let mut conditions = Vec::new();
+        for ready in &action.ready {
+            conditions.push(self.condition(ready)?);
+        }
+        let limit = action.within.map_or(self.limit, |after| {
+            Limit::after("wait", after).earlier(self.limit)
+        });
+        let wait = Wait {
+            limit,
+            ..self.wait()
+        };
+        let what = format!("wait for {instance}");
+        let _ = (conditions, wait, &instance);
+        Ok(Observed {
+            what,
+            ..Observed::default()
+        })
+    }
+
+    fn condition(&self, ready: &Ready) -> Result<Condition, Fault> {
+        let renderer = self.renderer();
+        Ok(match ready {
+            Ready::Word(word) => match word.as_str() {
+                "stopped" => Condition::Stopped,
+                "agent" => Condition::Agent,
+                "ipv4" => Condition::Ipv4,
+                "ipv6" => Condition::Ipv6,
+                "cloud-init" => Condition::CloudInit,
+                // The grammar admits no other word.
+                _ => Condition::Running,
+            },
+            Ready::Tcp(port) => {
+                let value = renderer.value(port)?;
+                let port_number = value.as_u64().and_then(|port| u16::try_from(port).ok());
+                Condition::Tcp(port_number.filter(|port| *port > 0).ok_or_else(|| Fault {
+                    message: format!("a port is an integer from 1 to 65535, not {value}"),
+                    span: port.span(),
+                })?)
+            }
+            Ready::Exec(command) => Condition::Exec(
+                command
+                    .iter()
+                    .map(|part| renderer.text(part))
+                    .collect::<Result<_, _>>()?,
+            ),
+            Ready::File(path) => Condition::File(renderer.text(path)?),
+        })
+    }
+
+    fn mode(&self, template: &Template) -> Result<u32, Fault> {
+        let text = self.renderer().text(template)?;
+        octal(&text).ok_or_else(|| Fault {
+            message: format!("`{text}` is not a mode: up to four octal digits such as \"0644\""),
+            span: template.span(),
+        })
+    }
+}

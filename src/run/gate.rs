@@ -1,0 +1,92 @@
+//! How much of one kind of work a server gets at a time.
+
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::client::{Client, Error};
+
+/// How often a waiting step looks whether it has been cancelled.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Lets a number of steps through at a time.
+pub(super) struct Gate {
+    free: Mutex<usize>,
+    left: Condvar,
+}
+
+/// Passage through a gate; the place is free again when it is dropped.
+pub(super) struct Pass<'a>(&'a Gate);
+
+impl Gate {
+    pub(super) fn new(width: usize) -> Self {
+        Self {
+            free: Mutex::new(width.max(1)),
+            left: Condvar::new(),
+        }
+    }
+
+    /// Waits for a place, unless the client is cancelled.
+    pub(super) fn enter(&self, client: &Client) -> Result<Pass<'_>, Error> {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if client.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            if *free > 0 {
+                *free -= 1;
+                return Ok(Pass(self));
+            }
+            free = self
+                .left
+                .wait_timeout(free, LOOK)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.left.notify_one();
+    }
+}
+
+/// The gates of one server. Building saturates its processors, so it is narrow; stopping is mostly waiting, so it is
+/// wide; reading is not limited, nor are commands, which may wait for each other.
+pub(super) struct Gates {
+    build: Gate,
+    teardown: Gate,
+}
+
+/// How many instances are stopped or deleted at a time.
+const TEARDOWN: usize = 16;
+
+impl Gates {
+    /// `width` operations that build at a time.
+    pub(super) fn new(width: usize) -> Self {
+        Self {
+            build: Gate::new(width),
+            teardown: Gate::new(TEARDOWN.max(width)),
+        }
+    }
+
+    /// The gate for a request, if its kind has one.
+    pub(super) fn of(&self, request: &crate::client::Request) -> Option<&Gate> {
+        let path = request.path().split('?').next().unwrap_or_default();
+        let action = || {
+            request
+                .json_body()
+                .and_then(|body| body["action"].as_str().map(str::to_owned))
+        };
+        let is_state = path.ends_with("/state");
+        match request.method() {
+            "DELETE" => Some(&self.teardown),
+            "PUT" if is_state && action().as_deref() == Some("stop") => Some(&self.teardown),
+            "PUT" if is_state => Some(&self.build),
+            "POST" if path.ends_with("/exec") || path.ends_with("/console") => None,
+            "POST" if path.contains("/instances") || path.ends_with("/images") => Some(&self.build),
+            _ => None,
+        }
+    }
+}
