@@ -9,6 +9,7 @@ mod support;
 
 use std::fs;
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use malleus::client::{
@@ -163,6 +164,8 @@ fn a_connection_the_server_closed_is_noticed_before_it_is_used() {
     let client = connect(&server);
     for _ in 0..50 {
         client.request(&Request::get("instances")).unwrap();
+        // The server closes the connection after its answer has arrived.
+        thread::sleep(Duration::from_millis(10));
         client.request(&Request::post("instances")).unwrap();
     }
     assert_eq!(server.lines().len(), 100);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use humantime::format_duration;
 
-use super::{ApiError, Flavor, Operation, OperationError};
+use super::{ApiError, Flavor, NotReady, Operation, OperationError};
 
 /// Everything that can go wrong in the client, shown in one line that reads well after `error: `.
 #[derive(Debug, thiserror::Error)]
@@ -136,6 +136,17 @@ pub enum Error {
         /// What stands against it.
         reason: String,
     },
+    /// An instance is not ready, and it is not waited for any longer.
+    #[error("{0}")]
+    NotReady(Box<NotReady>),
+    /// A condition that cannot be waited for. Nothing was sent.
+    #[error("cannot wait for {condition}: {reason}")]
+    Unfit {
+        /// The condition.
+        condition: String,
+        /// What stands against it.
+        reason: String,
+    },
     /// What was to be a command's input could not be read.
     #[error("cannot read the input: {source}")]
     Input {
@@ -241,6 +252,7 @@ impl Error {
             Self::NoDaemon { .. }
             | Self::InvalidRemote { .. }
             | Self::Connect { .. }
+            | Self::Unfit { .. }
             | Self::InvalidRequest { .. } => false,
             Self::Api(error) => error.status >= 500,
             Self::Interrupted { sent, .. } => *sent == Sent::Maybe,
@@ -255,6 +267,7 @@ impl Error {
             | Self::Input { .. }
             | Self::Unwritable { .. }
             | Self::Copy { .. }
+            | Self::NotReady(_)
             | Self::Output { .. } => true,
         }
     }

@@ -11,6 +11,10 @@
 //! | [`Client::download`] | one request | its body, streamed into a writer |
 //! | [`Client::exec`] | a command, its output recorded | the [`Exit`] |
 //! | [`Client::exec_stream`] | a command over websockets | the [`Exit`] |
+//! | [`Client::push`] | a file or a folder | [`Pushed`] |
+//! | [`Client::pull`] | one request per file | [`Pulled`], files in a folder of this machine |
+//! | [`Client::wait_ready`] | looks, commands and connections | [`Readiness`] |
+//! | [`Client::events`] | one request | the server's [`Events`] as they come |
 //!
 //! Projects and cluster members are chosen by a re-scoped copy ([`Client::with_project`],
 //! [`Client::with_target`]). What differs between the two products is behind [`Flavor`].
@@ -38,6 +42,7 @@
 
 mod ending;
 mod error;
+mod events;
 mod exchange;
 mod exec;
 mod file;
@@ -45,6 +50,7 @@ mod flavor;
 mod limit;
 mod operation;
 mod part;
+mod ready;
 mod recorded;
 mod refusal;
 mod remote;
@@ -65,11 +71,13 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use error::{Error, Sent, Tried, is_transient_message as passes};
+pub use events::{EventType, Events, ServerEvent};
 pub use exec::{Exec, Exit, Output};
 pub use file::{FileContent, FileInfo, FileKind, Pull, Pulled, Push, Pushed, Source};
 pub use flavor::Flavor;
 pub use limit::Limit;
 pub use operation::{Class, Operation};
+pub use ready::{Addresses, Condition, NotReady, NotReadyCause, Observation, Readiness};
 pub use recorded::{LogPath, Recorded, Stream};
 pub use refusal::{ApiError, OperationError};
 pub use remote::Remote;

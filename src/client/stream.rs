@@ -56,7 +56,7 @@ impl Sockets {
                 path: started.path.clone(),
                 reason: format!("the operation has no websocket {name:?}"),
             })?;
-            client.open_websocket(&started.operation.id, secret)
+            client.open_operation(&started.operation.id, secret)
         };
         let control = open("control")?;
         let [stdin, stdout, stderr] = thread::scope(|scope| {
@@ -275,7 +275,7 @@ fn copy(
                 }
             }
             Frame::End => break to.flush().map_or_else(Ended::Unwritable, |()| Ended::Whole),
-            Frame::Closed => break Ended::Cut(stream),
+            Frame::Closed | Frame::Late => break Ended::Cut(stream),
         }
     };
     let unwritable = matches!(end, Ended::Unwritable(_));

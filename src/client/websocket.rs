@@ -1,4 +1,4 @@
-//! Websockets of an operation, over the unix socket of the remote.
+//! Websockets of operations and of events, over the unix socket of the remote.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -13,7 +13,7 @@ use tungstenite::{Message, WebSocket};
 use ureq::http::{HeaderName, HeaderValue};
 
 use super::exchange::HOST;
-use super::{ApiError, Client, Error, Remote, Sent, encode};
+use super::{ApiError, Client, Error, Limit, Remote, Sent, encode};
 
 /// Servers give up on an operation whose websockets have not come after five seconds.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -91,6 +91,8 @@ pub(super) enum Frame {
     End,
     /// The connection is over, with or without a farewell: servers never send one.
     Closed,
+    /// Nothing came within the limit.
+    Late,
 }
 
 impl Socket {
@@ -106,8 +108,25 @@ impl Socket {
 
     /// The next frame that means something; pings are answered on the way.
     pub(super) fn read(&mut self) -> Frame {
+        self.read_within(Limit::never())
+    }
+
+    /// Like [`Socket::read`], until a limit passes. What has come of a frame by then is not lost.
+    pub(super) fn read_within(&mut self, limit: Limit) -> Frame {
         loop {
+            // No time at all would be no limit to the system.
+            let left = limit
+                .remaining()
+                .map(|left| left.max(Duration::from_millis(1)));
+            if self.duplex.stream.set_read_timeout(left).is_err() {
+                return Frame::Closed;
+            }
             match self.reader.read() {
+                Err(tungstenite::Error::Io(error)) if out_of_time(&error) => {
+                    if limit.is_over() {
+                        return Frame::Late;
+                    }
+                }
                 Ok(Message::Binary(data)) => return Frame::Data(data),
                 Ok(Message::Text(text)) if text.is_empty() => return Frame::End,
                 Ok(Message::Text(text)) => return Frame::Data(text.into()),
@@ -135,12 +154,15 @@ impl SocketWriter {
 
 impl Client {
     /// Opens the websocket of an operation that goes by this secret.
-    pub(super) fn open_websocket(&self, operation: &str, secret: &str) -> Result<Socket, Error> {
-        let path = format!(
-            "/1.0/operations/{operation}/websocket?secret={}",
-            encode(secret)
-        );
+    pub(super) fn open_operation(&self, operation: &str, secret: &str) -> Result<Socket, Error> {
         let shown = format!("/1.0/operations/{operation}/websocket");
+        let path = format!("{shown}?secret={}", encode(secret));
+        self.open_websocket(&path, &shown)
+    }
+
+    /// Opens a websocket at a path with its query; errors show another one, which holds no secret.
+    pub(super) fn open_websocket(&self, path: &str, shown: &str) -> Result<Socket, Error> {
+        self.scope().check()?;
         let Remote::Unix(socket) = self.remote();
         let stream = UnixStream::connect(socket).map_err(|source| Error::Connect {
             remote: self.remote().to_string(),
@@ -148,12 +170,12 @@ impl Client {
         })?;
         let duplex = Duplex::new(stream);
         self.scope().register(&duplex.stream)?;
-        let broken = |source: io::Error| self.socket_broken(&shown, source);
+        let broken = |source: io::Error| self.socket_broken(shown, source);
         duplex
             .stream
             .set_read_timeout(Some(HANDSHAKE))
             .map_err(broken)?;
-        let mut reader = self.handshake(&path, &shown, duplex.clone())?;
+        let mut reader = self.handshake(path, shown, duplex.clone())?;
         reader.get_mut().lost = Lost::Nothing;
         duplex.stream.set_read_timeout(None).map_err(broken)?;
         Ok(Socket { reader, duplex })
@@ -196,7 +218,7 @@ impl Client {
         }
     }
 
-    fn socket_broken(&self, path: &str, source: io::Error) -> Error {
+    pub(super) fn socket_broken(&self, path: &str, source: io::Error) -> Error {
         if self.is_cancelled() {
             return Error::Cancelled;
         }
@@ -207,6 +229,13 @@ impl Client {
             source,
         }
     }
+}
+
+fn out_of_time(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
 }
 
 /// What a server says instead of opening a websocket.

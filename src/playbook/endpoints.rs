@@ -49,8 +49,13 @@ pub(super) fn judge(method: &str, path: &str) -> Option<Finding> {
         });
     }
     let known = matching(&segments);
-    match similar(&segments) {
-        Some((0, _)) => {}
+    // The usual case, and far cheaper than looking for what is merely near.
+    let is_exact = ENDPOINTS
+        .iter()
+        .filter(|endpoint| begins(&segments, endpoint))
+        .any(|endpoint| distance(&segments, endpoint, &strictly) == Some(0));
+    match (!is_exact).then(|| similar(&segments)).flatten() {
+        None if is_exact => {}
         Some((_, near)) => return Some(unknown(written, Some(did_you_mean(near)))),
         None if known.is_empty() => return Some(unknown(written, siblings(&segments))),
         // Known if the templates in it stand for words of the API.
@@ -124,6 +129,7 @@ fn is_placeholder(segment: &str) -> bool {
 fn matching(segments: &[Segment<'_>]) -> Vec<&'static Endpoint> {
     let named: Vec<(usize, &Endpoint)> = ENDPOINTS
         .iter()
+        .filter(|endpoint| begins(segments, endpoint))
         .filter_map(|endpoint| {
             distance(segments, endpoint, &exactly).map(|_| (named(segments, endpoint), endpoint))
         })
@@ -134,6 +140,16 @@ fn matching(segments: &[Segment<'_>]) -> Vec<&'static Endpoint> {
         .filter(|(named, _)| Some(*named) == most)
         .map(|(_, endpoint)| endpoint)
         .collect()
+}
+
+/// Whether a path can be an endpoint's by its first word: most are told apart by it.
+fn begins(segments: &[Segment<'_>], endpoint: &Endpoint) -> bool {
+    let Some(Segment::Literal(word)) = segments.first() else {
+        return true;
+    };
+    let rest = endpoint.path.strip_prefix(word);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        || endpoint.path.starts_with('{')
 }
 
 /// How many segments of a path are the endpoint's own words.
@@ -152,7 +168,12 @@ fn exactly(segment: Segment<'_>, wanted: &str) -> Option<usize> {
     }
 }
 
-/// As [`exactly`], but with slips, and a template stands for names alone.
+/// As [`exactly`], but a template stands for names alone.
+fn strictly(segment: Segment<'_>, wanted: &str) -> Option<usize> {
+    (segment == Segment::Literal(wanted)).then_some(0)
+}
+
+/// As [`strictly`], but with slips.
 fn nearly(segment: Segment<'_>, wanted: &str) -> Option<usize> {
     match segment {
         Segment::Literal(word) => {
@@ -168,13 +189,13 @@ fn distance(
     endpoint: &Endpoint,
     compare: &dyn Fn(Segment<'_>, &str) -> Option<usize>,
 ) -> Option<usize> {
-    let wanted: Vec<&str> = endpoint.segments().collect();
-    let is_open = wanted.last().is_some_and(|last| last.ends_with("…}"));
-    if wanted.len() != segments.len() && !(is_open && segments.len() > wanted.len()) {
+    let length = endpoint.segments().count();
+    let is_open = endpoint.path.ends_with("…}");
+    if length != segments.len() && !(is_open && segments.len() > length) {
         return None;
     }
-    wanted
-        .iter()
+    endpoint
+        .segments()
         .zip(segments)
         .map(|(wanted, segment)| {
             if is_placeholder(wanted) {

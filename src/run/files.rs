@@ -6,19 +6,7 @@ use serde_json::json;
 
 use super::action::{Attempt, Observed, Trouble, refusal};
 use super::command::number;
-use crate::client::{Limit, Pull, Push, Source, Wait};
-#[derive(Debug)]
-enum Condition {
-    Stopped,
-    Agent,
-    Ipv4,
-    Ipv6,
-    CloudInit,
-    Running,
-    Tcp(u16),
-    Exec(Vec<String>),
-    File(String),
-}
+use crate::client::{Condition, Limit, Pull, Push, Source, Wait};
 use crate::playbook::document::octal;
 use crate::playbook::plan::{self, PushSource, Ready};
 use crate::template::{Fault, Template};
@@ -94,11 +82,18 @@ impl Attempt<'_, '_> {
             ..self.wait()
         };
         let what = format!("wait for {instance}");
-        let _ = (conditions, wait, &instance);
-        Ok(Observed {
-            what,
-            ..Observed::default()
-        })
+        match self.frame.client.wait_ready(&instance, &conditions, &wait) {
+            Ok(ready) => Ok(Observed {
+                metadata: json!({
+                    "waited": Duration::as_secs_f64(&ready.waited),
+                    "ipv4": ready.addresses.ipv4,
+                    "ipv6": ready.addresses.ipv6,
+                }),
+                what,
+                ..Observed::default()
+            }),
+            Err(error) => refusal(error, &what),
+        }
     }
 
     fn condition(&self, ready: &Ready) -> Result<Condition, Fault> {

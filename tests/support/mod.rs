@@ -13,5 +13,6 @@ pub(crate) mod folder;
 pub(crate) mod leftovers;
 pub(crate) mod program;
 pub(crate) mod proxy;
+pub(crate) mod ready;
 pub(crate) mod redact;
 pub(crate) mod scripted;

@@ -24,7 +24,7 @@ pub(super) struct Found {
 
 /// The files of one instance. Paths need not be text.
 #[derive(Clone, Copy)]
-pub(super) struct Files<'a> {
+pub(in crate::client) struct Files<'a> {
     pub(super) client: &'a Client,
     pub(super) instance: &'a str,
     pub(super) limit: Limit,
@@ -51,7 +51,7 @@ impl Files<'_> {
     }
 
     /// What the path is, by a HEAD request; `None` when it, or the instance, does not exist.
-    pub(super) fn stat(&self, path: &Path) -> Result<Option<FileInfo>, Error> {
+    pub(in crate::client) fn stat(&self, path: &Path) -> Result<Option<FileInfo>, Error> {
         let reply = self.client.send(&self.request("HEAD", path))?;
         if reply.status == 404 {
             return Ok(None);
@@ -217,7 +217,7 @@ impl Client {
         self.files(instance, Limit::never()).remove(absolute(path)?)
     }
 
-    pub(super) fn files<'a>(&'a self, instance: &'a str, limit: Limit) -> Files<'a> {
+    pub(in crate::client) fn files<'a>(&'a self, instance: &'a str, limit: Limit) -> Files<'a> {
         Files {
             client: self,
             instance,
