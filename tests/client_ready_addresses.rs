@@ -187,17 +187,17 @@ fn a_virtual_machine_has_an_agent() {
     let machine = sync(&json!({"type": "virtual-machine", "ephemeral": false,
         "status": "Running", "status_code": 103}));
     let state = |processes: i64| sync(&json!({"processes": processes, "network": null}));
+    // More looks without an agent than fit into the first wait.
+    let mut states = vec![state(-1); 8];
+    states.push(state(7));
     let server = Scripted::serve(&[
         ("GET /1.0/instances/v", &[machine]),
-        (
-            "GET /1.0/instances/v/state",
-            &[state(-1), state(-1), state(7)],
-        ),
+        ("GET /1.0/instances/v/state", &states),
     ]);
     let client = Client::connect(&Remote::Unix(server.socket.clone())).unwrap();
-    let limit = Limit::after("step", Duration::from_millis(20));
+    let limit = Limit::after("step", Duration::from_millis(300));
     let why = not_ready(&client, "v", &[Condition::Agent], limit).to_string();
-    assert!(why.ends_with("20ms: agent: it does not answer"), "{why}");
+    assert!(why.ends_with("300ms: agent: it does not answer"), "{why}");
     let wait = Wait::within(Limit::after("test", Duration::from_secs(5)));
     let ready = client.wait_ready("v", &[Condition::Agent], &wait).unwrap();
     assert_eq!(ready.observations[0].seen, "it answers");
