@@ -1,7 +1,7 @@
 //! Failures as diagnostics: what went wrong, where it is written, what is known, what to do.
 
 use super::action::Trouble;
-use crate::client::{Error, Limit};
+use crate::client::{Error, Limit, NotReadyCause};
 use crate::diagnostic::Diagnostic;
 use crate::duration;
 use crate::playbook::plan::Plan;
@@ -63,6 +63,20 @@ fn of_client(plan: &Plan, span: Span, error: &Error, what: &str) -> Diagnostic {
             .note(what)
             .note(format!("operation {operation}"))
             .help("look at the resource before doing this again"),
+        Error::NotReady(not) => {
+            // The first line says why, the lines below what was last seen of each condition.
+            let message = not.to_string();
+            let why = match not.cause {
+                NotReadyCause::Late { .. } => message.split(": ").next().unwrap_or(&message),
+                _ => &message,
+            };
+            let mut found = Diagnostic::error(why).at(plan.place(span), "");
+            for seen in &not.observations {
+                let mark = if seen.held { "held" } else { "not yet" };
+                found = found.note(format!("{mark}: {seen}"));
+            }
+            found
+        }
         Error::Cancelled => Diagnostic::error("interrupted")
             .at(plan.place(span), "")
             .note(what),
