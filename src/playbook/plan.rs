@@ -477,3 +477,15 @@ pub enum Matcher {
     /// It is JSON that has this subset.
     Json(Template),
 }
+
+impl Matcher {
+    /// Where it is written.
+    pub fn span(&self) -> Span {
+        match self {
+            Self::Exact(wanted)
+            | Self::Contains(wanted)
+            | Self::Matches(wanted)
+            | Self::Json(wanted) => wanted.span(),
+        }
+    }
+}

@@ -51,6 +51,9 @@ impl<'a> Judge<'a> {
             self.exit_code(step, command);
             self.text("stdout", &expect.stdout, &command.stdout);
             self.text("stderr", &expect.stderr, &command.stderr);
+        } else if self.failures.is_empty() {
+            // Refused, and that was expected: then nothing else of a command can have been.
+            self.without_command(expect);
         }
         if let Some(wanted) = &expect.metadata {
             self.subset("metadata", wanted, &self.seen.metadata);
@@ -146,6 +149,18 @@ impl<'a> Judge<'a> {
         }
     }
 
+    fn without_command(&mut self, expect: &Expect) {
+        if let Some(wanted) = &expect.exit_code {
+            self.one_of("exit code", wanted, None);
+        }
+        for (what, matchers) in [("stdout", &expect.stdout), ("stderr", &expect.stderr)] {
+            if let Some(first) = matchers.first() {
+                let message = format!("{what} is not what was expected");
+                self.fail(first.span(), message, "there is none: no command ran");
+            }
+        }
+    }
+
     fn one_of(&mut self, what: &str, wanted: &[Template], seen: Option<i64>) {
         let mut codes = Vec::new();
         for template in wanted {
@@ -182,12 +197,7 @@ impl<'a> Judge<'a> {
             return;
         }
         let Ok(seen) = std::str::from_utf8(seen) else {
-            let span = match &matchers[0] {
-                Matcher::Exact(t)
-                | Matcher::Contains(t)
-                | Matcher::Matches(t)
-                | Matcher::Json(t) => t.span(),
-            };
+            let span = matchers[0].span();
             self.fail(span, format!("{what} is not UTF-8 text"), "")
                 .help = Some(format!("`{what}_base64` has its bytes"));
             return;
