@@ -1,24 +1,18 @@
 //! `malleus exec`.
 
 use std::io::{self, Write};
-use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use malleus::client::{self, Client, Exit, Limit, Output, Settings, Stdio, Wait};
+use malleus::client::{self, Client, Exit, Limit, Output, Stdio, Wait};
 use malleus::diagnostic::Diagnostic;
 
 use super::args::{Common, Exec};
 use super::console::Console;
 use super::signals::Signals;
-use super::trace::Tracer;
 use super::{Code, connect};
 
 pub(crate) fn main(common: &Common, args: &Exec, console: &Console) -> Result<Code> {
-    let settings = Settings {
-        observer: Tracer::observer(console).map(|tracer| Arc::new(tracer) as _),
-        ..Settings::default()
-    };
-    let client = match connect(common, None, settings, console) {
+    let client = match connect(common, None, console) {
         Ok(client) => client,
         Err(code) => return Ok(code),
     };

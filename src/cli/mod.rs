@@ -12,6 +12,7 @@ mod signals;
 mod trace;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use malleus::client::{self, Client, Remote, Settings};
@@ -19,6 +20,7 @@ use malleus::diagnostic::Diagnostic;
 
 use args::{Cli, Command};
 use console::Console;
+use trace::Tracer;
 
 /// What the process's exit code says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,9 +103,12 @@ fn code_of(error: &anyhow::Error) -> Code {
 pub(crate) fn connect(
     common: &args::Common,
     playbook: Option<&str>,
-    settings: Settings,
     console: &Console,
 ) -> Result<Client, Code> {
+    let settings = Settings {
+        observer: Tracer::observer(console).map(|tracer| Arc::new(tracer) as _),
+        ..Settings::default()
+    };
     let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let remote = match common.remote.as_deref().or(playbook) {
         Some(named) => Remote::parse(named),

@@ -2,26 +2,20 @@
 
 use std::io::{self, Read, Write};
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use malleus::client::{self, Client, Content, Limit, Reply, Settings, Wait};
+use malleus::client::{self, Client, Content, Limit, Reply, Wait};
 use malleus::template::judge_path;
 use serde_json::Value;
 
 use super::args::{Common, Request};
 use super::console::Console;
 use super::signals::Signals;
-use super::trace::Tracer;
 use super::{Code, connect};
 
 pub(crate) fn main(common: &Common, args: &Request, console: &Console) -> Result<Code> {
     let request = build(args)?;
-    let settings = Settings {
-        observer: Tracer::observer(console).map(|tracer| Arc::new(tracer) as _),
-        ..Settings::default()
-    };
-    let client = match connect(common, None, settings, console) {
+    let client = match connect(common, None, console) {
         Ok(client) => client,
         Err(code) => return Ok(code),
     };

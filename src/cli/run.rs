@@ -1,12 +1,10 @@
 //! `malleus run`.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use indexmap::IndexMap;
-use malleus::client::{Client, Settings};
 use malleus::playbook::input::resolve;
 use malleus::playbook::plan::Visibility;
 use malleus::playbook::{Given, Plan};
@@ -19,7 +17,6 @@ use serde_json::Value;
 use super::args::{Common, Out, Run};
 use super::console::Console;
 use super::signals::Signals;
-use super::trace::Tracer;
 use super::{Code, check, connect, inputs};
 
 /// A playbook with everything it needs but the server.
@@ -38,7 +35,7 @@ pub(crate) fn main(common: &Common, args: &Run, console: &Console) -> Result<Cod
     let signals = Signals::listen().context("cannot listen for signals")?;
     let mut all = IndexMap::new();
     for playbook in ready {
-        let client = match client(common, playbook.plan.remote.as_deref(), console) {
+        let client = match connect(common, playbook.plan.remote.as_deref(), console) {
             Ok(client) => client,
             Err(code) => return Ok(code),
         };
@@ -142,14 +139,6 @@ fn inputs_of(
             None
         }
     }
-}
-
-fn client(common: &Common, playbook: Option<&str>, console: &Console) -> Result<Client, Code> {
-    let settings = Settings {
-        observer: Tracer::observer(console).map(|tracer| Arc::new(tracer) as _),
-        ..Settings::default()
-    };
-    connect(common, playbook, settings, console)
 }
 
 fn code_of(summary: &Summary, signals: &Signals) -> Code {

@@ -204,13 +204,3 @@ impl<'a> Run<'a> {
         }
     }
 }
-
-/// Whether a step does something itself.
-pub(super) fn shape(step: &Step) -> super::event::StepShape {
-    match step.action {
-        Action::Steps(_) | Action::Parallel(_) | Action::Include(_) => {
-            super::event::StepShape::Group
-        }
-        _ => super::event::StepShape::Single,
-    }
-}

@@ -5,7 +5,6 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::action::Observed;
-use super::composite::shape;
 use super::event::{StepInfo, StepOutcome, StepShape};
 use super::executor::{Frame, Run, Stop};
 use super::ledger::Cleanup;
@@ -13,7 +12,7 @@ use super::parallel::abreast;
 use super::shown::shown;
 use super::title::title;
 use crate::diagnostic::Diagnostic;
-use crate::playbook::plan::{ForEach, OnError, Step, Visibility};
+use crate::playbook::plan::{Action, ForEach, OnError, Step, Visibility};
 use crate::template::Fault;
 
 /// What a step leaves: its result and its captures.
@@ -272,5 +271,13 @@ fn skipped(step: &Step) -> Left {
     Left {
         result: Value::Object(fields),
         captures: vec![Value::Null; step.capture.len()],
+    }
+}
+
+/// Whether a step does something itself.
+fn shape(step: &Step) -> StepShape {
+    match step.action {
+        Action::Steps(_) | Action::Parallel(_) | Action::Include(_) => StepShape::Group,
+        _ => StepShape::Single,
     }
 }

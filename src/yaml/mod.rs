@@ -145,8 +145,8 @@ fn options() -> serde_yaml::Options {
         underscored_numbers_as_strings: true,
         reject_unsupported_tags: true,
         with_snippet: false,
-        // A playbook of ten thousand steps has half a million nodes; what is deeper than this is no body of the API.
-        budget: serde_yaml::budget! { max_depth: 128, max_nodes: 4_000_000, max_events: 12_000_000 },
+        // A playbook of ten thousand steps has half a million nodes. Deeper nesting could use up a small stack.
+        budget: serde_yaml::budget! { max_depth: 64, max_nodes: 4_000_000, max_events: 12_000_000 },
         // Passed through so that every duplicate is reported, not only the first.
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
     }

@@ -162,35 +162,24 @@ impl Judge<'_> {
             None => {}
         }
         self.layer(|judge| {
-            if step.for_each.is_some() {
-                for name in ["item", "index"] {
-                    judge.set(
-                        name,
-                        Bound {
-                            span: None,
-                            known: Known::Anything,
-                        },
-                    );
-                }
-            }
+            judge.bind_item(step);
             judge.inside(step);
         });
         self.bind_all(step);
-        let looped = step.for_each.is_some();
         self.layer(|judge| {
-            if looped {
-                for name in ["item", "index"] {
-                    judge.set(
-                        name,
-                        Bound {
-                            span: None,
-                            known: Known::Anything,
-                        },
-                    );
-                }
-            }
+            judge.bind_item(step);
             judge.steps(&step.cleanup);
         });
+    }
+
+    /// What a loop binds for each of its items.
+    fn bind_item(&mut self, step: &Step) {
+        if step.for_each.is_some() {
+            for name in ["item", "index"] {
+                let known = Known::Anything;
+                self.set(name, Bound { span: None, known });
+            }
+        }
     }
 
     fn inside(&mut self, step: &Step) {
