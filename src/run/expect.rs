@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::action::{CommandOutput, Observed};
-use super::shown::{INLINE, first_difference, shown, tail, values_of};
+use super::shown::{INLINE, difference, shown, tail, values_of};
 use super::subset::{differences, span_of};
 use crate::diagnostic::Diagnostic;
 use crate::playbook::plan::{Action, Expect, Matcher, Plan, Step};
@@ -234,7 +234,7 @@ impl<'a> Judge<'a> {
                         format!("expected {text:?}, the command printed {seen:?}"),
                     );
                 } else {
-                    let difference = first_difference(self.masker, &text, seen);
+                    let difference = difference(self.masker, &text, seen);
                     self.fail(wanted.span(), message, "").notes.push(difference);
                 }
             }

@@ -1,6 +1,9 @@
 //! Values and texts as messages show them.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
+use similar::TextDiff;
 
 use crate::secret::Masker;
 use crate::template::{Expr, Renderer, Usage, describe};
@@ -8,6 +11,12 @@ use crate::template::{Expr, Renderer, Usage, describe};
 /// Text longer than this is not shown inline but line by line.
 pub(super) const INLINE: usize = 100;
 
+/// Equal lines around a difference.
+const CONTEXT: usize = 2;
+/// Lines of a difference at the most.
+const LONGEST_DIFF: usize = 60;
+/// How long looking for the shortest difference may take; then a longer one will do.
+const DIFF_PATIENCE: Duration = Duration::from_millis(500);
 /// How many lines of a command's output a message shows.
 const TAIL: usize = 10;
 
@@ -60,32 +69,43 @@ pub(super) fn tail(masker: &Masker, bytes: &[u8]) -> String {
     }
 }
 
-/// The first line in which two texts differ.
-pub(super) fn first_difference(masker: &Masker, expected: &str, actual: &str) -> String {
-    let mut expected_lines = expected.split_inclusive('\n');
-    let mut actual_lines = actual.split_inclusive('\n');
-    let mut number = 1;
-    loop {
-        match (expected_lines.next(), actual_lines.next()) {
-            (Some(one), Some(other)) if one == other => number += 1,
-            (one, other) => {
-                let show = |line: Option<&str>| {
-                    line.map_or_else(
-                        || "the end".to_owned(),
-                        |line| {
-                            let safe = masker.mask(line);
-                            let cut: String = safe.chars().take(2 * INLINE).collect();
-                            format!("{cut:?}")
-                        },
-                    )
-                };
-                return format!(
-                    "line {number} differs:\nexpected {}\nprinted  {}",
-                    show(one),
-                    show(other)
-                );
+/// How two texts differ, line by line: `-` was expected, `+` was printed, a few equal lines around.
+pub(super) fn difference(masker: &Masker, expected: &str, actual: &str) -> String {
+    let diff = TextDiff::configure()
+        .deadline(Instant::now() + DIFF_PATIENCE)
+        .diff_lines(expected, actual);
+    let mut shown = String::from("- expected, + printed");
+    let mut lines = 0;
+    for group in diff.grouped_ops(CONTEXT) {
+        let first = group.first().map_or(0, |op| op.old_range().start);
+        shown.push_str(&format!("\n@@ line {} @@", first + 1));
+        for change in group.iter().flat_map(|op| diff.iter_changes(op)) {
+            lines += 1;
+            if lines > LONGEST_DIFF {
+                shown.push_str("\n… and more");
+                return shown;
             }
+            let text = change.value();
+            let safe = masker.mask(text.trim_end_matches('\n'));
+            let cut: String = safe.chars().take(2 * INLINE).collect();
+            // What a terminal would swallow, such as a carriage return, is written out.
+            let line: String = cut.chars().map(visible).collect();
+            let end = if text.ends_with('\n') {
+                ""
+            } else {
+                " (no line end)"
+            };
+            shown.push_str(&format!("\n{} {line}{end}", change.tag()));
         }
+    }
+    shown
+}
+
+fn visible(c: char) -> String {
+    if c.is_control() {
+        c.escape_debug().to_string()
+    } else {
+        c.to_string()
     }
 }
 
@@ -94,12 +114,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_texts_show_the_line_that_differs() {
-        let note = first_difference(&Masker::default(), "a\nb\nc\n", "a\nB\nc\n");
+    fn long_texts_show_the_lines_that_differ() {
+        let note = difference(&Masker::default(), "a\nb\nc\n", "a\nB\r\nc\nd");
         assert_eq!(
             note,
-            "line 2 differs:\nexpected \"b\\n\"\nprinted  \"B\\n\""
+            "- expected, + printed\n@@ line 1 @@\n  a\n- b\n+ B\\r\n  c\n+ d (no line end)"
         );
-        assert!(first_difference(&Masker::default(), "a\n", "a\nb").contains("expected the end"));
+        let many = "x\n".repeat(500);
+        assert!(difference(&Masker::default(), "", &many).ends_with("… and more"));
     }
 }
