@@ -83,7 +83,9 @@ impl Attempt<'_, '_> {
                 return self.finish_ensure(wanted, change);
             }
             let patch = resource::patch(&wanted.body, &live.metadata, &difference);
-            let mut request = wanted.request("PATCH", &wanted.path, self).json(patch);
+            let mut request = wanted
+                .request(resource::method(&wanted.path), &wanted.path, self)
+                .json(patch);
             if let Some(etag) = &live.etag {
                 request = request.if_match(etag);
             }

@@ -42,8 +42,9 @@ pub(super) fn is_instance(path: &str) -> bool {
 /// Keys of a body that only its creation reads; they cannot be compared with what is there.
 const OF_CREATION: &[&str] = &["source", "start", "restore", "instance_type", "name"];
 
-/// Keys that a PATCH would reset where it leaves them out, on one server or another.
-const KEPT: &[&str] = &["description", "ingress", "egress", "target"];
+/// Keys that a PATCH resets where it leaves them out, for one resource or another. `config` is among them: projects
+/// replace all of it, others merge it, and the handler of network ACLs dies of a PATCH without it.
+const KEPT: &[&str] = &["description", "config", "ingress", "egress", "target"];
 
 /// Values of `config` and `devices` are text in the API; numbers and booleans are written out for the author.
 pub(super) fn write_out(body: &mut Value) {
@@ -158,6 +159,17 @@ fn same_text(wanted: &str, live: &str) -> bool {
         || (wanted.parse::<i64>().is_err() && truth(wanted).is_some() && truth(wanted) == truth(live))
 }
 
+/// The method that changes a resource. For image aliases it is PUT: a PATCH of one never ends on LXD 5.0, and what
+/// [`patch`] makes of an alias is all of it.
+pub(super) fn method(path: &str) -> &'static str {
+    let path = path.strip_prefix("/1.0/").unwrap_or(path);
+    if path.starts_with("images/aliases/") {
+        "PUT"
+    } else {
+        "PATCH"
+    }
+}
+
 /// What to send so that the differences go away and nothing else changes.
 pub(super) fn patch(body: &Value, live: &Value, differences: &[Difference]) -> Value {
     let mut patch = Map::new();
@@ -171,9 +183,8 @@ pub(super) fn patch(body: &Value, live: &Value, differences: &[Difference]) -> V
             continue;
         };
         if let ("config", [key]) = (first.as_str(), rest) {
-            // A PATCH merges `config` key by key; empty text takes a key out.
-            let config = patch.entry("config").or_insert_with(|| json!({}));
-            config[key] = match &difference.to {
+            // Empty text takes a key out, whether the server merges or replaces.
+            patch.entry("config").or_insert_with(|| json!({}))[key] = match &difference.to {
                 Value::Null => Value::String(String::new()),
                 value => value.clone(),
             };
@@ -275,14 +286,14 @@ mod tests {
 
     #[test]
     fn a_patch_changes_nothing_else() {
-        let live = json!({"description": "d", "config": {"a": "1", "b": "2"}, "devices": {"root": {"type": "disk", "path": "/"}}});
+        let live = json!({"description": "d", "config": {"a": "1", "b": "2", "c": "3"}, "devices": {"root": {"type": "disk", "path": "/"}}});
         let body = json!({"config": {"a": "2", "b": null}, "devices": {"root": {"size": "1GiB"}}});
         let found = differences("profiles/x", &body, &live);
         assert_eq!(
             patch(&body, &live, &found),
             json!({
                 "description": "d",
-                "config": {"a": "2", "b": ""},
+                "config": {"a": "2", "b": "", "c": "3"},
                 "devices": {"root": {"type": "disk", "path": "/", "size": "1GiB"}},
             })
         );
