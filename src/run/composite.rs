@@ -47,7 +47,7 @@ impl<'a> Run<'a> {
     /// Runs a step that is made of steps; nothing for any other.
     pub(super) fn composite(&self, step: &'a Step, frame: &Frame<'a>) -> Option<Whole> {
         let limit = step.timeout.map_or(frame.limit, |after| {
-            Limit::after("step", after).earlier(frame.limit)
+            Limit::after("group", after).earlier(frame.limit)
         });
         let frame = &Frame {
             limit,
@@ -154,6 +154,7 @@ impl<'a> Run<'a> {
         let sides = abreast((count, width), &inner, |at, own| {
             self.step(&parallel.steps[at], &own)
         });
+        self.ledger().summary.not_run += count - sides.begun;
         sides.stop.map_or(Ok(()), Err)
     }
 

@@ -27,6 +27,7 @@ pub(super) fn of_limit(plan: &Plan, span: Span, limit: Limit) -> Diagnostic {
 fn origin(limit: &str) -> &'static str {
     match limit {
         "step" => "`timeout:` of the step sets this limit",
+        "group" => "`timeout:` of the group around it sets this limit",
         "command" => "`timeout:` under `exec` sets this limit",
         "playbook" => "`timeout:` of the playbook or `--timeout` sets this limit",
         _ => "",

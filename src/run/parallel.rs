@@ -14,6 +14,8 @@ const WIDEST: usize = 256;
 pub(super) struct Sides<T> {
     pub(super) results: Vec<Option<T>>,
     pub(super) stop: Option<Stop>,
+    /// How many pieces of work were begun.
+    pub(super) begun: usize,
 }
 
 /// Does `count` pieces of work, `width` at a time, each with a frame of its own.
@@ -25,6 +27,7 @@ pub(super) fn abreast<'a, T: Send>(
     let client = frame.client.fork();
     let lanes = Lanes::new(frame.outlet.clone(), count);
     let next = AtomicUsize::new(0);
+    let begun = AtomicUsize::new(0);
     let stop = Mutex::new(None);
     let results: Mutex<Vec<Option<T>>> = Mutex::new((0..count).map(|_| None).collect());
     let worker = || {
@@ -34,6 +37,7 @@ pub(super) fn abreast<'a, T: Send>(
                 return;
             }
             if !client.is_cancelled() {
+                begun.fetch_add(1, Ordering::SeqCst);
                 let own = Frame {
                     client: client.clone(),
                     outlet: Outlet::Lane(Arc::clone(&lanes), at),
@@ -64,6 +68,7 @@ pub(super) fn abreast<'a, T: Send>(
     });
     let stop = stop.into_inner().unwrap_or_else(PoisonError::into_inner);
     Sides {
+        begun: begun.into_inner(),
         results: results.into_inner().unwrap_or_else(PoisonError::into_inner),
         stop: if frame.client.is_cancelled() {
             Some(Stop::Cancelled)
