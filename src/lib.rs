@@ -20,6 +20,7 @@
 //! | [`template`] | names, rendering, expressions; the only room that names minijinja | HTTP |
 //! | [`playbook`] | the language: what was written, whether it holds, what will run | HTTP, threads |
 //! | [`client`] | the API of LXD and Incus, a library on its own; the only room that names ureq and tungstenite | playbooks |
+//! | [`tracking`] | which resources a run made, its journal, their removal | playbooks |
 //! | [`run`] | carries out a plan with a client, emits events | the terminal, arguments |
 //! | [`report`] | events and plans to text | the client |
 //! | [`secret`] | values that no output may show | everything else |
@@ -80,6 +81,7 @@ pub mod run;
 pub mod secret;
 pub mod source;
 pub mod template;
+pub mod tracking;
 pub mod yaml;
 
 /// Compiles the README's Rust.

@@ -1,7 +1,7 @@
 //! `malleus run`.
 
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use indexmap::IndexMap;
@@ -10,8 +10,9 @@ use malleus::playbook::plan::Visibility;
 use malleus::playbook::{Given, Plan};
 use malleus::report::{Verbosity, outputs};
 use malleus::run::event::Interruption;
-use malleus::run::{Session, Summary, new_id, run};
+use malleus::run::{Session, Summary, Sweep, Sweeps, new_id, run};
 use malleus::template::Engine;
+use malleus::tracking::Tracker;
 use serde_json::Value;
 
 use super::args::{Common, Out, Run};
@@ -49,6 +50,9 @@ pub(crate) fn main(common: &Common, args: &Run, console: &Console) -> Result<Cod
             id: new_id(),
             started: SystemTime::now(),
             width: args.parallel.unwrap_or_else(default_width),
+            tracker: &Tracker::default(),
+            sweeps: Sweeps::always(Sweep::Explicit),
+            cleanup: Duration::from_secs(300),
         };
         let summary = run(&playbook.plan, &session, console);
         let code = code_of(&summary, &signals);

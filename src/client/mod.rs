@@ -136,6 +136,7 @@ impl Client {
             path: reply.path.clone(),
             reason: format!("what answers at {remote} is neither LXD nor Incus"),
         })?;
+        let server = server.at(reply.headers.get("Date"));
         Ok(Self {
             wire,
             server: Arc::new(server),

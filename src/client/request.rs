@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use serde_json::Value;
@@ -192,6 +192,19 @@ impl Request {
             Body::Json(value) => Some(value),
             _ => None,
         }
+    }
+
+    /// The file whose bytes it carries, when it carries one.
+    pub fn upload_file(&self) -> Option<&Path> {
+        match &self.body {
+            Body::Upload(file) => Some(file),
+            _ => None,
+        }
+    }
+
+    /// The limit that was set for it.
+    pub fn deadline(&self) -> Option<Limit> {
+        self.limit
     }
 
     /// The headers added to the request, in order.

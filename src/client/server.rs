@@ -1,3 +1,5 @@
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde_json::Value;
 
 use super::Flavor;
@@ -21,6 +23,8 @@ pub struct Server {
     pub auth: String,
     /// `environment` as it came; null for untrusted clients.
     pub environment: Value,
+    /// How many seconds the server's clock was ahead of ours when the client connected; behind, where negative.
+    pub ahead: i64,
     /// The whole metadata of `GET /1.0`.
     pub metadata: Value,
 }
@@ -29,6 +33,20 @@ impl Server {
     /// Whether the server announces an API extension.
     pub fn has_extension(&self, name: &str) -> bool {
         self.extensions.iter().any(|extension| extension == name)
+    }
+
+    /// The same, knowing the server's clock by the `Date` header of its answer.
+    pub(super) fn at(mut self, date: Option<&str>) -> Self {
+        let since = |time: SystemTime| {
+            let seconds = time
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs());
+            i64::try_from(seconds).unwrap_or(i64::MAX)
+        };
+        if let Some(theirs) = date.and_then(|date| httpdate::parse_http_date(date).ok()) {
+            self.ahead = since(theirs) - since(SystemTime::now());
+        }
+        self
     }
 
     /// Reads the metadata of `GET /1.0`; `None` when it is not that of LXD or Incus.
@@ -50,6 +68,7 @@ impl Server {
             project: text("project"),
             auth: metadata["auth"].as_str().unwrap_or_default().to_owned(),
             environment,
+            ahead: 0,
             metadata,
         })
     }

@@ -96,6 +96,20 @@ impl Client {
         self.request(&Request::delete(path)).map(|_| ())
     }
 
+    /// The request target that a request has when this client sends it: path and query, with the client's project and
+    /// cluster member.
+    ///
+    /// # Errors
+    /// [`Error::InvalidRequest`] when it cannot be sent.
+    pub fn target_of(&self, request: &Request) -> Result<String, Error> {
+        let scope = [("project", self.project()), ("target", self.target())];
+        let scope: Vec<(&str, &str)> = scope
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value?)))
+            .collect();
+        request.target(&scope)
+    }
+
     /// Sends without `target=`: operations are found through any member, by their identifier.
     pub(super) fn send_unscoped(&self, request: &Request) -> Result<Reply, Error> {
         let untargeted = Self {
@@ -111,14 +125,9 @@ impl Client {
         limit: Limit,
         sink: Sink<'_>,
     ) -> Result<Reply, Error> {
-        let scope = [("project", self.project()), ("target", self.target())];
-        let scope: Vec<(&str, &str)> = scope
-            .into_iter()
-            .filter_map(|(key, value)| Some((key, value?)))
-            .collect();
         let out = Outgoing {
             request,
-            target: request.target(&scope)?,
+            target: self.target_of(request)?,
             limit,
         };
         self.wire.exchange(&out, sink)

@@ -155,6 +155,19 @@ pub const PLAYBOOK: Shape = Shape {
             "Every request carries `project=` with this name.",
         ),
         key(
+            "isolate",
+            Kind::Either(&[
+                Kind::Shape(&ISOLATE),
+                Kind::Fixed(Type::Word(ISOLATE_WORDS)),
+            ]),
+            "Run inside a project made for this run, which is removed with all that is in it.",
+        ),
+        key(
+            "lease",
+            DURATION,
+            "What the run creates carries its id and expires this long after the last sign of life; `malleus gc` removes it then.",
+        ),
+        key(
             "timeout",
             DURATION,
             "Deadline for the steps; what is cleaned up afterwards has its own time.",
@@ -171,6 +184,29 @@ pub const PLAYBOOK: Shape = Shape {
             "Values for whoever ran the playbook, worked out after the steps.",
         ),
     ],
+};
+
+/// `isolate`.
+pub const ISOLATE_WORDS: &[&str] = &["project"];
+
+/// The long form of `isolate`.
+pub const ISOLATE: Shape = Shape {
+    what: "`isolate`",
+    keys: &[required(
+        "project",
+        Kind::Shape(&ISOLATED_PROJECT),
+        "The project made for the run.",
+    )],
+};
+
+/// The project of `isolate`.
+pub const ISOLATED_PROJECT: Shape = Shape {
+    what: "the project",
+    keys: &[key(
+        "config",
+        Kind::Entries(&Kind::Dynamic(Type::Scalar)),
+        "Keys of the project's config, as `features.images`; images and profiles are those of the default project otherwise.",
+    )],
 };
 
 /// The types of an input.
@@ -285,6 +321,11 @@ pub const STEP: Shape = Shape {
             "cleanup",
             Kind::OneOrMoreSteps,
             "Steps for the end of the run, registered when this step succeeded or its outcome is unknown.",
+        ),
+        key(
+            "keep",
+            Kind::Fixed(Type::Boolean),
+            "What this step creates is never removed.",
         ),
         key(
             "on_error",

@@ -25,6 +25,10 @@ pub struct Plan {
     pub inputs: Vec<Input>,
     /// Derived values, in order.
     pub vars: Vec<Binding<Template>>,
+    /// The project made for the run, if it wants one.
+    pub isolate: Option<Isolate>,
+    /// How long what the run creates may outlive it.
+    pub lease: Option<Duration>,
     /// Deadline for the steps.
     pub timeout: Option<Duration>,
     /// What is done, in order.
@@ -40,6 +44,15 @@ impl Plan {
     pub fn place(&self, span: Span) -> Place {
         Place::new(&self.source, span)
     }
+}
+
+/// A project made for one run.
+#[derive(Debug, Clone)]
+pub struct Isolate {
+    /// Where it is asked for.
+    pub span: Span,
+    /// Keys of its `config` beside those that a run's project has by itself.
+    pub config: Vec<(String, Template)>,
 }
 
 /// A name where it is bound.
@@ -143,6 +156,8 @@ pub struct Step {
     pub timeout: Option<Duration>,
     /// What is done at the end of the run.
     pub cleanup: Vec<Step>,
+    /// Whether what it creates is ever removed.
+    pub keep: Keep,
     /// What its failure means.
     pub on_error: OnError,
     /// What it does.
@@ -180,6 +195,15 @@ pub struct Retry {
     pub delay: Duration,
     /// Factor by which the pause grows.
     pub backoff: u32,
+}
+
+/// Whether what a step creates is ever removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// It is removed when the run is cleaned up.
+    No,
+    /// It stays.
+    Yes,
 }
 
 /// What a step's failure means for the run.

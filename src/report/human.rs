@@ -108,6 +108,12 @@ impl<W: Write> Human<W> {
         let _ = inner.to.write_str(&format!("\r\x1b[2K{shown}"));
     }
 
+    fn list(&self, items: &[String]) {
+        for item in items {
+            self.write(&format!("  - {item}\n"));
+        }
+    }
+
     fn paint(&self, code: &str, text: &str) -> String {
         match self.style {
             Style::Plain => text.to_owned(),
@@ -139,20 +145,13 @@ impl<W: Write> Human<W> {
                 StepOutcome::Cancelled => "cancelled".to_owned(),
                 _ => duration::show(took),
             };
-            let indent = indent(step);
             let mut title = title(step);
             if let StepOutcome::Passed(remark) = outcome
                 && !remark.is_empty()
             {
                 title = format!("{title}: {remark}");
             }
-            let used = indent.chars().count() + 2 + title.chars().count();
-            let gap = " ".repeat(TIME_COLUMN.saturating_sub(used + time.len()).max(2));
-            self.write(&format!(
-                "{indent}{} {title}{gap}{}\n",
-                self.mark(outcome),
-                self.paint("2", &time)
-            ));
+            self.timed(&indent(step), (&self.mark(outcome), &title), &time);
         }
         for (index, failure) in failures.iter().enumerate() {
             let mut shown = failure.clone();
@@ -172,6 +171,33 @@ impl<W: Write> Human<W> {
         }
     }
 
+    /// A line with a mark, a title and a time, which stands in one column as far as the title leaves room.
+    fn timed(&self, indent: &str, (mark, title): (&str, &str), time: &str) {
+        let used = indent.chars().count() + 2 + title.chars().count();
+        let gap = " ".repeat(TIME_COLUMN.saturating_sub(used + time.len()).max(2));
+        self.write(&format!(
+            "{indent}{mark} {title}{gap}{}\n",
+            self.paint("2", time)
+        ));
+    }
+
+    fn removed(&self, resource: &str, failure: Option<&Diagnostic>, took: Duration) {
+        let time = duration::show(took);
+        match failure {
+            None if self.says(Verbosity::Normal) => {
+                let title = format!("removed {resource}");
+                self.timed("  ", (&self.paint("32", "✓"), &title), &time);
+            }
+            None => {}
+            Some(failure) => {
+                let title = format!("remove {resource}");
+                self.timed("  ", (&self.paint("1;31", "✗"), &title), &time);
+                self.write("\n");
+                self.problem(failure);
+            }
+        }
+    }
+
     fn summary(&self, summary: &Summary) {
         let fine = summary.failed == 0
             && summary.left.is_empty()
@@ -187,6 +213,7 @@ impl<W: Write> Human<W> {
             (summary.cancelled, "cancelled"),
             (summary.not_run, "not run"),
             (summary.cleaned_up, "cleaned up"),
+            (summary.removed, "removed"),
         ]
         .iter()
         .filter(|(number, _)| *number > 0)
@@ -210,9 +237,18 @@ impl<W: Write> Human<W> {
         if !summary.left.is_empty() {
             let what = count(summary.left.len(), "thing");
             self.write(&format!("cleanup is incomplete, {what} left:\n"));
-            for left in &summary.left {
-                self.write(&format!("  - {left}\n"));
-            }
+            self.list(&summary.left);
+        }
+        if !summary.owed.is_empty() {
+            let what = count(summary.owed.len(), "resource");
+            self.write(&format!("{what} of this run stay for now:\n"));
+            self.list(&summary.owed);
+        }
+        if !(summary.left.is_empty() && summary.owed.is_empty()) {
+            self.write(&format!(
+                "  `malleus down {}` removes what is there\n",
+                summary.run
+            ));
         }
     }
 }
@@ -269,6 +305,11 @@ impl<W: Write + Send> Sink for Human<W> {
                 outcome,
                 duration,
             } => self.finished(&step, &outcome, duration),
+            Kind::Removed {
+                resource,
+                failure,
+                duration,
+            } => self.removed(&resource, failure.as_ref(), duration),
             Kind::Warning(problem) => self.problem(&problem),
             Kind::RunFinished(summary) => self.summary(&summary),
         }

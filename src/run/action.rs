@@ -13,6 +13,7 @@ use crate::client::{self, Content, Limit, Operation, Reply, Wait};
 use crate::playbook::grammar::ACTIONS;
 use crate::playbook::plan::{self, Action, Body, Name, Waiting};
 use crate::template::{Fault, Renderer, Template};
+use crate::tracking::{Before, Fate, Owner, Ticket};
 
 /// How long an operation may take to end once its step was cancelled.
 pub(super) const DRAIN: Duration = Duration::from_secs(10);
@@ -138,6 +139,16 @@ impl Observed {
         }
     }
 
+    /// What a refusal of the API shows.
+    fn refused(refusal: client::ApiError) -> Self {
+        Self {
+            status: Some(refusal.status),
+            what: format!("{} {}", refusal.method, refusal.path),
+            error: Some(refusal.message),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn with_operation(mut self, operation: &Operation) -> Self {
         self.operation = operation.raw.clone();
         self.metadata = operation.metadata.clone();
@@ -158,6 +169,10 @@ pub(super) struct Attempt<'t, 'plan> {
     pub(super) run: &'t Run<'plan>,
     pub(super) frame: &'t Frame<'plan>,
     pub(super) limit: Limit,
+    /// The step's number and those of the groups around it.
+    pub(super) owner: Owner,
+    /// What becomes of what the step creates.
+    pub(super) fate: Fate,
     /// Is told what the operation says of its progress.
     pub(super) progress: &'t (dyn Fn(&Operation) + Sync),
 }
@@ -210,6 +225,15 @@ impl Attempt<'_, '_> {
 
     /// Sends a request and waits for its operation; as many at a time as is good for the server.
     pub(super) fn exchange(&self, request: &client::Request) -> Result<Observed, client::Error> {
+        self.exchange_knowing(request, Before::Unknown)
+    }
+
+    /// The same, where it may be known that what it creates is not there.
+    pub(super) fn exchange_knowing(
+        &self,
+        request: &client::Request,
+        before: Before,
+    ) -> Result<Observed, client::Error> {
         let client = &self.frame.client;
         let _pass = self
             .run
@@ -217,12 +241,13 @@ impl Attempt<'_, '_> {
             .of(request)
             .map(|gate| gate.enter(client))
             .transpose()?;
-        let (seen, begun) = self.send(request)?;
+        let (seen, begun, ticket) = self.send(request, before)?;
         match begun {
             Some(begun) if begun.class == client::Class::Task => {
                 let ended = client
                     .wait(&begun.id, &self.wait())
-                    .inspect_err(|error| self.settle(&begun.id, error))?;
+                    .inspect_err(|error| self.settle((&begun.id, &ticket), error))?;
+                self.run.session.tracker.ended(&ticket, &ended);
                 Ok(seen.with_operation(&ended))
             }
             Some(begun) => Ok(seen.with_operation(&begun)),
@@ -236,7 +261,7 @@ impl Attempt<'_, '_> {
         step: &plan::Step,
         request: &client::Request,
     ) -> Result<Observed, client::Error> {
-        let (seen, begun) = self.send(request)?;
+        let (seen, begun, ticket) = self.send(request, Before::Unknown)?;
         let Some(begun) = begun else { return Ok(seen) };
         self.run.ledger().pending.push(Pending {
             id: step.id.as_ref().map(|id| id.text.clone()),
@@ -244,6 +269,7 @@ impl Attempt<'_, '_> {
             what: seen.what.clone(),
             place: self.frame.plan.place(step.span),
             client: self.frame.client.clone(),
+            ticket,
         });
         Ok(seen.with_operation(&begun))
     }
@@ -251,31 +277,38 @@ impl Attempt<'_, '_> {
     fn send(
         &self,
         request: &client::Request,
-    ) -> Result<(Observed, Option<Operation>), client::Error> {
+        before: Before,
+    ) -> Result<(Observed, Option<Operation>, Ticket), client::Error> {
         if request.method() != "GET" {
             // A log that is still being deleted keeps its instance's volume in use.
             self.run.janitor.drain();
         }
-        let reply = self.frame.client.send(request)?;
+        let client = &self.frame.client;
+        let tracker = self.run.session.tracker;
+        let stamped = self.run.stamp.on(client, request)?;
+        let request = stamped.as_ref().unwrap_or(request);
+        let whose = (self.owner.as_slice(), self.fate);
+        let ticket = tracker.before((client, request), before, whose)?;
+        let reply = client.send(request)?;
+        tracker.replied(&ticket, &reply);
         let begun = reply.operation();
         if let Some(begun) = &begun {
             self.note_recorded_logs(request, &reply, begun);
         }
-        Ok((Observed::from_reply(&reply), begun))
+        Ok((Observed::from_reply(&reply), begun, ticket))
     }
 
     /// An operation that nobody waits for any longer is cancelled where the server can, and otherwise given time to
     /// end: what cleans up behind it must not come before its end.
-    fn settle(&self, operation: &str, error: &client::Error) {
+    fn settle(&self, (operation, ticket): (&str, &Ticket), error: &client::Error) {
         let patience = match error {
             client::Error::Cancelled => DRAIN,
             client::Error::Timeout { .. } => DRAIN_LATE,
             _ => return,
         };
-        let client = self.frame.client.detached();
-        // Most operations refuse to be cancelled; then waiting is all there is.
-        let _ = client.cancel_operation(operation);
-        let _ = client.wait(operation, &Wait::within(Limit::after("drain", patience)));
+        let limit = Limit::after("drain", patience);
+        self.run
+            .drained((operation, ticket), &self.frame.client, limit);
     }
 
     fn render_request(&self, action: &plan::Request) -> Result<client::Request, Fault> {
@@ -304,14 +337,7 @@ impl Attempt<'_, '_> {
     /// Streams the reply into a file.
     fn save(&self, request: &client::Request, file: &Path) -> Result<Observed, client::Error> {
         let reply = match self.frame.client.save(request, file) {
-            Err(client::Error::Api(refusal)) => {
-                return Ok(Observed {
-                    status: Some(refusal.status),
-                    error: Some(refusal.message),
-                    what: format!("{} {}", refusal.method, refusal.path),
-                    ..Observed::default()
-                });
-            }
+            Err(client::Error::Api(error)) => return Ok(Observed::refused(error)),
             other => other?,
         };
         let mut seen = Observed::from_reply(&reply);
@@ -377,9 +403,10 @@ impl Attempt<'_, '_> {
     pub(super) fn finish(&self, pending: &Pending) -> Result<Observed, Trouble> {
         let waited = pending.client.wait(&pending.operation, &self.wait());
         let ended = waited.map_err(|error| {
-            self.settle(&pending.operation, &error);
+            self.settle((&pending.operation, &pending.ticket), &error);
             Trouble::client(error, pending.what.clone())
         })?;
+        self.run.session.tracker.ended(&pending.ticket, &ended);
         Ok(Observed {
             what: pending.what.clone(),
             ..Observed::default().with_operation(&ended)
@@ -390,11 +417,9 @@ impl Attempt<'_, '_> {
 /// A refusal of the API is something an action showed; other errors are trouble.
 pub(super) fn refusal(error: client::Error, what: &str) -> Result<Observed, Trouble> {
     match error {
-        client::Error::Api(refusal) => Ok(Observed {
-            status: Some(refusal.status),
-            error: Some(refusal.message),
+        client::Error::Api(error) => Ok(Observed {
             what: what.to_owned(),
-            ..Observed::default()
+            ..Observed::refused(error)
         }),
         client::Error::Operation(failure) => Ok(Observed {
             what: what.to_owned(),

@@ -1,25 +1,25 @@
 //! What must be done whatever happened to the steps.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::action::{Attempt, DRAIN};
 use super::event::{Kind, Phase, StepOutcome, StepShape};
 use super::executor::{Frame, Run, Stop};
 use super::failure;
-use crate::client::{Limit, Wait};
+use super::ledger::ExecLog;
+use super::sweep::Sweep;
+use crate::client::{Client, Error, Limit, Wait};
 use crate::diagnostic::Diagnostic;
-
-/// How long cleanup may take as a whole. It does not count towards the playbook's own deadline.
-const CLEANUP: Duration = Duration::from_secs(300);
+use crate::tracking::{self, Ending, Extent, Gone, Mark, Removal, Resource, Rest, Ticket, Tracked};
 
 impl<'a> Run<'a> {
     /// A frame for what must be done whatever happened: connections and time of its own.
-    pub(super) fn cleanup_frame(frame: &Frame<'a>, phase: Phase) -> Frame<'a> {
+    pub(super) fn cleanup_frame(&self, frame: &Frame<'a>, phase: Phase) -> Frame<'a> {
         Frame {
             // Also where nothing is cancelled yet: it may be while cleanup is under way.
             client: frame.client.detached(),
             phase,
-            limit: Limit::after("cleanup", CLEANUP),
+            limit: Limit::after("cleanup", self.session.cleanup),
             ..frame.clone()
         }
     }
@@ -39,6 +39,8 @@ impl<'a> Run<'a> {
                 run: self,
                 frame,
                 limit: frame.limit,
+                owner: frame.owned_by(info.number),
+                fate: frame.fate,
                 progress: &|running| self.progress(&info, frame, running),
             };
             let failures = match attempt.finish(&operation) {
@@ -74,23 +76,42 @@ impl<'a> Run<'a> {
     fn drain(&self) {
         let pending = std::mem::take(&mut self.ledger().pending);
         let limit = Limit::after("drain", DRAIN);
-        for operation in &pending {
-            let client = operation.client.detached();
-            // Most operations refuse to be cancelled; then waiting is all there is.
-            let _ = client.cancel_operation(&operation.operation);
-            let _ = client.wait(&operation.operation, &Wait::within(limit));
+        for begun in &pending {
+            self.drained((&begun.operation, &begun.ticket), &begun.client, limit);
         }
     }
 
-    /// Registered cleanups, newest first; then `finally`; then recorded logs.
-    pub(super) fn clean_up(&self, frame: &Frame<'a>) {
+    /// Ends an operation that nobody waits for any more.
+    pub(super) fn drained(
+        &self,
+        (operation, ticket): (&str, &Ticket),
+        client: &Client,
+        limit: Limit,
+    ) {
+        let client = client.detached();
+        // Most operations refuse to be cancelled; then waiting is all there is.
+        let _ = client.cancel_operation(operation);
+        if let Ok(ended) = client.wait(operation, &Wait::within(limit)) {
+            self.session.tracker.ended(ticket, &ended);
+        }
+    }
+
+    /// Registered cleanups and what is tracked, newest first; then `finally`; then recorded logs.
+    pub(super) fn clean_up(&self, frame: &Frame<'a>, ending: Ending) {
         self.drain();
-        let cleanup = Self::cleanup_frame(frame, Phase::Cleanup);
+        let sweep = self.session.sweeps.at(ending);
+        let cleanup = self.cleanup_frame(frame, Phase::Cleanup);
+        if sweep == Sweep::Nothing {
+            self.ledger().cleanups.clear();
+        }
         loop {
             // Taken one by one: a cleanup may register another.
             let Some(next) = self.ledger().cleanups.pop() else {
                 break;
             };
+            if sweep == Sweep::Everything {
+                self.remove(self.session.tracker.open_since(next.mark), &cleanup);
+            }
             let own = Frame {
                 client: next.frame.client.detached(),
                 phase: cleanup.phase,
@@ -101,32 +122,140 @@ impl<'a> Run<'a> {
             };
             self.each(next.steps, &own);
         }
-        self.each(
-            &frame.plan.finally,
-            &Self::cleanup_frame(frame, Phase::Finally),
+        self.remove_owed(sweep, &cleanup);
+        let finally = self.cleanup_frame(frame, Phase::Finally);
+        self.each(&frame.plan.finally, &finally);
+        self.delete_logs(frame);
+        // What `finally` has made, and what was in its way before.
+        self.remove_owed(sweep, &finally);
+        self.settle_accounts(frame, (sweep, ending));
+    }
+
+    fn remove_owed(&self, sweep: Sweep, frame: &Frame<'a>) {
+        let mut open = self.session.tracker.open_since(Mark::MIN);
+        match sweep {
+            Sweep::Everything => {}
+            // A project made for this run alone is of no use to anyone.
+            Sweep::Explicit => open.retain(|known| known.resource.extent == Extent::WithContents),
+            Sweep::Nothing => open.clear(),
+        }
+        self.remove(open, frame);
+    }
+
+    /// Removes what the run made, as the kind of each resource needs it.
+    fn remove(&self, open: Vec<Tracked>, frame: &Frame<'a>) {
+        let known = |known: Tracked| (known.number, known.resource);
+        let resources: Vec<(u32, Resource)> = open
+            .into_iter()
+            .filter(|known| known.state != tracking::State::SomeIntended)
+            .map(known)
+            .collect();
+        if resources.is_empty() {
+            return;
+        }
+        // Resources bring their own projects and members.
+        let client = self.session.client.detached();
+        let connect = |_: &str| Ok(client.clone());
+        tracking::remove_all(&resources, &connect, frame.limit, &|removal| {
+            self.removed(removal, frame);
+        });
+    }
+
+    fn removed(&self, removal: Removal<'_, u32>, frame: &Frame<'a>) {
+        let tracker = self.session.tracker;
+        let resource = removal.resource.to_string();
+        let failure = match removal.result {
+            Ok(gone) => {
+                tracker.gone(removal.resource);
+                if gone != Gone::Removed {
+                    return;
+                }
+                let mut ledger = self.ledger();
+                ledger.summary.removed += 1;
+                ledger.summary.left.retain(|left| *left != resource);
+                None
+            }
+            Err(error) => {
+                let mut ledger = self.ledger();
+                if ledger.summary.left.contains(&resource) {
+                    return;
+                }
+                ledger.summary.left.push(resource.clone());
+                Some(still_there(&resource, &error))
+            }
+        };
+        self.emit(
+            &frame.outlet,
+            Kind::Removed {
+                resource,
+                failure,
+                duration: removal.duration,
+            },
         );
+    }
+
+    fn delete_logs(&self, frame: &Frame<'a>) {
         self.janitor.drain();
         let logs = std::mem::take(&mut self.ledger().logs);
         for log in logs {
             let client = if log.client.is_cancelled() {
                 log.client.detached()
             } else {
-                log.client
+                log.client.clone()
             };
-            if let Err(error) = client.delete_exec_logs(&log.instance, &log.operation) {
-                let what = format!(
-                    "the recorded output exec_{}.* of instance {}",
-                    log.operation, log.instance
-                );
-                self.emit(
-                    &frame.outlet,
-                    Kind::Warning(
-                        Diagnostic::error(format!("{what} is left on the server"))
-                            .note(error.to_string()),
-                    ),
-                );
+            let deleted = client.delete_exec_logs(&log.instance, &log.operation);
+            if let Err(error) = deleted {
+                let resource = log.resource();
+                let what = resource.to_string();
+                self.session.tracker.add(resource, &[]);
+                self.emit(&frame.outlet, Kind::Warning(still_there(&what, &error)));
                 self.ledger().summary.left.push(what);
+            } else {
+                self.session.tracker.gone(&log.resource());
             }
         }
     }
+
+    /// Says what stays, and has the journal keep what is still to be removed.
+    fn settle_accounts(&self, frame: &Frame<'a>, (sweep, ending): (Sweep, Ending)) {
+        let tracker = self.session.tracker;
+        let is_clean = self.ledger().summary.left.is_empty();
+        if is_clean {
+            tracker.release_seen_to();
+        }
+        if sweep == Sweep::Explicit && ending == Ending::Passed {
+            tracker.release_rest();
+        }
+        let owed = tracker.open();
+        let mut ledger = self.ledger();
+        for known in &owed {
+            let words = match known.state {
+                tracking::State::SomeIntended => {
+                    format!("something in {}, if it was made", known.resource.path)
+                }
+                _ => known.resource.to_string(),
+            };
+            if !ledger.summary.left.contains(&words) {
+                ledger.summary.owed.push(words);
+            }
+        }
+        drop(ledger);
+        if let Err(error) = tracker.end(ending, Rest::Owed) {
+            self.emit(
+                &frame.outlet,
+                Kind::Warning(Diagnostic::error(error.to_string())),
+            );
+        }
+    }
+}
+
+impl ExecLog {
+    /// The logs as a resource.
+    fn resource(&self) -> Resource {
+        Resource::recorded_output(&self.client, &self.instance, &self.operation)
+    }
+}
+
+fn still_there(what: &str, error: &Error) -> Diagnostic {
+    Diagnostic::error(format!("{what} is still there")).note(error.to_string())
 }

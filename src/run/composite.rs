@@ -9,12 +9,14 @@ use super::attempts::{captured, with_result};
 use super::event::{Phase, StepInfo, StepOutcome};
 use super::executor::{Frame, Run, Stop};
 use super::expect::Judge;
+use super::failure;
 use super::parallel::abreast;
 use super::step::Left;
 use crate::client::Limit;
 use crate::diagnostic::Diagnostic;
 use crate::playbook::input::{Given, resolve};
-use crate::playbook::plan::{Action, Group, Include, OnError, Parallel, Step};
+use crate::playbook::plan::{Action, Group, Include, Keep, OnError, Parallel, Step};
+use crate::tracking::Fate;
 
 /// How a composite step ended.
 pub(super) struct Whole {
@@ -44,8 +46,8 @@ impl Whole {
 }
 
 impl<'a> Run<'a> {
-    /// Runs a step that is made of steps; nothing for any other.
-    pub(super) fn composite(&self, step: &'a Step, frame: &Frame<'a>) -> Option<Whole> {
+    /// Runs a step that is made of steps.
+    pub(super) fn composite(&self, step: &'a Step, frame: &Frame<'a>, number: u32) -> Whole {
         let limit = step.timeout.map_or(frame.limit, |after| {
             Limit::after("group", after).earlier(frame.limit)
         });
@@ -55,13 +57,19 @@ impl<'a> Run<'a> {
                 OnError::Continue => OnError::Continue,
                 OnError::Fail => frame.on_error,
             },
+            owner: frame.owned_by(number),
+            fate: match step.keep {
+                Keep::Yes => Fate::Stays,
+                Keep::No => frame.fate,
+            },
             ..frame.clone()
         };
         match &step.action {
-            Action::Steps(group) => Some(Whole::of(self.group(group, frame))),
-            Action::Parallel(parallel) => Some(Whole::of(self.parallel(parallel, frame))),
-            Action::Include(include) => Some(self.include(include, frame)),
-            _ => None,
+            Action::Steps(group) => Whole::of(self.group(group, frame)),
+            Action::Parallel(parallel) => Whole::of(self.parallel(parallel, frame)),
+            Action::Include(include) => self.include(include, frame),
+            // The others do something themselves.
+            _ => Whole::of(Ok(())),
         }
     }
 
@@ -86,7 +94,7 @@ impl<'a> Run<'a> {
         if let Some(id) = &step.id {
             frame.scope.bind(&id.text, &result);
         }
-        self.register_cleanup(step, frame);
+        self.register_cleanup(step, frame, info.number);
         let left = Left { result, captures };
         match ended {
             Ok(()) => {
@@ -137,7 +145,7 @@ impl<'a> Run<'a> {
         };
         let ended = self.steps(&group.steps, &inner);
         if !group.finally.is_empty() {
-            self.each(&group.finally, &Self::cleanup_frame(&inner, Phase::Finally));
+            self.each(&group.finally, &self.cleanup_frame(&inner, Phase::Finally));
         }
         ended
     }
@@ -165,8 +173,7 @@ impl<'a> Run<'a> {
             match self.renderer(frame).value(&with.value) {
                 Ok(value) => given.push((with.name.text.clone(), Given::Typed(value))),
                 Err(fault) => {
-                    let failure = Diagnostic::error(fault.message);
-                    return Whole::refused(vec![failure.at(frame.plan.place(fault.span), "")]);
+                    return Whole::refused(vec![failure::of_fault(frame.plan, &fault)]);
                 }
             }
         }
@@ -194,7 +201,7 @@ impl<'a> Run<'a> {
             Err(_) => Ok(indexmap::IndexMap::new()),
         };
         if !plan.finally.is_empty() {
-            self.each(&plan.finally, &Self::cleanup_frame(&inner, Phase::Finally));
+            self.each(&plan.finally, &self.cleanup_frame(&inner, Phase::Finally));
         }
         match outputs {
             Ok(outputs) => Whole {

@@ -7,6 +7,7 @@ use super::resource::{self, Address};
 use crate::client::{self, Request};
 use crate::playbook::plan::{Absent, Ensure};
 use crate::template::Template;
+use crate::tracking::Before;
 
 /// How often a change is tried again after somebody else changed the resource in between.
 const ROUNDS: usize = 5;
@@ -140,7 +141,7 @@ impl Attempt<'_, '_> {
         // The API leaves out what is null.
         body.retain(|_, value| !value.is_null());
         let request = wanted.request("POST", &address.collection, self);
-        self.exchange(&request.json(Value::Object(body)))
+        self.exchange_knowing(&request.json(Value::Object(body)), Before::Absent)
     }
 
     /// Brings an instance to its state, then looks a last time: that is the result.

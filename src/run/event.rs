@@ -62,6 +62,15 @@ pub enum Kind {
         /// How long it took.
         duration: Duration,
     },
+    /// Something that the run created has been removed, or could not be.
+    Removed {
+        /// The resource, as `instance web`.
+        resource: String,
+        /// Why it is still there, if it is.
+        failure: Option<Diagnostic>,
+        /// How long it took.
+        duration: Duration,
+    },
     /// Something to know that is not a step's failure.
     Warning(Diagnostic),
     /// The run has ended.
@@ -123,6 +132,8 @@ pub enum StepOutcome {
 pub struct Summary {
     /// The playbook's name.
     pub playbook: String,
+    /// The run's id.
+    pub run: String,
     /// Steps that passed.
     pub passed: usize,
     /// Steps that failed and ended the steps.
@@ -137,8 +148,12 @@ pub struct Summary {
     pub not_run: usize,
     /// Steps of cleanups and of `finally` that passed.
     pub cleaned_up: usize,
+    /// Resources that the run created and that have been removed as tracked.
+    pub removed: usize,
     /// What could not be cleaned up.
     pub left: Vec<String>,
+    /// Resources that stay for now, and that `malleus down` with the run's id removes.
+    pub owed: Vec<String>,
     /// Whether the run was interrupted from outside.
     pub interruption: Interruption,
     /// The run's time, cleanup included.

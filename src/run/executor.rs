@@ -10,14 +10,18 @@ use serde_json::{Value, json};
 use super::event::{
     Event, Interruption, Kind, Phase, Sink, StepInfo, StepOutcome, StepShape, Summary,
 };
+use super::failure;
 use super::gate::Gates;
 use super::ledger::{Janitor, Ledger};
 use super::outlet::Outlet;
+use super::renewal::Renewal;
+use super::sweep::Sweeps;
 use crate::client::{Client, Limit, Operation};
 use crate::diagnostic::Diagnostic;
 use crate::playbook::plan::{OnError, Plan, Step, Visibility};
 use crate::secret::Masker;
 use crate::template::{Engine, Fault, Renderer, Scope};
+use crate::tracking::{Ending, Fate, Lease, Owner, Stamp, Tracker};
 
 /// What a run needs beside its plan.
 pub struct Session<'a> {
@@ -37,6 +41,12 @@ pub struct Session<'a> {
     pub started: SystemTime,
     /// How many operations that build something the server gets at a time; about two per processor of the server are best.
     pub width: usize,
+    /// Follows what the run creates; says at the end what is left of it.
+    pub tracker: &'a Tracker,
+    /// What of it is removed as the run ends.
+    pub sweeps: Sweeps,
+    /// How long cleanup may take as a whole. It does not count towards the playbook's own deadline.
+    pub cleanup: Duration,
 }
 
 /// A new run id.
@@ -62,10 +72,18 @@ pub fn run(plan: &Plan, session: &Session<'_>, sink: &dyn Sink) -> Summary {
         began: Instant::now(),
         numbers: AtomicU32::new(0),
         ledger: Mutex::default(),
+        stamp: Stamp {
+            run: session.id.clone(),
+            lease: plan.lease.map(|lasts| Lease {
+                lasts,
+                ahead: session.client.server().ahead,
+            }),
+        },
         gates: Gates::new(session.width),
         janitor,
     };
     let ledger = &run.ledger;
+    let renewal = run.stamp.lease.map(|lease| Renewal::new(lease, session));
     std::thread::scope(|threads| {
         threads.spawn(move || {
             duty.serve(|log| {
@@ -76,8 +94,14 @@ pub fn run(plan: &Plan, session: &Session<'_>, sink: &dyn Sink) -> Summary {
                     .push(log);
             });
         });
+        if let Some(renewal) = &renewal {
+            threads.spawn(|| renewal.serve());
+        }
         let summary = run.all(plan);
         run.janitor.retire();
+        if let Some(renewal) = &renewal {
+            renewal.retire();
+        }
         summary
     })
 }
@@ -132,6 +156,19 @@ pub(super) struct Frame<'a> {
     pub(super) outlet: Outlet<'a>,
     /// What a failure in here means for the run.
     pub(super) on_error: OnError,
+    /// The numbers of the groups this is inside of.
+    pub(super) owner: Owner,
+    /// What becomes of what is created in here.
+    pub(super) fate: Fate,
+}
+
+impl Frame<'_> {
+    /// Whose it is what the step with this number creates.
+    pub(super) fn owned_by(&self, step: u32) -> Owner {
+        let mut owner = self.owner.clone();
+        owner.push(step);
+        owner
+    }
 }
 
 /// A run in progress.
@@ -144,6 +181,7 @@ pub(super) struct Run<'a> {
     began: Instant,
     numbers: AtomicU32,
     ledger: Mutex<Ledger<'a>>,
+    pub(super) stamp: Stamp,
     pub(super) gates: Gates,
     pub(super) janitor: Janitor,
 }
@@ -188,8 +226,10 @@ impl<'a> Run<'a> {
             turn: None,
             outlet: root.clone(),
             on_error: OnError::Fail,
+            owner: Owner::new(),
+            fate: Fate::Removed,
         };
-        let frame = match self.enter(plan, &self.session.inputs, &base) {
+        let mut frame = match self.enter(plan, &self.session.inputs, &base) {
             Ok(frame) => frame,
             Err(problem) => {
                 self.emit(&root, Kind::Warning(problem));
@@ -201,7 +241,8 @@ impl<'a> Run<'a> {
             }
         };
         let stopped = self
-            .steps(&plan.steps, &frame)
+            .isolate(&mut frame)
+            .and_then(|()| self.steps(&plan.steps, &frame))
             .and_then(|()| self.join_rest(&frame));
         let outputs = match stopped {
             Ok(()) => self.outputs(&frame).unwrap_or_else(|problem| {
@@ -211,12 +252,14 @@ impl<'a> Run<'a> {
             }),
             Err(_) => IndexMap::new(),
         };
-        let interruption = if stopped == Err(Stop::Cancelled) || client.is_cancelled() {
-            Interruption::Cancelled
+        let (interruption, ending) = if stopped == Err(Stop::Cancelled) || client.is_cancelled() {
+            (Interruption::Cancelled, Ending::Interrupted)
+        } else if self.ledger().summary.failed > 0 {
+            (Interruption::None, Ending::Failed)
         } else {
-            Interruption::None
+            (Interruption::None, Ending::Passed)
         };
-        self.clean_up(&frame);
+        self.clean_up(&frame, ending);
         self.close(plan, interruption, outputs)
     }
 
@@ -232,7 +275,7 @@ impl<'a> Run<'a> {
             scope: self.globals.child(),
             ..around.clone()
         };
-        let failed = |fault: Fault| Diagnostic::error(fault.message).at(plan.place(fault.span), "");
+        let failed = |fault: Fault| failure::of_fault(plan, &fault);
         for input in &plan.inputs {
             if let Some(value) = inputs.get(&input.name.text) {
                 if input.visibility == Visibility::Secret {
@@ -300,6 +343,7 @@ impl<'a> Run<'a> {
     ) -> Summary {
         let mut summary = std::mem::take(&mut self.ledger().summary);
         summary.playbook.clone_from(&plan.name);
+        summary.run.clone_from(&self.session.id);
         summary.interruption = interruption;
         summary.duration = self.began.elapsed();
         summary.outputs = outputs;

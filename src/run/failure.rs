@@ -6,13 +6,19 @@ use crate::diagnostic::Diagnostic;
 use crate::duration;
 use crate::playbook::plan::Plan;
 use crate::source::Span;
+use crate::template::Fault;
 
 /// What kept an action from showing anything.
 pub(super) fn of_trouble(plan: &Plan, span: Span, trouble: Trouble) -> Diagnostic {
     match trouble {
-        Trouble::Fault(fault) => Diagnostic::error(fault.message).at(plan.place(fault.span), ""),
+        Trouble::Fault(fault) => of_fault(plan, &fault),
         Trouble::Client(error, what) => of_client(plan, span, &error, &what),
     }
+}
+
+/// A template that could not be rendered.
+pub(super) fn of_fault(plan: &Plan, fault: &Fault) -> Diagnostic {
+    Diagnostic::error(fault.message.as_str()).at(plan.place(fault.span), "")
 }
 
 /// A limit that passed between two attempts.

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::client::{Client, Recorded};
 use crate::playbook::plan::Step;
 use crate::source::Place;
+use crate::tracking::{Mark, Ticket};
 
 use super::event::Summary;
 use super::executor::Frame;
@@ -21,6 +22,7 @@ pub(super) struct Pending {
     /// Where it was begun.
     pub(super) place: Place,
     pub(super) client: Client,
+    pub(super) ticket: Ticket,
 }
 
 /// The logs of one recorded command on the server.
@@ -35,6 +37,8 @@ pub(super) struct ExecLog {
 pub(super) struct Cleanup<'a> {
     pub(super) steps: &'a [Step],
     pub(super) frame: Frame<'a>,
+    /// What is made from here on is newer, and goes first.
+    pub(super) mark: Mark,
 }
 
 /// The open ends of a run.

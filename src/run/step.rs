@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::action::Observed;
 use super::event::{StepInfo, StepOutcome, StepShape};
 use super::executor::{Frame, Run, Stop};
+use super::failure;
 use super::ledger::Cleanup;
 use super::parallel::abreast;
 use super::shown::shown;
@@ -47,7 +48,7 @@ impl<'a> Run<'a> {
         let items = match self.items(list, frame) {
             Ok(items) => items,
             Err(fault) => {
-                let failure = Diagnostic::error(fault.message).at(frame.plan.place(fault.span), "");
+                let failure = failure::of_fault(frame.plan, &fault);
                 let title = title(step, self.renderer(frame));
                 let info = self.begin(title, frame, StepShape::Single);
                 let now = Instant::now();
@@ -131,16 +132,19 @@ impl<'a> Run<'a> {
             }
             Some(Err(fault)) => {
                 let info = self.begin(title, frame, StepShape::Single);
-                let failure = Diagnostic::error(fault.message).at(frame.plan.place(fault.span), "");
+                let failure = failure::of_fault(frame.plan, &fault);
                 return self
                     .conclude(step, frame, info, (start, vec![failure]))
                     .map(|()| Left::default());
             }
         }
         let info = self.begin(title, frame, shape(step));
-        match self.composite(step, frame) {
-            Some(whole) => self.close_composite(step, frame, info, (start, whole)),
-            None => self.plain(step, frame, info, start),
+        match info.shape {
+            StepShape::Group => {
+                let whole = self.composite(step, frame, info.number);
+                self.close_composite(step, frame, info, (start, whole))
+            }
+            StepShape::Single => self.plain(step, frame, info, start),
         }
     }
 
@@ -172,7 +176,7 @@ impl<'a> Run<'a> {
                 // Cleanup steps may use the result of the very step they belong to.
                 frame.scope.bind(&id.text, &left.result);
             }
-            self.register_cleanup(step, frame);
+            self.register_cleanup(step, frame, info.number);
         }
         if ended.cancelled {
             self.finish(info, frame, StepOutcome::Cancelled, start.elapsed());
@@ -191,14 +195,18 @@ impl<'a> Run<'a> {
             .map(|()| left)
     }
 
-    pub(super) fn register_cleanup(&self, step: &'a Step, frame: &Frame<'a>) {
+    /// Has the cleanup of the step with this number done at the end, instead of what is tracked.
+    pub(super) fn register_cleanup(&self, step: &'a Step, frame: &Frame<'a>, number: u32) {
         if !step.cleanup.is_empty() {
+            let tracker = self.session.tracker;
+            tracker.see_to(number);
             let cleanup = Cleanup {
                 steps: &step.cleanup,
                 frame: Frame {
                     turn: None,
                     ..frame.clone()
                 },
+                mark: tracker.mark(),
             };
             self.ledger().cleanups.push(cleanup);
         }

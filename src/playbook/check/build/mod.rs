@@ -15,8 +15,8 @@ use crate::duration;
 use crate::playbook::document::{Document, has_template, misspelt};
 use crate::playbook::grammar::{ACTIONS, STEP};
 use crate::playbook::plan::{
-    Action, Binding, ForEach, Group, Input, InputType, Name, Need, OnError, Parallel, Plan, Retry,
-    Step, Until, Visibility,
+    Action, Binding, ForEach, Group, Input, InputType, Isolate, Keep, Name, Need, OnError,
+    Parallel, Plan, Retry, Step, Until, Visibility,
 };
 use crate::source::{Place, Source, Span};
 
@@ -31,6 +31,9 @@ const WITHIN: Duration = Duration::from_secs(300);
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// How much longer each further pause of a `retry` is.
 const BACKOFF: u32 = 2;
+
+/// A lease is renewed several times before it ends.
+const SHORTEST_LEASE: Duration = Duration::from_secs(60);
 
 /// The version of the format that this program reads.
 const VERSION: u64 = 1;
@@ -85,6 +88,8 @@ impl Builder<'_> {
                 .map(|(key, node)| self.input(key, node))
                 .collect(),
             vars: self.bindings(root.get("vars")),
+            isolate: self.isolate(root),
+            lease: self.lease(root),
             timeout: self.limit(root),
             steps: self.steps(root.get("steps")),
             finally: self.steps(root.get("finally")),
@@ -103,6 +108,41 @@ impl Builder<'_> {
             .help = Some("leave it away and give `--remote`".into());
         }
         Some(remote)
+    }
+
+    /// `isolate: project`, or a mapping with the project's config.
+    fn isolate(&mut self, root: &Node) -> Option<Isolate> {
+        let node = root.get("isolate")?;
+        if let Some(project) = root.get("project") {
+            let places = [node.span, project.span].map(|span| Place::new(self.source, span));
+            let [isolate, project] = places;
+            self.problems.push(
+                Diagnostic::error("`isolate` makes a project of its own; `project` names another")
+                    .at(isolate, "")
+                    .at(project, "the other one")
+                    .help("leave one of the two away"),
+            );
+        }
+        let config = node
+            .get("project")
+            .and_then(|project| project.get("config"));
+        Some(Isolate {
+            span: node.span,
+            config: self.pairs(config),
+        })
+    }
+
+    /// The `lease`; one that is too short for a renewal in time would let a living run be removed.
+    fn lease(&mut self, root: &Node) -> Option<Duration> {
+        let lease = span_of_time(root, "lease")?;
+        if let (true, Some(written)) = (lease < SHORTEST_LEASE, root.get("lease")) {
+            self.problem(
+                written.span,
+                "a lease shorter than a minute cannot be renewed in time",
+            )
+            .help = Some("give it an hour or two: a living run renews it".into());
+        }
+        Some(lease)
     }
 
     /// The `timeout` of a mapping.
@@ -244,6 +284,11 @@ impl Builder<'_> {
             retry: self.retry(node),
             timeout: self.limit(node),
             cleanup: self.steps(node.get("cleanup")),
+            keep: if flag(node, "keep") {
+                Keep::Yes
+            } else {
+                Keep::No
+            },
             on_error: match text(node, "on_error").as_deref() {
                 Some("continue") => OnError::Continue,
                 _ => OnError::Fail,

@@ -76,6 +76,9 @@ impl Judge<'_> {
             self.template(&var.value);
             self.bind(&var.name, Known::Anything);
         }
+        for (_, value) in plan.isolate.iter().flat_map(|isolate| &isolate.config) {
+            self.template(value);
+        }
         if let Some(project) = &plan.project {
             self.template(project);
         }

@@ -1,0 +1,44 @@
+//! What is removed as a run ends.
+
+use crate::tracking::Ending;
+
+/// What is removed as a run ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sweep {
+    /// Whatever the run created, by the steps of `cleanup:` where there are some, and otherwise as it is tracked.
+    Everything,
+    /// What steps of `cleanup:` remove; the rest is meant to stay.
+    Explicit,
+    /// Nothing: all stays until somebody asks for its removal.
+    Nothing,
+}
+
+/// What is removed, by how a run ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sweeps {
+    /// When all steps held.
+    pub passed: Sweep,
+    /// When one failed.
+    pub failed: Sweep,
+    /// When a signal ended them.
+    pub interrupted: Sweep,
+}
+
+impl Sweeps {
+    /// The same, however it ends.
+    pub fn always(sweep: Sweep) -> Self {
+        Self {
+            passed: sweep,
+            failed: sweep,
+            interrupted: sweep,
+        }
+    }
+
+    pub(super) fn at(self, ending: Ending) -> Sweep {
+        match ending {
+            Ending::Passed => self.passed,
+            Ending::Failed => self.failed,
+            Ending::Interrupted => self.interrupted,
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Which resources a run made, its journal on disk, and how they are removed again. Knows the client, no playbooks.
+//!
+//! ```text
+//! request ──effect──▶ Tracker ──intent, synced──▶ Journal      before it is sent
+//!   reply ───────────▶ Tracker ──outcome─────────▶ Journal      after
+//! Journal ──read──▶ Resources ──settle──▶ remove, in waves      at the end, or by whoever finds the journal
+//! ```
+//!
+//! A resource is only ever removed where it is known that it was not there before the request that made it.
+
+mod effect;
+mod emptying;
+mod journal;
+mod kind;
+mod removal;
+mod renewal;
+mod resource;
+mod settling;
+mod stamp;
+mod store;
+mod tracker;
+
+pub use journal::{Ending, Header, Recorded, State, VERSION};
+pub use kind::Wave;
+pub use removal::{Connect, Gone, Removal, remove_all};
+pub use renewal::renew;
+pub use resource::{Extent, Resource};
+pub use settling::settle;
+pub use stamp::{Lease, Stamp};
+pub use store::{Kept, Life, Listed, Store, StoreError};
+pub use tracker::{Before, Fate, Mark, Owner, Rest, Ticket, Tracked, Tracker};

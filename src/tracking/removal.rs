@@ -1,0 +1,260 @@
+//! Removing resources: each as its kind needs it, all of them in an order that dependencies allow.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::emptying::empty;
+use super::kind::Wave;
+use super::resource::{Extent, Resource};
+use crate::client::{Client, Error, Limit, Request, Wait, passes};
+
+/// How long a resource may be busy before its removal is given up.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a resource may be in use by something that is itself being removed.
+const IN_USE: Duration = Duration::from_secs(5);
+/// The first pause before trying again; each further one is twice as long, up to `LONGEST`.
+const FIRST: Duration = Duration::from_millis(100);
+/// The longest pause.
+const LONGEST: Duration = Duration::from_secs(2);
+/// How many are removed at a time: stopping an instance is nearly all waiting.
+const WIDTH: usize = 16;
+
+/// Gives the client for a remote.
+pub type Connect<'a> = &'a (dyn Fn(&str) -> Result<Client, Error> + Sync);
+
+/// How a resource went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gone {
+    /// It was removed.
+    Removed,
+    /// It was not there.
+    Already,
+    /// It went with the resource that it belonged to.
+    Along,
+}
+
+/// What came of one resource.
+#[derive(Debug)]
+pub struct Removal<'a, K> {
+    /// What the caller calls it.
+    pub key: &'a K,
+    /// The resource.
+    pub resource: &'a Resource,
+    /// How it went, or why it is still there.
+    pub result: Result<Gone, Error>,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+/// Removes resources, given in the order of their making: in waves, what uses others first, newest first, side by side
+/// within a wave. A failure does not stop the others. `done` is told of each as it ends.
+pub fn remove_all<K: Sync>(
+    resources: &[(K, Resource)],
+    connect: Connect<'_>,
+    limit: Limit,
+    done: &(dyn Fn(Removal<'_, K>) + Sync),
+) {
+    let owner = |resource: &Resource| {
+        resources
+            .iter()
+            .find(|(_, other)| other.takes_along(resource))
+    };
+    let (parts, mut own): (Vec<_>, Vec<_>) = resources
+        .iter()
+        .partition(|(_, resource)| owner(resource).is_some());
+    let went: Mutex<Vec<&Resource>> = Mutex::default();
+    // The newest first; the sort by waves is stable.
+    own.reverse();
+    own.sort_by_key(|(_, resource)| resource.wave());
+    for wave in own.chunk_by(|(_, one), (_, other)| one.wave() == other.wave()) {
+        let wave: VecDeque<&(K, Resource)> = wave.iter().copied().collect();
+        abreast(wave, |(key, resource)| {
+            let start = Instant::now();
+            let result = connect(&resource.remote)
+                .and_then(|client| remove(&client, resource, connect, limit));
+            if result.is_ok() {
+                went.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(resource);
+            }
+            done(Removal {
+                key,
+                resource,
+                result,
+                duration: start.elapsed(),
+            });
+        });
+    }
+    let went = went.into_inner().unwrap_or_else(PoisonError::into_inner);
+    for (key, resource) in parts {
+        // What belongs to a resource that could not be removed is that one's to report.
+        if went.iter().any(|owner| owner.takes_along(resource)) {
+            done(Removal {
+                key,
+                resource,
+                result: Ok(Gone::Along),
+                duration: Duration::ZERO,
+            });
+        }
+    }
+}
+
+fn abreast<T: Send>(work: VecDeque<T>, act: impl Fn(T) + Sync) {
+    let width = WIDTH.min(work.len());
+    let work = Mutex::new(work);
+    let worker = || {
+        loop {
+            let next = work
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .pop_front();
+            match next {
+                Some(item) => act(item),
+                None => return,
+            }
+        }
+    };
+    std::thread::scope(|threads| {
+        for _ in 1..width {
+            threads.spawn(worker);
+        }
+        worker();
+    });
+}
+
+/// Removes one resource, again and again while it is busy.
+fn remove(
+    client: &Client,
+    resource: &Resource,
+    connect: Connect<'_>,
+    limit: Limit,
+) -> Result<Gone, Error> {
+    let busy = Limit::after("removal", PATIENCE).earlier(limit);
+    let in_use = Limit::after("removal", IN_USE).earlier(limit);
+    let mut pause = FIRST;
+    loop {
+        let error = match once(client, resource, connect, limit) {
+            Ok(gone) => return Ok(gone),
+            Err(error) => error,
+        };
+        let patience = if passes_by(&error) {
+            busy
+        } else if is_in_use(&error) {
+            in_use
+        } else {
+            return Err(error);
+        };
+        match patience.remaining() {
+            Some(Duration::ZERO) => return Err(error),
+            left => client.pause(left.map_or(pause, |left| left.min(pause)))?,
+        }
+        pause = (pause * 2).min(LONGEST);
+    }
+}
+
+fn once(
+    client: &Client,
+    resource: &Resource,
+    connect: Connect<'_>,
+    limit: Limit,
+) -> Result<Gone, Error> {
+    if let Some((instance, operation)) = resource.as_recorded_output() {
+        let client = match &resource.project {
+            Some(project) => client.with_project(project),
+            None => client.clone(),
+        };
+        return match client.delete_exec_logs(&instance, &operation) {
+            Err(error) if error.status() == Some(404) => Ok(Gone::Already),
+            other => other.map(|()| Gone::Removed),
+        };
+    }
+    let delete = || carry_out(client, resource.request("DELETE"), limit);
+    match delete() {
+        Ok(()) => Ok(Gone::Removed),
+        Err(error) if error.status() == Some(404) => Ok(Gone::Already),
+        Err(error) if resource.wave() == Wave::Instances && is_running(&error) => {
+            stop(client, resource, limit)?;
+            match delete() {
+                // An ephemeral instance is gone as soon as it has stopped.
+                Err(error) if error.status() == Some(404) => Ok(Gone::Removed),
+                other => other.map(|()| Gone::Removed),
+            }
+        }
+        Err(error) if resource.extent == Extent::WithContents => {
+            if empty(client, resource, connect, limit)? == 0 {
+                return Err(error);
+            }
+            delete().map(|()| Gone::Removed)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Stops an instance by force. That it has stopped already is as good.
+fn stop(client: &Client, instance: &Resource, limit: Limit) -> Result<(), Error> {
+    let stop = instance
+        .request_at("PUT", "/state")
+        .json(json!({"action": "stop", "force": true}));
+    match carry_out(client, stop, limit) {
+        Err(error)
+            if error.status() == Some(404) || says(&error, &["already stopped", "not running"]) =>
+        {
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+fn carry_out(client: &Client, request: Request, limit: Limit) -> Result<(), Error> {
+    client
+        .run(&request.limit(limit), &Wait::within(limit))
+        .map(|_| ())
+}
+
+/// Whether the same request may well succeed a little later.
+fn passes_by(error: &Error) -> bool {
+    let busy = ["busy", "is not ready", "try again", "currently being"];
+    error.is_transient()
+        || matches!(error, Error::Interrupted { .. } | Error::Lost { .. })
+        || message(error).is_some_and(|message| passes(&message))
+        || says(error, &busy)
+}
+
+/// Whether something that may be on its way out stands in the way.
+fn is_in_use(error: &Error) -> bool {
+    let words = [
+        "in use",
+        "currently used",
+        "being used",
+        "not empty",
+        "only empty",
+        "used by",
+        "running",
+    ];
+    says(error, &words) && !says(error, &["protected"])
+}
+
+fn is_running(error: &Error) -> bool {
+    says(error, &["running", "frozen"]) && !says(error, &["busy"])
+}
+
+fn says(error: &Error, words: &[&str]) -> bool {
+    message(error).is_some_and(|message| words.iter().any(|word| message.contains(word)))
+}
+
+/// What the server said, in lower case.
+fn message(error: &Error) -> Option<String> {
+    match error {
+        Error::Api(refusal) => Some(refusal.message.to_lowercase()),
+        Error::Operation(failure) => Some(failure.err.to_lowercase()),
+        _ => None,
+    }
+}
+
+/// Text of a JSON value's field, for the modules beside this one.
+pub(super) fn text<'v>(value: &'v Value, key: &str) -> &'v str {
+    value[key].as_str().unwrap_or_default()
+}

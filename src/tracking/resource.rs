@@ -1,0 +1,204 @@
+//! One resource on one server.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::kind::{Kind, RECORDED_OUTPUT, Wave};
+use crate::client::{Client, Request, encode};
+
+/// A resource of a server: all that is needed to find it again, and to remove it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resource {
+    /// Its path, percent-encoded, from `/1.0/` on.
+    pub path: String,
+    /// The server, as [`Remote::parse`](crate::client::Remote::parse) reads it.
+    pub remote: String,
+    /// The project of the requests about it; none for the server's own default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// The cluster member it is on, where the request that made it said one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// What removing it takes along.
+    #[serde(default)]
+    pub extent: Extent,
+}
+
+/// What removing a resource takes along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Extent {
+    /// Nothing: what is in it stands in the way of its removal.
+    #[default]
+    Itself,
+    /// All that is in it: a project made for one run.
+    WithContents,
+}
+
+impl Resource {
+    /// When it is removed, among others.
+    pub fn wave(&self) -> Wave {
+        Kind::of(&self.path).map_or(Wave::Parts, |(kind, _)| kind.wave)
+    }
+
+    /// What people call its kind, as `instance`.
+    pub fn kind(&self) -> &'static str {
+        Kind::of(&self.path).map_or("resource", |(kind, _)| kind.label)
+    }
+
+    /// Its own name, decoded.
+    pub fn name(&self) -> String {
+        let last = self.path.rsplit('/').next().unwrap_or_default();
+        percent_encoding::percent_decode_str(last)
+            .decode_utf8_lossy()
+            .into_owned()
+    }
+
+    /// What a daemon recorded of a command's output, as one resource.
+    pub fn recorded_output(client: &Client, instance: &str, operation: &str) -> Self {
+        Self {
+            path: format!(
+                "/1.0/instances/{}/logs/exec-output/exec_{}",
+                encode(instance),
+                encode(operation)
+            ),
+            remote: client.remote().to_string(),
+            project: client.project().map(str::to_owned),
+            target: None,
+            extent: Extent::Itself,
+        }
+    }
+
+    /// The instance and the operation of recorded output.
+    pub(super) fn as_recorded_output(&self) -> Option<(String, String)> {
+        let (kind, names) = Kind::of(&self.path)?;
+        match (kind.label, names.as_slice()) {
+            (RECORDED_OUTPUT, [instance, file]) => {
+                Some((instance.clone(), file.strip_prefix("exec_")?.to_owned()))
+            }
+            _ => None,
+        }
+    }
+
+    /// A request about it, in its project and on its member.
+    pub(super) fn request(&self, method: &str) -> Request {
+        self.request_at(method, "")
+    }
+
+    /// A request about what is below it, as `/state`.
+    pub(super) fn request_at(&self, method: &str, below: &str) -> Request {
+        let mut request = Request::new(method, format!("{}{below}", self.path));
+        if let Some(project) = &self.project {
+            request = request.query("project", project);
+        }
+        match &self.target {
+            Some(target) => request.query("target", target),
+            None => request,
+        }
+    }
+
+    /// Whether both are the same resource of the same server.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.path == other.path && self.is_beside(other)
+    }
+
+    /// Whether `other` belongs to this one and goes with it: the snapshots of an instance, say.
+    pub(super) fn takes_along(&self, other: &Self) -> bool {
+        let owns = matches!(self.wave(), Wave::Instances | Wave::Stores);
+        owns && self.is_beside(other)
+            && other
+                .path
+                .strip_prefix(&self.path)
+                .is_some_and(|rest| rest.starts_with('/'))
+    }
+
+    /// Whether both are on the same server and in the same project.
+    fn is_beside(&self, other: &Self) -> bool {
+        let project = |one: &Self| one.project.clone().filter(|name| name != "default");
+        self.remote == other.remote && project(self) == project(other)
+    }
+
+    /// The resource that this one belongs to, in words.
+    fn owner(&self) -> Option<String> {
+        let mut path = self.path.as_str();
+        loop {
+            path = path.rsplit_once('/')?.0;
+            if let Some((kind, names)) = Kind::of(path) {
+                return Some(format!("{} {}", kind.label, names.last()?));
+            }
+        }
+    }
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind() {
+            "resource" => write!(f, "{}", self.path)?,
+            kind => {
+                // A fingerprint is known by its beginning.
+                let name = self.name();
+                let is_fingerprint =
+                    name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
+                let name = if is_fingerprint { &name[..12] } else { &name };
+                write!(f, "{kind} {name}")?;
+            }
+        }
+        if let Some(owner) = self.owner() {
+            write!(f, " of {owner}")?;
+        }
+        if let Some(project) = self.project.as_deref().filter(|name| *name != "default") {
+            write!(f, " in project {project}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resources_in_words() {
+        let long = "a".repeat(64);
+        for (path, project, expected) in [
+            ("/1.0/instances/web", None, "instance web".to_owned()),
+            (
+                "/1.0/instances/web",
+                Some("default"),
+                "instance web".to_owned(),
+            ),
+            (
+                "/1.0/profiles/p%20q",
+                Some("ci"),
+                "profile p q in project ci".to_owned(),
+            ),
+            (
+                "/1.0/instances/web/snapshots/s0",
+                None,
+                "snapshot s0 of instance web".to_owned(),
+            ),
+            (
+                "/1.0/storage-pools/p/volumes/custom/v",
+                None,
+                "custom volume v of storage pool p".to_owned(),
+            ),
+            (
+                &format!("/1.0/images/{long}"),
+                None,
+                "image aaaaaaaaaaaa".to_owned(),
+            ),
+            ("/1.0/new-things/x", None, "/1.0/new-things/x".to_owned()),
+        ] {
+            let resource = Resource {
+                path: path.to_owned(),
+                remote: "/s".to_owned(),
+                project: project.map(str::to_owned),
+                target: None,
+                extent: Extent::Itself,
+            };
+            assert_eq!(resource.to_string(), expected);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What became of intentions whose outcome nobody wrote down: the server is asked.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+
+use super::journal::{Recorded, State};
+use super::kind::Kind;
+use super::removal::{Connect, text};
+use super::resource::Resource;
+use super::stamp::RUN_KEY;
+use crate::client::{Client, Error, Limit, Request, Wait, encode};
+
+/// A request that a server has read has begun to have an effect after this time.
+const TAKES_EFFECT: Duration = Duration::from_secs(2);
+
+/// The resources of a journal that have to be removed. Waits for what the server still does for the run, and finds what
+/// was made without a known name.
+///
+/// # Errors
+/// Those of the client.
+pub fn settle(
+    recorded: &Recorded,
+    connect: Connect<'_>,
+    limit: Limit,
+) -> Result<Vec<(u32, Resource)>, Error> {
+    let open: Vec<(u32, &Resource, State)> = recorded
+        .open
+        .iter()
+        .map(|(number, (resource, state))| (*number, resource, *state))
+        .filter(|(_, _, state)| state.is_open())
+        .collect();
+    let mut settled = Vec::new();
+    let mut remotes: Vec<&str> = open.iter().map(|(_, one, _)| one.remote.as_str()).collect();
+    remotes.sort_unstable();
+    remotes.dedup();
+    let is_unsettled = open.iter().any(|(_, _, state)| *state != State::Made);
+    if is_unsettled
+        && let Some(age) = recorded
+            .last
+            .and_then(|last| SystemTime::now().duration_since(last).ok())
+    {
+        std::thread::sleep(TAKES_EFFECT.saturating_sub(age));
+    }
+    for remote in remotes {
+        let client = connect(remote)?;
+        let here: Vec<&(u32, &Resource, State)> = open
+            .iter()
+            .filter(|(_, one, _)| one.remote == remote)
+            .collect();
+        await_running(&client, &here, limit)?;
+        for (number, resource, state) in here {
+            if *state == State::SomeIntended {
+                let found = stamped(&client, resource, &recorded.header.run)?;
+                settled.extend(found.into_iter().map(|resource| (*number, resource)));
+            } else {
+                settled.push((*number, (*resource).clone()));
+            }
+        }
+    }
+    settled.sort_by_key(|(number, _)| *number);
+    Ok(settled)
+}
+
+/// Waits for operations that may still make, change or remove one of the resources.
+fn await_running(
+    client: &Client,
+    open: &[&(u32, &Resource, State)],
+    limit: Limit,
+) -> Result<(), Error> {
+    let list = Request::get("operations")
+        .query("recursion", "1")
+        .query("all-projects", "true")
+        .limit(limit);
+    let reply = client.request(&list)?;
+    let all = reply.metadata().as_object().cloned().unwrap_or_default();
+    let running = all.values().filter_map(Value::as_array).flatten();
+    for operation in running {
+        let is_task = text(operation, "class") == "task" && operation["status_code"] == 103;
+        if is_task
+            && open
+                .iter()
+                .any(|(_, resource, _)| concerns(operation, resource))
+        {
+            // Ended badly or gone: the resource itself is looked at next.
+            let _ = client.wait(text(operation, "id"), &Wait::within(limit));
+        }
+    }
+    Ok(())
+}
+
+/// Whether an operation may be about a resource. Those that make images name none.
+fn concerns(operation: &Value, resource: &Resource) -> bool {
+    let mut urls = operation["resources"]
+        .as_object()
+        .into_iter()
+        .flat_map(|kinds| kinds.values())
+        .filter_map(Value::as_array)
+        .flatten()
+        .filter_map(Value::as_str)
+        .peekable();
+    if urls.peek().is_none() {
+        return resource.path.starts_with("/1.0/images");
+    }
+    let path = |url: &str| url.split('?').next().unwrap_or_default().to_owned();
+    urls.any(|url| {
+        let path = path(url);
+        path == resource.path || resource.path.starts_with(&format!("{path}/"))
+    })
+}
+
+/// The members of a collection that carry the run's mark.
+fn stamped(client: &Client, collection: &Resource, run: &str) -> Result<Vec<Resource>, Error> {
+    let Some(kind) = Kind::in_collection(&collection.path) else {
+        return Ok(Vec::new());
+    };
+    let list = collection.request("GET").query("recursion", "1");
+    let reply = client.request(&list)?;
+    let members = reply.metadata().as_array().cloned().unwrap_or_default();
+    let is_ours = |member: &&Value| {
+        ["config", "properties"]
+            .iter()
+            .any(|key| text(&member[*key], RUN_KEY) == run)
+    };
+    let key = if kind.label == "image" {
+        "fingerprint"
+    } else {
+        "name"
+    };
+    Ok(members
+        .iter()
+        .filter(is_ours)
+        .map(|member| Resource {
+            path: format!("{}/{}", collection.path, encode(text(member, key))),
+            ..collection.clone()
+        })
+        .collect())
+}
