@@ -1,9 +1,11 @@
 //! What can be typed.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use malleus::report::Report;
 
 /// Runs declarative playbooks against the REST APIs of LXD and Incus.
 #[derive(Debug, Parser)]
@@ -27,6 +29,8 @@ const EXIT_CODES: &str = "Exit codes:
 pub(crate) enum Command {
     /// Run playbooks: their steps, then explicit cleanups and `finally`
     Run(Run),
+    /// Run playbooks as tests: all are checked first, a failure does not stop the others
+    Test(Test),
     /// Check playbooks without sending anything
     Check(Check),
     /// Explain a playbook: its inputs, its steps in order, its outputs; sends nothing
@@ -73,16 +77,91 @@ pub(crate) struct Run {
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
-    pub(crate) inputs: Inputs,
-    /// Print the outputs to stdout, or write them to a file: json or env, or json=FILE
+    pub(crate) playing: Playing,
+    /// Print the outputs to stdout, or write them to a file: json, env, shell or github, or json=FILE
     #[arg(long, env = "MALLEUS_OUT", value_name = "FORMAT[=FILE]", value_parser = parse_out)]
     pub(crate) out: Option<Out>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// Playbooks, or folders: every .yaml or .yml file in them that has a `playbook:` key
+    #[arg(required = true, value_name = "FILE|DIR")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// How many playbooks run at a time; auto is one per processor
+    #[arg(long, short, env = "MALLEUS_JOBS", value_name = "N|auto", value_parser = Jobs::parse, default_value = "1")]
+    pub(crate) jobs: Jobs,
+    /// Begin no further playbook once one has failed
+    #[arg(long)]
+    pub(crate) fail_fast: bool,
+    /// Only playbooks with this text in their name or path
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) filter: Option<String>,
+    /// Print names and paths of the playbooks, and run none
+    #[arg(long)]
+    pub(crate) list: bool,
+    #[command(flatten)]
+    pub(crate) playing: Playing,
+}
+
+/// Options of every command that runs playbooks.
+#[derive(Debug, Args)]
+pub(crate) struct Playing {
+    #[command(flatten)]
+    pub(crate) inputs: Inputs,
+    #[command(flatten)]
+    pub(crate) reporting: Reporting,
     /// Deadline for the steps of each playbook, as 30s or 5m
     #[arg(long, env = "MALLEUS_TIMEOUT", value_name = "DURATION", value_parser = malleus::duration::parse)]
     pub(crate) timeout: Option<Duration>,
     /// How many operations that build something the server gets at a time; two per processor by default
     #[arg(long, env = "MALLEUS_PARALLEL", value_name = "N")]
     pub(crate) parallel: Option<usize>,
+}
+
+/// What is told to programs.
+#[derive(Debug, Args)]
+pub(crate) struct Reporting {
+    /// Write a report: junit=FILE, json=FILE or html=FILE; the file - is stdout; may be given several times
+    #[arg(long = "report", env = "MALLEUS_REPORT", value_name = "FORMAT=FILE", value_delimiter = ',', value_parser = Report::parse)]
+    pub(crate) reports: Vec<Report>,
+    /// Whose annotations of problems are written to stderr: GitHub's where it runs us, unless this says otherwise
+    #[arg(long, env = "MALLEUS_ANNOTATIONS", value_enum, default_value_t = Annotations::Auto, hide_possible_values = true, value_name = "auto|github|none")]
+    pub(crate) annotations: Annotations,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Annotations {
+    Auto,
+    Github,
+    None,
+}
+
+/// How many playbooks run at a time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Jobs {
+    /// One per processor.
+    Auto,
+    Number(NonZeroUsize),
+}
+
+impl Jobs {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            number => number
+                .parse()
+                .map(Self::Number)
+                .map_err(|_| "write a number from 1, or auto".into()),
+        }
+    }
+
+    pub(crate) fn number(self) -> usize {
+        match self {
+            Self::Auto => std::thread::available_parallelism().map_or(1, usize::from),
+            Self::Number(number) => number.get(),
+        }
+    }
 }
 
 /// Values for inputs.
@@ -204,9 +283,11 @@ fn parse_out(text: &str) -> Result<Out, String> {
     let format = match format {
         "json" => Format::Json,
         "env" => Format::Env,
+        "shell" => Format::Shell,
+        "github" => Format::Github,
         other => {
             return Err(format!(
-                "`{other}` is no format for outputs: use json or env"
+                "`{other}` is no format for outputs: use json, env, shell or github"
             ));
         }
     };

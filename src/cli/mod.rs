@@ -5,10 +5,15 @@ mod check;
 mod console;
 mod exec;
 mod inputs;
+mod lanes;
+mod outputs;
+mod playbooks;
+mod reports;
 mod request;
 mod run;
 mod show;
 mod signals;
+mod test;
 mod trace;
 
 use std::process::ExitCode;
@@ -60,6 +65,7 @@ pub(crate) fn main() -> ExitCode {
     let console = Console::new(&cli.common);
     let ended = match cli.command {
         Command::Run(args) => run::main(&cli.common, &args, &console),
+        Command::Test(args) => test::main(&cli.common, &args, &console),
         Command::Check(args) => check::main(&args, &console),
         Command::Show(args) => show::main(&cli.common, &args, &console),
         Command::Request(args) => request::main(&cli.common, &args, &console),
@@ -99,12 +105,24 @@ fn code_of(error: &anyhow::Error) -> Code {
     }
 }
 
-/// Connects to the remote that the arguments, the playbook or the environment name.
+/// Connects to the remote that the arguments, the playbook or the environment name, or says why not.
 pub(crate) fn connect(
     common: &args::Common,
     playbook: Option<&str>,
     console: &Console,
 ) -> Result<Client, Code> {
+    try_connect(common, playbook, console).map_err(|(code, problem)| {
+        console.problem(&problem);
+        code
+    })
+}
+
+/// Connects as [`connect`], and leaves it to the caller to say what is wrong.
+pub(crate) fn try_connect(
+    common: &args::Common,
+    playbook: Option<&str>,
+    console: &Console,
+) -> Result<Client, (Code, Diagnostic)> {
     let settings = Settings {
         observer: Tracer::observer(console).map(|tracer| Arc::new(tracer) as _),
         ..Settings::default()
@@ -126,8 +144,7 @@ pub(crate) fn connect(
             } else {
                 Code::Unreachable
             };
-            console.problem(&unreachable(&error));
-            Err(code)
+            Err((code, unreachable(&error)))
         }
     }
 }
