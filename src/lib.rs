@@ -75,6 +75,7 @@
 pub mod client;
 pub mod diagnostic;
 pub mod duration;
+mod part;
 pub mod playbook;
 pub mod report;
 pub mod run;

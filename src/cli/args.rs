@@ -1,9 +1,12 @@
 //! What can be typed.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use malleus::report::Report;
+use malleus::run::{Sweep, Sweeps};
 
 /// Runs declarative playbooks against the REST APIs of LXD and Incus.
 #[derive(Debug, Parser)]
@@ -27,6 +30,16 @@ const EXIT_CODES: &str = "Exit codes:
 pub(crate) enum Command {
     /// Run playbooks: their steps, then explicit cleanups and `finally`
     Run(Run),
+    /// Run playbooks as tests: all are checked first, a failure does not stop the others
+    Test(Test),
+    /// Provide an environment and keep it; print its outputs
+    Up(Up),
+    /// Remove what `up`, or a run that was killed, has left
+    Down(Down),
+    /// Provide an environment, run a command with its outputs, remove it again
+    With(With),
+    /// List environments, and runs that have left something
+    Runs(Runs),
     /// Check playbooks without sending anything
     Check(Check),
     /// Explain a playbook: its inputs, its steps in order, its outputs; sends nothing
@@ -73,16 +86,192 @@ pub(crate) struct Run {
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
-    pub(crate) inputs: Inputs,
-    /// Print the outputs to stdout, or write them to a file: json or env, or json=FILE
+    pub(crate) playing: Playing,
+    /// Print the outputs to stdout, or write them to a file: json, env, shell or github, or json=FILE
     #[arg(long, env = "MALLEUS_OUT", value_name = "FORMAT[=FILE]", value_parser = parse_out)]
     pub(crate) out: Option<Out>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// Playbooks, or folders: every .yaml or .yml file in them that has a `playbook:` key
+    #[arg(required = true, value_name = "FILE|DIR")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// How many playbooks run at a time; auto is one per processor
+    #[arg(long, short, env = "MALLEUS_JOBS", value_name = "N|auto", value_parser = Jobs::parse, default_value = "1")]
+    pub(crate) jobs: Jobs,
+    /// Begin no further playbook once one has failed
+    #[arg(long)]
+    pub(crate) fail_fast: bool,
+    /// Only playbooks with this text in their name or path
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) filter: Option<String>,
+    /// Print names and paths of the playbooks, and run none
+    #[arg(long)]
+    pub(crate) list: bool,
+    #[command(flatten)]
+    pub(crate) playing: Playing,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// The playbook
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Name of the environment; the playbook's where it is not given
+    #[arg(long, env = "MALLEUS_NAME", value_name = "ENV")]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) playing: Playing,
+    /// How the outputs are printed, or written to a file: env, json, shell or github, or json=FILE
+    #[arg(long, env = "MALLEUS_OUT", value_name = "FORMAT[=FILE]", value_parser = parse_out, default_value = "env")]
+    pub(crate) out: Out,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Down {
+    /// Environments by name, or runs by id
+    #[arg(required_unless_present = "all", value_name = "ENV|RUN")]
+    pub(crate) names: Vec<String>,
+    /// All environments, and all that runs on this machine have left
+    #[arg(long, conflicts_with = "names")]
+    pub(crate) all: bool,
+    /// How long it may take
+    #[arg(long, env = "MALLEUS_CLEANUP_TIMEOUT", value_name = "DURATION", value_parser = malleus::duration::parse, default_value = "5m")]
+    pub(crate) cleanup_timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct With {
+    /// The playbook
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) playing: Playing,
+    /// The command and its arguments; outputs are in its environment as MALLEUS_<NAME>, and as JSON in the file that
+    /// MALLEUS_OUTPUTS names
+    #[arg(required = true, last = true, value_name = "CMD")]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Runs {
+    /// For people, or as JSON
+    #[arg(long, value_enum, default_value_t = ListFormat::Human)]
+    pub(crate) format: ListFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ListFormat {
+    Human,
+    Json,
+}
+
+/// Options of every command that runs playbooks.
+#[derive(Debug, Args)]
+pub(crate) struct Playing {
+    #[command(flatten)]
+    pub(crate) inputs: Inputs,
+    #[command(flatten)]
+    pub(crate) reporting: Reporting,
+    /// What stays of what a playbook created: nothing, what a failed run made, or all; each command has a default
+    #[arg(long, env = "MALLEUS_KEEP", value_enum, default_value_t = Keep::Default, hide_default_value = true, hide_possible_values = true, value_name = "never|on-failure|always")]
+    pub(crate) keep: Keep,
+    /// How long cleanup may take, beside the deadline of the steps
+    #[arg(long, env = "MALLEUS_CLEANUP_TIMEOUT", value_name = "DURATION", value_parser = malleus::duration::parse, default_value = "5m")]
+    pub(crate) cleanup_timeout: Duration,
     /// Deadline for the steps of each playbook, as 30s or 5m
     #[arg(long, env = "MALLEUS_TIMEOUT", value_name = "DURATION", value_parser = malleus::duration::parse)]
     pub(crate) timeout: Option<Duration>,
     /// How many operations that build something the server gets at a time; two per processor by default
     #[arg(long, env = "MALLEUS_PARALLEL", value_name = "N")]
     pub(crate) parallel: Option<usize>,
+}
+
+/// What stays of what a playbook created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Keep {
+    /// As the command does by itself.
+    #[value(hide = true)]
+    Default,
+    Never,
+    OnFailure,
+    Always,
+}
+
+impl Keep {
+    /// For `run`: only what has a `cleanup:` is removed.
+    pub(crate) fn after_run(self) -> Sweeps {
+        match self {
+            Self::Default => Sweeps::always(Sweep::Explicit),
+            other => other.after_test(),
+        }
+    }
+
+    /// For `test` and `with`: all is removed.
+    pub(crate) fn after_test(self) -> Sweeps {
+        match self {
+            Self::Default | Self::Never => Sweeps::always(Sweep::Everything),
+            Self::OnFailure => Sweeps {
+                failed: Sweep::Nothing,
+                ..Sweeps::always(Sweep::Everything)
+            },
+            Self::Always => Sweeps::always(Sweep::Nothing),
+        }
+    }
+
+    /// For `up`: what was provided stays, what was not is removed.
+    pub(crate) fn after_up(self) -> Sweeps {
+        Sweeps {
+            passed: Sweep::Nothing,
+            ..self.after_test()
+        }
+    }
+}
+
+/// What is told to programs.
+#[derive(Debug, Args)]
+pub(crate) struct Reporting {
+    /// Write a report: junit=FILE, json=FILE or html=FILE; the file - is stdout; may be given several times
+    #[arg(long = "report", env = "MALLEUS_REPORT", value_name = "FORMAT=FILE", value_delimiter = ',', value_parser = Report::parse)]
+    pub(crate) reports: Vec<Report>,
+    /// Whose annotations of problems are written to stderr: GitHub's where it runs us, unless this says otherwise
+    #[arg(long, env = "MALLEUS_ANNOTATIONS", value_enum, default_value_t = Annotations::Auto, hide_possible_values = true, value_name = "auto|github|none")]
+    pub(crate) annotations: Annotations,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Annotations {
+    Auto,
+    Github,
+    None,
+}
+
+/// How many playbooks run at a time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Jobs {
+    /// One per processor.
+    Auto,
+    Number(NonZeroUsize),
+}
+
+impl Jobs {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            number => number
+                .parse()
+                .map(Self::Number)
+                .map_err(|_| "write a number from 1, or auto".into()),
+        }
+    }
+
+    pub(crate) fn number(self) -> usize {
+        match self {
+            Self::Auto => std::thread::available_parallelism().map_or(1, usize::from),
+            Self::Number(number) => number.get(),
+        }
+    }
 }
 
 /// Values for inputs.
@@ -204,9 +393,11 @@ fn parse_out(text: &str) -> Result<Out, String> {
     let format = match format {
         "json" => Format::Json,
         "env" => Format::Env,
+        "shell" => Format::Shell,
+        "github" => Format::Github,
         other => {
             return Err(format!(
-                "`{other}` is no format for outputs: use json or env"
+                "`{other}` is no format for outputs: use json, env, shell or github"
             ));
         }
     };

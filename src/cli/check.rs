@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
-use malleus::diagnostic::{Diagnostic, Severity, count};
+use malleus::diagnostic::count;
 use malleus::playbook::{Checked, check};
 use malleus::report::Verbosity;
+use malleus::report::problem::Problem;
 use malleus::source::Source;
 use malleus::template::Engine;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Code;
 use super::args::{Check, CheckFormat};
@@ -23,7 +24,12 @@ pub(crate) fn main(args: &Check, console: &Console) -> Result<Code> {
         let (source, checked) = load(&path, &engine)?;
         failed |= checked.failed();
         match args.format {
-            CheckFormat::Json => findings.extend(checked.problems.iter().map(finding)),
+            CheckFormat::Json => findings.extend(
+                checked
+                    .problems
+                    .iter()
+                    .map(|found| Problem::of(found).json()),
+            ),
             CheckFormat::Human => report(&source, &checked, console),
         }
     }
@@ -74,36 +80,8 @@ pub(crate) fn report(source: &Source, checked: &Checked, console: &Console) {
     }
 }
 
-/// One finding as editors and CI read it; lines and columns count from 1, columns in characters.
-fn finding(problem: &Diagnostic) -> Value {
-    let places: Vec<Value> = problem
-        .labels
-        .iter()
-        .map(|label| {
-            let source = &label.place.source;
-            let start = source.position(label.place.span.start);
-            let end = source.position(label.place.span.end);
-            json!({
-                "file": source.name(),
-                "line": start.line,
-                "column": start.column,
-                "end_line": end.line,
-                "end_column": end.column,
-                "text": label.text,
-            })
-        })
-        .collect();
-    json!({
-        "severity": match problem.severity { Severity::Error => "error", Severity::Warning => "warning" },
-        "message": problem.message,
-        "places": places,
-        "notes": problem.notes,
-        "help": problem.help,
-    })
-}
-
 /// The files themselves, and the playbooks in folders, in order.
-fn playbooks(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+pub(crate) fn playbooks(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for path in paths {
         if path.is_dir() {

@@ -9,12 +9,15 @@ use malleus::run::{Event, Sink};
 use malleus::secret::Masker;
 
 use super::args::{Color, Common};
+use super::lanes::{Lane, Said};
 
 /// The two streams of the process. All that is said goes through one masker.
 #[derive(Clone)]
 pub(crate) struct Console {
     pub(crate) human: Arc<Human<io::Stderr>>,
     pub(crate) masker: Masker,
+    /// Where several speak at once.
+    lane: Option<Lane>,
 }
 
 impl Console {
@@ -40,11 +43,31 @@ impl Console {
         Self {
             human: Arc::new(human),
             masker,
+            lane: None,
+        }
+    }
+
+    /// The same for one of several that speak at once.
+    pub(crate) fn in_lane(&self, lane: Lane) -> Self {
+        Self {
+            lane: Some(lane),
+            ..self.clone()
+        }
+    }
+
+    fn say(&self, said: Said) {
+        match &self.lane {
+            Some(lane) => lane.say(said),
+            None => said.write(&self.human),
         }
     }
 
     pub(crate) fn problem(&self, problem: &Diagnostic) {
-        self.human.problem(problem);
+        self.say(Said::Problem(problem.clone()));
+    }
+
+    pub(crate) fn line(&self, line: String) {
+        self.say(Said::Line(line));
     }
 
     pub(crate) fn problems(&self, problems: &[Diagnostic]) {
@@ -67,7 +90,7 @@ impl Console {
 
 impl Sink for Console {
     fn event(&self, event: Event) {
-        self.human.event(event);
+        self.say(Said::Event(event));
     }
 }
 

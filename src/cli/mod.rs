@@ -3,13 +3,22 @@
 mod args;
 mod check;
 mod console;
+mod down;
 mod exec;
 mod inputs;
+mod lanes;
+mod outputs;
+mod playbooks;
+mod reports;
 mod request;
 mod run;
+mod runs;
 mod show;
 mod signals;
+mod test;
 mod trace;
+mod up;
+mod with;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -60,6 +69,11 @@ pub(crate) fn main() -> ExitCode {
     let console = Console::new(&cli.common);
     let ended = match cli.command {
         Command::Run(args) => run::main(&cli.common, &args, &console),
+        Command::Test(args) => test::main(&cli.common, &args, &console),
+        Command::Up(args) => up::main(&cli.common, &args, &console),
+        Command::Down(args) => down::main(&args, &console),
+        Command::With(args) => with::main(&cli.common, &args, &console),
+        Command::Runs(args) => runs::main(&args, &console),
         Command::Check(args) => check::main(&args, &console),
         Command::Show(args) => show::main(&cli.common, &args, &console),
         Command::Request(args) => request::main(&cli.common, &args, &console),
@@ -87,28 +101,49 @@ fn words(error: &anyhow::Error) -> String {
 
 /// What an error that ended a command means. Errors that are not the client's come from files and arguments.
 fn code_of(error: &anyhow::Error) -> Code {
-    match error.downcast_ref::<client::Error>() {
-        Some(
-            client::Error::InvalidRequest { .. }
-            | client::Error::InvalidRemote { .. }
-            | client::Error::File { .. },
-        )
-        | None => Code::Invalid,
-        Some(client::Error::NoDaemon { .. } | client::Error::Connect { .. }) => Code::Unreachable,
-        Some(_) => Code::Failed,
+    error
+        .downcast_ref::<client::Error>()
+        .map_or(Code::Invalid, code_of_client)
+}
+
+/// What an error of the client means.
+pub(crate) fn code_of_client(error: &client::Error) -> Code {
+    match error {
+        client::Error::InvalidRequest { .. }
+        | client::Error::InvalidRemote { .. }
+        | client::Error::File { .. } => Code::Invalid,
+        client::Error::NoDaemon { .. } | client::Error::Connect { .. } => Code::Unreachable,
+        _ => Code::Failed,
     }
 }
 
-/// Connects to the remote that the arguments, the playbook or the environment name.
+/// How clients behave.
+pub(crate) fn settings(console: &Console) -> Settings {
+    Settings {
+        observer: Tracer::observer(console).map(|tracer| Arc::new(tracer) as _),
+        ..Settings::default()
+    }
+}
+
+/// Connects to the remote that the arguments, the playbook or the environment name, or says why not.
 pub(crate) fn connect(
     common: &args::Common,
     playbook: Option<&str>,
     console: &Console,
 ) -> Result<Client, Code> {
-    let settings = Settings {
-        observer: Tracer::observer(console).map(|tracer| Arc::new(tracer) as _),
-        ..Settings::default()
-    };
+    try_connect(common, playbook, console).map_err(|(code, problem)| {
+        console.problem(&problem);
+        code
+    })
+}
+
+/// Connects as [`connect`], and leaves it to the caller to say what is wrong.
+pub(crate) fn try_connect(
+    common: &args::Common,
+    playbook: Option<&str>,
+    console: &Console,
+) -> Result<Client, (Code, Diagnostic)> {
+    let settings = settings(console);
     let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let remote = match common.remote.as_deref().or(playbook) {
         Some(named) => Remote::parse(named),
@@ -126,8 +161,7 @@ pub(crate) fn connect(
             } else {
                 Code::Unreachable
             };
-            console.problem(&unreachable(&error));
-            Err(code)
+            Err((code, unreachable(&error)))
         }
     }
 }

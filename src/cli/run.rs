@@ -1,172 +1,65 @@
 //! `malleus run`.
 
-use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
-
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use indexmap::IndexMap;
-use malleus::playbook::input::resolve;
-use malleus::playbook::plan::Visibility;
-use malleus::playbook::{Given, Plan};
-use malleus::report::{Verbosity, outputs};
-use malleus::run::event::Interruption;
-use malleus::run::{Session, Summary, Sweep, Sweeps, new_id, run};
+use malleus::report::Record;
 use malleus::template::Engine;
-use malleus::tracking::Tracker;
-use serde_json::Value;
 
-use super::args::{Common, Out, Run};
+use super::args::{Common, Run};
 use super::console::Console;
+use super::outputs::Outputs;
+use super::playbooks::{self, Ready, Refused, Way, code_of};
+use super::reports::Reports;
 use super::signals::Signals;
-use super::{Code, check, connect, inputs};
-
-/// A playbook with everything it needs but the server.
-struct Ready {
-    plan: Plan,
-    inputs: IndexMap<String, Value>,
-}
+use super::{Code, try_connect};
 
 pub(crate) fn main(common: &Common, args: &Run, console: &Console) -> Result<Code> {
+    let reports = Reports::prepare(&args.playing.reporting, console)?;
+    let outputs = args.out.as_ref().map(Outputs::prepare).transpose()?;
+    if reports.take_stdout() && outputs.as_ref().is_some_and(Outputs::take_stdout) {
+        bail!("stdout takes a report or the outputs; write one of them to a file");
+    }
     let engine = Engine::new();
     // All files are checked before the first request of the first of them.
     let ready = match prepare(args, &engine, console)? {
         Ok(ready) => ready,
-        Err(code) => return Ok(code),
+        Err(refused) => return Ok(reports.close(&refused.records, refused.code)),
     };
+    let way = Way::new(&args.playing, &engine, args.playing.keep.after_run())?;
     let signals = Signals::listen().context("cannot listen for signals")?;
-    let mut all = IndexMap::new();
-    for playbook in ready {
-        let client = match connect(common, playbook.plan.remote.as_deref(), console) {
+    let waiting = ready.iter().map(|playbook| Record::waiting(&playbook.plan));
+    let mut records: Vec<Record> = waiting.collect();
+    let mut code = Code::Fine;
+    for (playbook, record) in ready.iter().zip(&mut records) {
+        let remote = playbook.plan.remote.as_deref();
+        let client = match try_connect(common, remote, console) {
             Ok(client) => client,
-            Err(code) => return Ok(code),
+            Err((unreachable, problem)) => {
+                console.problem(&problem);
+                *record =
+                    Record::broken(&playbook.plan.name, playbook.plan.source.name(), &[problem]);
+                code = unreachable;
+                break;
+            }
         };
         signals.cancels(&client);
-        let session = Session {
-            client,
-            inputs: playbook.inputs,
-            environment: &|name| std::env::var(name).ok(),
-            engine: &engine,
-            masker: &console.masker,
-            id: new_id(),
-            started: SystemTime::now(),
-            width: args.parallel.unwrap_or_else(default_width),
-            tracker: &Tracker::default(),
-            sweeps: Sweeps::always(Sweep::Explicit),
-            cleanup: Duration::from_secs(300),
-        };
-        let summary = run(&playbook.plan, &session, console);
-        let code = code_of(&summary, &signals);
+        *record = playbooks::play(playbook, client, &way, console);
+        code = code_of(std::slice::from_ref(record), &signals);
         if code != Code::Fine {
-            return Ok(code);
+            break;
         }
-        all.extend(summary.outputs);
     }
-    if let Some(out) = &args.out {
-        write_outputs(&all, out, console)?;
+    let code = reports.close(&records, code);
+    if let (Some(outputs), Code::Fine) = (outputs, code) {
+        let all: IndexMap<_, _> = records.iter().flat_map(Record::outputs).collect();
+        outputs.write(&all, console)?;
     }
-    Ok(Code::Fine)
+    Ok(code)
 }
 
-/// About two operations that build for each processor; behind a unix socket the server's processors are ours.
-fn default_width() -> usize {
-    2 * std::thread::available_parallelism().map_or(2, usize::from)
-}
-
-fn prepare(args: &Run, engine: &Engine, console: &Console) -> Result<Result<Vec<Ready>, Code>> {
-    let given = match inputs::given(&args.inputs, console)? {
-        Ok(given) => given,
-        Err(code) => return Ok(Err(code)),
-    };
-    let Some(plans) = plans(&args.files, engine, console)? else {
-        return Ok(Err(Code::Invalid));
-    };
-    let mut ready = Vec::new();
-    let mut failed = false;
-    for plan in &plans {
-        match inputs_of(plan, &inputs::for_plan(&given, plan, &plans), console) {
-            Some(inputs) => ready.push(Ready {
-                plan: Plan {
-                    timeout: args.timeout.or(plan.timeout),
-                    ..plan.clone()
-                },
-                inputs,
-            }),
-            None => failed = true,
-        }
-    }
-    Ok(if failed {
-        Err(Code::Invalid)
-    } else {
-        Ok(ready)
-    })
-}
-
-/// The plans of all files, or nothing where one of them has an error.
-fn plans(files: &[PathBuf], engine: &Engine, console: &Console) -> Result<Option<Vec<Plan>>> {
-    let mut plans = Vec::new();
-    let mut failed = false;
-    for file in files {
-        let (source, checked) = check::load(file, engine)?;
-        if checked.failed()
-            || (!checked.problems.is_empty() && console.human.says(Verbosity::Normal))
-        {
-            check::report(&source, &checked, console);
-        }
-        match checked.plan {
-            Some(plan) => plans.push(plan),
-            None => failed = true,
-        }
-    }
-    Ok((!failed).then_some(plans))
-}
-
-fn inputs_of(
-    plan: &Plan,
-    given: &[(String, Given)],
-    console: &Console,
-) -> Option<IndexMap<String, Value>> {
-    let environment = |name: &str| std::env::var(name).ok();
-    match resolve(plan, given, &environment) {
-        Ok(values) => {
-            // Known to the masker before the first byte about them could be written.
-            for input in plan
-                .inputs
-                .iter()
-                .filter(|input| input.visibility == Visibility::Secret)
-            {
-                console.masker.add(&values[&input.name.text]);
-            }
-            Some(values)
-        }
-        Err(problems) => {
-            console.problems(&problems);
-            None
-        }
-    }
-}
-
-fn code_of(summary: &Summary, signals: &Signals) -> Code {
-    if !summary.left.is_empty() {
-        return Code::Left;
-    }
-    match (summary.interruption, signals.received()) {
-        (Interruption::Cancelled, Some(number)) => Code::Signal(number),
-        (Interruption::Cancelled, None) => Code::Failed,
-        (Interruption::None, _) if summary.failed > 0 => Code::Failed,
-        (Interruption::None, _) => Code::Fine,
-    }
-}
-
-fn write_outputs(all: &IndexMap<String, Value>, out: &Out, console: &Console) -> Result<()> {
-    let masked = all
-        .iter()
-        .map(|(name, value)| (name.clone(), console.masker.mask_value(value)))
-        .collect();
-    let text = outputs::write(&masked, out.format);
-    match &out.file {
-        Some(file) => {
-            std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
-        }
-        None => Console::data(text.as_bytes()).context("cannot write the outputs"),
+fn prepare(args: &Run, engine: &Engine, console: &Console) -> Result<Result<Vec<Ready>, Refused>> {
+    match playbooks::plans(&args.files, engine, console)? {
+        Ok(plans) => playbooks::ready(&plans, &args.playing, console),
+        Err(refused) => Ok(Err(refused)),
     }
 }

@@ -34,7 +34,7 @@ impl Tracer {
         } else {
             String::new()
         };
-        self.0.human.line(&format!("    {arrow} {cut}{more}"));
+        self.0.line(format!("    {arrow} {cut}{more}"));
     }
 }
 
@@ -46,7 +46,7 @@ impl Observer for Tracer {
             }
             Trace::Reply { reply, elapsed } => {
                 let time = elapsed.as_secs_f64() * 1000.0;
-                self.0.human.line(&format!(
+                self.0.line(format!(
                     "    {} {} → {} ({time:.1} ms)",
                     reply.method, reply.path, reply.status
                 ));
@@ -58,7 +58,7 @@ impl Observer for Tracer {
                 error,
                 ..
             } => {
-                self.0.human.line(&format!("    {method} {path} → {error}"));
+                self.0.line(format!("    {method} {path} → {error}"));
             }
             _ => {}
         }

@@ -49,7 +49,6 @@ mod file;
 mod flavor;
 mod limit;
 mod operation;
-mod part;
 mod ready;
 mod recorded;
 mod refusal;
@@ -182,6 +181,14 @@ impl Client {
     /// The cluster member the client is scoped to.
     pub fn target(&self) -> Option<&str> {
         self.target.as_deref()
+    }
+
+    /// A copy whose requests and replies another observer sees.
+    #[must_use]
+    pub fn with_observer(&self, observer: Arc<dyn Observer>) -> Self {
+        let mut copy = self.clone();
+        Arc::make_mut(&mut copy.wire.settings).observer = Some(observer);
+        copy
     }
 
     /// A copy with connections of its own: it can be cancelled alone, and is cancelled with this one.

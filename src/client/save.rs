@@ -1,8 +1,8 @@
 use std::fs;
 use std::path::Path;
 
-use super::part::Part;
 use super::{Client, Error, Reply, Request};
+use crate::part::Part;
 
 impl Client {
     /// Sends a request and streams the body of a 2xx reply into a file, which appears whole or not at all.

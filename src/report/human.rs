@@ -4,6 +4,8 @@ use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::record::{Outcome, Record};
+use super::table::{rows, steps, totals};
 use crate::diagnostic::{Diagnostic, Style, count};
 use crate::duration;
 use crate::run::event::{
@@ -79,6 +81,37 @@ impl<W: Write> Human<W> {
     /// Writes a line that is not about a step, such as a traced request.
     pub fn line(&self, text: &str) {
         self.write(&format!("{text}\n"));
+    }
+
+    /// Says what came of several playbooks, a line each, and of all in `took`.
+    pub fn table(&self, records: &[Record], took: Duration) {
+        let fine = |outcome| outcome == Outcome::Passed;
+        if !self.says(Verbosity::Normal) && records.iter().all(|record| fine(record.outcome())) {
+            return;
+        }
+        self.write("\n");
+        let rows = rows(records);
+        let longest = rows.iter().map(|(_, row)| row.chars().count()).max();
+        // The times stand below each other, in the column of the steps' times where that is wide enough.
+        let column = TIME_COLUMN.max(longest.unwrap_or_default() + 4 + 2 + "10m00s".len());
+        for ((outcome, row), record) in rows.into_iter().zip(records) {
+            let mark = match outcome {
+                Outcome::Passed => self.paint("32", "✓"),
+                Outcome::NotRun => self.paint("2", "-"),
+                Outcome::Left | Outcome::Interrupted | Outcome::Error | Outcome::Failed => {
+                    self.paint("1;31", "✗")
+                }
+            };
+            let time = duration::show(record.duration());
+            let used = 4 + row.chars().count();
+            let gap = " ".repeat(column.saturating_sub(used + time.len()).max(2));
+            let time = match record.summary {
+                Some(_) => format!("{gap}{}", self.paint("2", &time)),
+                None => String::new(),
+            };
+            self.line(&format!("  {mark} {row}{time}"));
+        }
+        self.line(&format!("{} in {}", totals(records), duration::show(took)));
     }
 
     /// Draws a problem.
@@ -181,7 +214,8 @@ impl<W: Write> Human<W> {
         ));
     }
 
-    fn removed(&self, resource: &str, failure: Option<&Diagnostic>, took: Duration) {
+    /// Tells of a resource that was removed, or could not be.
+    pub fn removed(&self, resource: &str, failure: Option<&Diagnostic>, took: Duration) {
         let time = duration::show(took);
         match failure {
             None if self.says(Verbosity::Normal) => {
@@ -205,25 +239,7 @@ impl<W: Write> Human<W> {
         if !self.says(Verbosity::Normal) && fine {
             return;
         }
-        let parts: Vec<String> = [
-            (summary.failed, "failed"),
-            (summary.passed, "passed"),
-            (summary.tolerated, "failed and tolerated"),
-            (summary.skipped, "skipped"),
-            (summary.cancelled, "cancelled"),
-            (summary.not_run, "not run"),
-            (summary.cleaned_up, "cleaned up"),
-            (summary.removed, "removed"),
-        ]
-        .iter()
-        .filter(|(number, _)| *number > 0)
-        .map(|(number, what)| format!("{number} {what}"))
-        .collect();
-        let parts = if parts.is_empty() {
-            "nothing to do".to_owned()
-        } else {
-            parts.join(", ")
-        };
+        let parts = steps(summary);
         let interrupted = match summary.interruption {
             Interruption::None => "",
             Interruption::Cancelled => "interrupted: ",

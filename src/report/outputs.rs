@@ -10,6 +10,10 @@ pub enum Format {
     Json,
     /// Lines `MALLEUS_<NAME>=value`, as dotenv files have them. Text is quoted where it must be; other values are JSON.
     Env,
+    /// Lines `export MALLEUS_<NAME>='value'` for `eval` in a POSIX shell.
+    Shell,
+    /// Lines `name=value` as steps of GitHub's actions write them to the file that `GITHUB_OUTPUT` names.
+    Github,
 }
 
 /// Writes outputs in a format, with a final newline.
@@ -26,7 +30,32 @@ pub fn write(outputs: &IndexMap<String, Value>, format: Format) -> String {
             .iter()
             .map(|(name, value)| format!("{}={}\n", variable(name), quoted(&text(value))))
             .collect(),
+        Format::Shell => outputs
+            .iter()
+            .map(|(name, value)| format!("export {}={}\n", variable(name), shell(&text(value))))
+            .collect(),
+        Format::Github => outputs
+            .iter()
+            .map(|(name, value)| github(name, &text(value)))
+            .collect(),
     }
+}
+
+/// One word for a shell. It cannot hold a NUL, so that is left out.
+fn shell(text: &str) -> String {
+    format!("'{}'", text.replace('\0', "").replace('\'', "'\\''"))
+}
+
+/// A line, or several between delimiters that are not among them.
+fn github(name: &str, text: &str) -> String {
+    if !text.contains(['\n', '\r']) {
+        return format!("{name}={text}\n");
+    }
+    let mut delimiter = String::from("END");
+    while text.contains(&delimiter) {
+        delimiter.push('_');
+    }
+    format!("{name}<<{delimiter}\n{text}\n{delimiter}\n")
 }
 
 /// The name of the environment variable for an output.
@@ -66,20 +95,79 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    #[test]
-    fn env_lines_survive_a_dotenv_reader() {
-        let outputs: IndexMap<String, Value> = [
+    fn outputs() -> IndexMap<String, Value> {
+        [
             ("address", json!("10.0.0.2")),
-            ("greeting", json!("hi \"there\" $you\nbye")),
+            ("greeting", json!("it's \"there\" $you\nbye")),
             ("ports", json!([80, 443])),
             ("none", json!(null)),
+            ("tail", json!("END\nEND_=`id`\\\n")),
         ]
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
-        .collect();
+        .collect()
+    }
+
+    #[test]
+    fn lines_survive_their_readers() {
+        for (format, lines) in [
+            (
+                Format::Env,
+                vec![
+                    "MALLEUS_ADDRESS=10.0.0.2",
+                    r#"MALLEUS_GREETING="it's \"there\" \$you\nbye""#,
+                    r#"MALLEUS_PORTS="[80,443]""#,
+                    "MALLEUS_NONE=",
+                    r#"MALLEUS_TAIL="END\nEND_=\`id\`\\\n""#,
+                ],
+            ),
+            (
+                Format::Shell,
+                vec![
+                    "export MALLEUS_ADDRESS='10.0.0.2'",
+                    r#"export MALLEUS_GREETING='it'\''s "there" $you"#,
+                    "bye'",
+                    "export MALLEUS_PORTS='[80,443]'",
+                    "export MALLEUS_NONE=''",
+                    "export MALLEUS_TAIL='END",
+                    r"END_=`id`\",
+                    "'",
+                ],
+            ),
+            (
+                Format::Github,
+                vec![
+                    "address=10.0.0.2",
+                    "greeting<<END",
+                    r#"it's "there" $you"#,
+                    "bye",
+                    "END",
+                    "ports=[80,443]",
+                    "none=",
+                    "tail<<END__",
+                    "END",
+                    r"END_=`id`\",
+                    "",
+                    "END__",
+                ],
+            ),
+        ] {
+            let written = write(&outputs(), format);
+            assert_eq!(written, format!("{}\n", lines.join("\n")), "{format:?}");
+        }
+    }
+
+    #[test]
+    fn a_shell_reads_what_was_written() {
+        let script = format!(
+            "{}printf '%s|' \"$MALLEUS_ADDRESS\" \"$MALLEUS_GREETING\" \"$MALLEUS_PORTS\" \"$MALLEUS_NONE\" \"$MALLEUS_TAIL\"",
+            write(&outputs(), Format::Shell)
+        );
+        let mut shell = std::process::Command::new("sh");
+        let read = shell.args(["-c", &script]).output().unwrap();
         assert_eq!(
-            write(&outputs, Format::Env),
-            "MALLEUS_ADDRESS=10.0.0.2\nMALLEUS_GREETING=\"hi \\\"there\\\" \\$you\\nbye\"\nMALLEUS_PORTS=\"[80,443]\"\nMALLEUS_NONE=\n"
+            String::from_utf8(read.stdout).unwrap(),
+            "10.0.0.2|it's \"there\" $you\nbye|[80,443]||END\nEND_=`id`\\\n|"
         );
     }
 }

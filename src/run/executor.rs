@@ -47,7 +47,12 @@ pub struct Session<'a> {
     pub sweeps: Sweeps,
     /// How long cleanup may take as a whole. It does not count towards the playbook's own deadline.
     pub cleanup: Duration,
+    /// What is done once all steps have held, before anything is cleaned up.
+    pub interlude: Option<&'a Interlude<'a>>,
 }
+
+/// What is done with the outputs while everything that the steps made is there.
+pub type Interlude<'a> = dyn Fn(&IndexMap<String, Value>) + Sync + 'a;
 
 /// A new run id.
 pub fn new_id() -> String {
@@ -252,6 +257,10 @@ impl<'a> Run<'a> {
             }),
             Err(_) => IndexMap::new(),
         };
+        let have_held = stopped.is_ok() && self.ledger().summary.failed == 0;
+        if let (true, Some(interlude)) = (have_held, self.session.interlude) {
+            interlude(&outputs);
+        }
         let (interruption, ending) = if stopped == Err(Stop::Cancelled) || client.is_cancelled() {
             (Interruption::Cancelled, Ending::Interrupted)
         } else if self.ledger().summary.failed > 0 {

@@ -27,6 +27,6 @@ mod transient;
 mod used;
 
 pub use event::{Event, Sink, Summary};
-pub use executor::{Session, new_id, run};
+pub use executor::{Interlude, Session, new_id, run};
 pub use sweep::{Sweep, Sweeps};
 pub use title::title;

@@ -12,8 +12,8 @@ use super::local::{Destination, check_names, make_folder, place_link, target_her
 use super::several::several;
 use super::{Pull, Pulled};
 use crate::client::exchange::Choose;
-use crate::client::part::Part;
 use crate::client::{Client, Content, Error, Headers, Wait};
+use crate::part::Part;
 
 /// How many links lead to what is pulled at most, as in Linux.
 const MOST_LINKS: usize = 40;

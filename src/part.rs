@@ -1,10 +1,12 @@
+//! Files that appear whole or not at all.
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// A file that is being written beside the place where it will appear, and goes unless it is kept.
-pub(super) struct Part {
+pub(crate) struct Part {
     file: File,
     path: PathBuf,
 }
@@ -12,7 +14,7 @@ pub(super) struct Part {
 impl Part {
     /// Begins a file in a folder, with the permission bits `mode` as far as the umask lets them. Its name
     /// does not depend on the final one, which may be as long as names can be.
-    pub(super) fn create(folder: &Path, mode: u32) -> io::Result<Self> {
+    pub(crate) fn create(folder: &Path, mode: u32) -> io::Result<Self> {
         let path = folder.join(format!(".malleus-{:016x}.part", fastrand::u64(..)));
         let mut options = OpenOptions::new();
         let file = options
@@ -24,7 +26,7 @@ impl Part {
     }
 
     /// Puts the file in its place; a file or a link that stands there is replaced.
-    pub(super) fn keep(self, place: &Path) -> io::Result<()> {
+    pub(crate) fn keep(self, place: &Path) -> io::Result<()> {
         fs::rename(&self.path, place)
     }
 }

@@ -1,0 +1,70 @@
+//! `--out`: the outputs of the playbooks that were run.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, anyhow};
+use indexmap::IndexMap;
+use malleus::report::files;
+use malleus::report::outputs::{self, Format};
+use serde_json::Value;
+
+use super::args::Out;
+use super::console::Console;
+
+/// Where outputs go, tried before the first request is sent.
+pub(crate) struct Outputs {
+    format: Format,
+    /// stdout without it.
+    file: Option<PathBuf>,
+}
+
+impl Outputs {
+    /// # Errors
+    /// A file that could not be written later.
+    pub(crate) fn prepare(out: &Out) -> Result<Self> {
+        let mut file = out.file.clone();
+        if out.format == Format::Github && file.is_none() {
+            let named = std::env::var_os("GITHUB_OUTPUT").filter(|name| !name.is_empty());
+            file = Some(PathBuf::from(named.ok_or_else(|| {
+                anyhow!("--out github writes to the file that GITHUB_OUTPUT names, which is not set; name a file with --out github=FILE")
+            })?));
+        }
+        if let Some(file) = &file {
+            files::probe(file)
+                .with_context(|| format!("the outputs cannot be written to {}", file.display()))?;
+        }
+        Ok(Self {
+            format: out.format,
+            file,
+        })
+    }
+
+    /// Whether they go to stdout.
+    pub(crate) fn take_stdout(&self) -> bool {
+        self.file.is_none()
+    }
+
+    /// Writes them, secrets masked.
+    pub(crate) fn write(&self, all: &IndexMap<String, Value>, console: &Console) -> Result<()> {
+        let masked = all
+            .iter()
+            .map(|(name, value)| (name.clone(), console.masker.mask_value(value)))
+            .collect();
+        let text = outputs::write(&masked, self.format);
+        let Some(file) = &self.file else {
+            return Console::data(text.as_bytes()).context("cannot write the outputs");
+        };
+        let written = match self.format {
+            // Other steps of the job write to it too.
+            Format::Github => OpenOptions::new()
+                .append(true)
+                .create(true)
+                .open(file)
+                .and_then(|mut file| file.write_all(text.as_bytes())),
+            Format::Json | Format::Env | Format::Shell => files::write(file, &text),
+        };
+        written.with_context(|| format!("cannot write {}", file.display()))
+    }
+}

@@ -1,0 +1,269 @@
+//! What `run` and `test` share: playbooks from files to records.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::Result;
+use indexmap::IndexMap;
+use malleus::client::Client;
+use malleus::diagnostic::Diagnostic;
+use malleus::playbook::input::resolve;
+use malleus::playbook::plan::Visibility;
+use malleus::playbook::{Given, Plan};
+use malleus::report::record::Outcome;
+use malleus::report::{Collector, Record, Verbosity};
+use malleus::run::{Interlude, Session, Sweeps, new_id, run};
+use malleus::template::Engine;
+use malleus::tracking::{Header, Store, Tracker, VERSION};
+use serde_json::Value;
+
+use super::args::Playing;
+use super::console::Console;
+use super::signals::Signals;
+use super::{Code, check, inputs};
+
+/// A playbook with everything it needs but the server.
+pub(crate) struct Ready {
+    pub(crate) plan: Plan,
+    pub(crate) inputs: IndexMap<String, Value>,
+}
+
+/// Why nothing is sent: what the reports tell of it, and the exit code.
+pub(crate) struct Refused {
+    pub(crate) records: Vec<Record>,
+    pub(crate) code: Code,
+}
+
+impl Refused {
+    fn invalid(records: Vec<Record>) -> Self {
+        Self {
+            records,
+            code: Code::Invalid,
+        }
+    }
+}
+
+/// The plans of all files; all problems of all of them are shown.
+pub(crate) fn plans(
+    files: &[PathBuf],
+    engine: &Engine,
+    console: &Console,
+) -> Result<Result<Vec<Plan>, Refused>> {
+    let mut plans = Vec::new();
+    let mut records = Vec::new();
+    for file in files {
+        let (source, checked) = check::load(file, engine)?;
+        if checked.failed()
+            || (!checked.problems.is_empty() && console.human.says(Verbosity::Normal))
+        {
+            check::report(&source, &checked, console);
+        }
+        match checked.plan {
+            Some(plan) => {
+                records.push(Record::waiting(&plan));
+                plans.push(plan);
+            }
+            None => records.push(Record::broken(
+                source.name(),
+                source.name(),
+                &checked.problems,
+            )),
+        }
+    }
+    Ok(if plans.len() == files.len() {
+        Ok(plans)
+    } else {
+        Err(Refused::invalid(records))
+    })
+}
+
+/// Gives plans their inputs; whatever is wrong with the inputs of any of them is shown.
+pub(crate) fn ready(
+    plans: &[Plan],
+    args: &Playing,
+    console: &Console,
+) -> Result<Result<Vec<Ready>, Refused>> {
+    let Ok(given) = inputs::given(&args.inputs, console)? else {
+        return Ok(Err(Refused::invalid(
+            plans.iter().map(Record::waiting).collect(),
+        )));
+    };
+    let mut ready = Vec::new();
+    let mut records = Vec::new();
+    for plan in plans {
+        match inputs_of(plan, &inputs::for_plan(&given, plan, plans), console) {
+            Ok(inputs) => {
+                records.push(Record::waiting(plan));
+                ready.push(Ready {
+                    plan: Plan {
+                        timeout: args.timeout.or(plan.timeout),
+                        ..plan.clone()
+                    },
+                    inputs,
+                });
+            }
+            Err(problems) => {
+                let (name, file) = (&plan.name, plan.source.name());
+                records.push(Record::broken(name, file, &problems));
+            }
+        }
+    }
+    Ok(if ready.len() == plans.len() {
+        Ok(ready)
+    } else {
+        Err(Refused::invalid(records))
+    })
+}
+
+fn inputs_of(
+    plan: &Plan,
+    given: &[(String, Given)],
+    console: &Console,
+) -> Result<IndexMap<String, Value>, Vec<Diagnostic>> {
+    let environment = |name: &str| std::env::var(name).ok();
+    let values = resolve(plan, given, &environment).inspect_err(|problems| {
+        console.problems(problems);
+    })?;
+    // Known to the masker before the first byte about them could be written.
+    let secret = |input: &&malleus::playbook::plan::Input| input.visibility == Visibility::Secret;
+    for input in plan.inputs.iter().filter(secret) {
+        console.masker.add(&values[&input.name.text]);
+    }
+    Ok(values)
+}
+
+/// The playbook of a command that takes one.
+pub(crate) fn one(
+    file: &Path,
+    args: &Playing,
+    engine: &Engine,
+    console: &Console,
+) -> Result<Result<Ready, Refused>> {
+    let plans = match plans(&[file.to_owned()], engine, console)? {
+        Ok(plans) => plans,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    Ok(ready(&plans, args, console)?.map(|mut ready| ready.remove(0)))
+}
+
+/// How playbooks are run.
+#[derive(Clone)]
+pub(crate) struct Way<'a> {
+    pub(crate) engine: &'a Engine,
+    /// How many operations that build something a server gets at a time.
+    pub(crate) width: usize,
+    /// What is removed at the end.
+    pub(crate) sweeps: Sweeps,
+    /// How long cleanup may take.
+    pub(crate) cleanup: Duration,
+    /// Where journals are kept.
+    pub(crate) store: Store,
+    /// What is done between the last step and the first cleanup, with the outputs.
+    pub(crate) interlude: Option<&'a Interlude<'a>>,
+}
+
+impl<'a> Way<'a> {
+    /// As the arguments say, where nothing is removed but what the playbook says itself.
+    pub(crate) fn new(args: &Playing, engine: &'a Engine, sweeps: Sweeps) -> Result<Self> {
+        Ok(Self {
+            engine,
+            width: width(args),
+            sweeps,
+            cleanup: args.cleanup_timeout,
+            store: store()?,
+            interlude: None,
+        })
+    }
+}
+
+/// The user's journals.
+pub(crate) fn store() -> Result<Store> {
+    Ok(Store::of_user(&|name| std::env::var(name).ok())?)
+}
+
+/// Which run it is, and what follows what it creates.
+pub(crate) struct Identity {
+    pub(crate) id: String,
+    pub(crate) tracker: Tracker,
+}
+
+impl Identity {
+    /// A new run of a playbook, which provides an environment where that has a name.
+    pub(crate) fn new(plan: &Plan, store: &Store, environment: Option<&str>) -> Self {
+        let id = new_id();
+        let tracker = Tracker::journaled(store, header(plan, &id, environment));
+        Self { id, tracker }
+    }
+}
+
+/// The first line of a run's journal.
+pub(crate) fn header(plan: &Plan, run: &str, environment: Option<&str>) -> Header {
+    let file = std::path::absolute(plan.source.name());
+    Header {
+        journal: VERSION,
+        run: run.to_owned(),
+        playbook: plan.name.clone(),
+        file: file.map_or_else(
+            |_| plan.source.name().to_owned(),
+            |file| file.display().to_string(),
+        ),
+        environment: environment.map(str::to_owned),
+        started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+    }
+}
+
+/// Runs a playbook as a new run, and tells what came of it.
+pub(crate) fn play(playbook: &Ready, client: Client, way: &Way<'_>, console: &Console) -> Record {
+    let identity = Identity::new(&playbook.plan, &way.store, None);
+    play_as((playbook, &identity), client, way, console)
+}
+
+/// Runs a playbook as this run. The one place where a session is made of arguments.
+pub(crate) fn play_as(
+    (playbook, identity): (&Ready, &Identity),
+    client: Client,
+    way: &Way<'_>,
+    console: &Console,
+) -> Record {
+    let collector = Collector::new(&playbook.plan, console);
+    let session = Session {
+        client,
+        inputs: playbook.inputs.clone(),
+        environment: &|name| std::env::var(name).ok(),
+        engine: way.engine,
+        masker: &console.masker,
+        id: identity.id.clone(),
+        started: SystemTime::now(),
+        width: way.width,
+        tracker: &identity.tracker,
+        sweeps: way.sweeps,
+        cleanup: way.cleanup,
+        interlude: way.interlude,
+    };
+    run(&playbook.plan, &session, &collector);
+    collector.into_record()
+}
+
+/// How many operations that build something the server gets at a time, where nobody says it: about two for each
+/// processor; behind a unix socket the server's processors are ours.
+pub(crate) fn width(args: &Playing) -> usize {
+    let default = || 2 * std::thread::available_parallelism().map_or(2, usize::from);
+    args.parallel.unwrap_or_else(default)
+}
+
+/// The exit code for what came of playbooks: the gravest counts.
+pub(crate) fn code_of(records: &[Record], signals: &Signals) -> Code {
+    let any = |outcomes: &[Outcome]| {
+        let mut of = records.iter().map(Record::outcome);
+        of.any(|outcome| outcomes.contains(&outcome))
+    };
+    if any(&[Outcome::Left]) {
+        return Code::Left;
+    }
+    let cut_short = any(&[Outcome::Interrupted, Outcome::NotRun]);
+    match signals.received() {
+        Some(number) if cut_short => Code::Signal(number),
+        _ if cut_short || any(&[Outcome::Error, Outcome::Failed]) => Code::Failed,
+        _ => Code::Fine,
+    }
+}

@@ -1,0 +1,177 @@
+//! `malleus with`: an environment for as long as one command runs.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use indexmap::IndexMap;
+use malleus::client::Client;
+use malleus::diagnostic::Diagnostic;
+use malleus::report::Record;
+use malleus::report::outputs::{text, variable};
+use malleus::report::record::Outcome;
+use malleus::template::Engine;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::args::{Common, With};
+use super::console::Console;
+use super::playbooks::{self, Way, code_of};
+use super::reports::Reports;
+use super::signals::Signals;
+use super::{Code, try_connect};
+
+/// Exit code where malleus itself failed, before the command or after it.
+const OURS: u8 = 125;
+/// Exit code where the command is not a program.
+const NOT_EXECUTABLE: u8 = 126;
+/// Exit code where there is no such command.
+const NOT_FOUND: u8 = 127;
+
+pub(crate) fn main(common: &Common, args: &With, console: &Console) -> Result<Code> {
+    let reports = Reports::prepare(&args.playing.reporting, console)?;
+    let engine = Engine::new();
+    let ready = match playbooks::one(&args.file, &args.playing, &engine, console)? {
+        Ok(ready) => ready,
+        Err(refused) => {
+            reports.close(&refused.records, refused.code);
+            return Ok(Code::Command(OURS));
+        }
+    };
+    let guest = Guest::new(args, console);
+    let interlude = |outputs: &IndexMap<String, Value>| guest.run(outputs);
+    let mut way = Way::new(&args.playing, &engine, args.playing.keep.after_test())?;
+    way.interlude = Some(&interlude);
+    let signals = Signals::listen().context("cannot listen for signals")?;
+    let client = match try_connect(common, ready.plan.remote.as_deref(), console) {
+        Ok(client) => client,
+        Err((code, problem)) => {
+            console.problem(&problem);
+            let (name, file) = (&ready.plan.name, ready.plan.source.name());
+            reports.close(&[Record::broken(name, file, &[problem])], code);
+            return Ok(Code::Command(OURS));
+        }
+    };
+    guest.obey(&signals, &client);
+    let record = playbooks::play(&ready, client, &way, console);
+    let records = [record];
+    let code = reports.close(&records, code_of(&records, &signals));
+    let [record] = records;
+    Ok(match (record.outcome(), guest.ended()) {
+        // What is left is the graver news, and so is a fixture that did not come about.
+        (Outcome::Left, _) => Code::Command(OURS),
+        (_, Some(code)) => Code::Command(code),
+        (Outcome::Interrupted, None) => code,
+        (_, None) => Code::Command(OURS),
+    })
+}
+
+/// The command.
+struct Guest<'a> {
+    args: &'a With,
+    console: &'a Console,
+    /// The running process, which signals go to.
+    child: Arc<Mutex<Option<Pid>>>,
+    code: Mutex<Option<u8>>,
+}
+
+impl<'a> Guest<'a> {
+    fn new(args: &'a With, console: &'a Console) -> Self {
+        Self {
+            args,
+            console,
+            child: Arc::default(),
+            code: Mutex::default(),
+        }
+    }
+
+    /// A signal goes to the command where there is one, and ends the steps where there is none yet. On a terminal the
+    /// command has had its Ctrl-C already.
+    fn obey(&self, signals: &Signals, client: &Client) {
+        let child = Arc::clone(&self.child);
+        let client = client.clone();
+        signals.reacts(move |number| {
+            let child = *child.lock().unwrap_or_else(PoisonError::into_inner);
+            match (child, Signal::from_named_raw(number)) {
+                (Some(_), Some(Signal::INT))
+                    if std::io::IsTerminal::is_terminal(&std::io::stdin()) => {}
+                (Some(child), Some(signal)) => {
+                    // It may have ended in this moment.
+                    let _ = kill_process(child, signal);
+                }
+                _ => client.cancel(),
+            }
+        });
+    }
+
+    /// Runs the command with the outputs in its environment, and waits for its end.
+    fn run(&self, outputs: &IndexMap<String, Value>) {
+        let code = self.run_to_end(outputs).unwrap_or_else(|(code, problem)| {
+            self.console.problem(&problem);
+            code
+        });
+        *self.code.lock().unwrap_or_else(PoisonError::into_inner) = Some(code);
+    }
+
+    fn run_to_end(&self, outputs: &IndexMap<String, Value>) -> Result<u8, (u8, Diagnostic)> {
+        let ours = |error: &dyn std::fmt::Display, what: &str| {
+            (OURS, Diagnostic::error(format!("{what}: {error}")))
+        };
+        let (program, arguments) = self
+            .args
+            .command
+            .split_first()
+            .ok_or_else(|| ours(&"it is missing", "no command"))?;
+        // The file is there as long as the command runs, and for its user alone.
+        let file = tempfile::Builder::new()
+            .prefix("malleus-outputs-")
+            .suffix(".json")
+            .tempfile()
+            .map_err(|error| ours(&error, "cannot write the outputs"))?;
+        let object: serde_json::Map<String, Value> = outputs.clone().into_iter().collect();
+        serde_json::to_writer(&file, &object)
+            .map_err(|error| ours(&error, "cannot write the outputs"))?;
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .envs(
+                outputs
+                    .iter()
+                    .map(|(name, value)| (variable(name), text(value))),
+            )
+            .env("MALLEUS_OUTPUTS", file.path());
+        let child = command.spawn().map_err(|error| {
+            let code = match error.kind() {
+                std::io::ErrorKind::NotFound => NOT_FOUND,
+                _ => NOT_EXECUTABLE,
+            };
+            let message = format!("cannot run `{program}`: {error}");
+            (code, Diagnostic::error(message))
+        })?;
+        self.follow(child)
+            .map_err(|error| ours(&error, "cannot wait for the command"))
+    }
+
+    fn follow(&self, mut child: Child) -> std::io::Result<u8> {
+        *self.child.lock().unwrap_or_else(PoisonError::into_inner) = Some(Pid::from_child(&child));
+        let status = child.wait();
+        *self.child.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        status.map(code)
+    }
+
+    /// The code with which the command ended; nothing where it was never run.
+    fn ended(&self) -> Option<u8> {
+        *self.code.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A command's exit code as shells have it.
+fn code(status: ExitStatus) -> u8 {
+    let number = status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal));
+    number
+        .and_then(|number| u8::try_from(number).ok())
+        .unwrap_or(u8::MAX)
+}
