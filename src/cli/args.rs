@@ -148,8 +148,8 @@ pub(crate) struct With {
     pub(crate) file: PathBuf,
     #[command(flatten)]
     pub(crate) playing: Playing,
-    /// The command and its arguments; outputs are in its environment as MALLEUS_<NAME>, and as JSON in the file that
-    /// MALLEUS_OUTPUTS names
+    /// The command and its arguments; each output is in its environment as `MALLEUS_<NAME>`, and all of them are JSON in
+    /// the file that `MALLEUS_OUTPUTS` names
     #[arg(required = true, last = true, value_name = "CMD")]
     pub(crate) command: Vec<String>,
 }
