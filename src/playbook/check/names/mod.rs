@@ -21,12 +21,13 @@ pub(super) fn judge(plan: &Plan, engine: &Engine) -> Vec<Diagnostic> {
         everywhere: all_bindings(plan),
         used: HashSet::new(),
         own: Vec::new(),
+        beside: HashSet::new(),
     };
     judge.playbook();
     judge.problems
 }
 
-use bindings::{all_bindings, background_ids};
+use bindings::{all_bindings, background_ids, bindings_beside};
 
 /// What is known of the value behind a name.
 #[derive(Clone)]
@@ -60,6 +61,8 @@ struct Judge<'a> {
     used: HashSet<String>,
     /// Where the step at hand binds names: its own expectations cannot use them.
     own: Vec<Span>,
+    /// Where the steps of the `parallel` at hand bind names, unless they keep them to themselves.
+    beside: HashSet<Span>,
 }
 
 impl Judge<'_> {
@@ -233,9 +236,12 @@ impl Judge<'_> {
             }),
             // What one binds, those beside it do not see; later steps do, see `bind_all`.
             Action::Parallel(parallel) => {
+                let before = self.beside.clone();
+                self.beside.extend(bindings_beside(&parallel.steps));
                 for step in &parallel.steps {
                     self.layer(|judge| judge.step(step));
                 }
+                self.beside = before;
             }
             Action::Join(name) => self.join(name),
             _ => {}
