@@ -1,7 +1,7 @@
 //! The story of a run: steps, then what must be done whatever happened.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use indexmap::IndexMap;
@@ -132,6 +132,8 @@ pub(super) struct Frame<'a> {
     pub(super) outlet: Outlet<'a>,
     /// What a failure in here means for the run.
     pub(super) on_error: OnError,
+    /// Whether a step in here has changed something.
+    pub(super) changed: Arc<AtomicBool>,
 }
 
 /// A run in progress.
@@ -188,6 +190,7 @@ impl<'a> Run<'a> {
             turn: None,
             outlet: root.clone(),
             on_error: OnError::Fail,
+            changed: Arc::default(),
         };
         let frame = match self.enter(plan, &self.session.inputs, &base) {
             Ok(frame) => frame,

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use crate::diagnostic::{Diagnostic, did_you_mean};
-use crate::playbook::grammar::{ACTIONS, RESERVED, RESULT, RUN, SERVER};
+use crate::playbook::grammar::{ACTIONS, INCLUDE_RESULT, RESERVED, RESULT, RUN, SERVER};
 use crate::playbook::plan::{Action, Expect, ForEach, Group, Matcher, Name, Plan, Step};
 use crate::source::Span;
 use crate::template::Engine;
@@ -334,7 +334,8 @@ fn has_anchor(plan: &Plan, name: &Name) -> bool {
 fn result_of(action: &Action) -> Known {
     if let Action::Include(include) = action {
         let outputs = include.plan.outputs.iter();
-        return Known::fields(outputs.map(|output| output.name.text.as_str()));
+        let outputs = outputs.map(|output| output.name.text.as_str());
+        return Known::fields(outputs.chain(INCLUDE_RESULT.iter().copied()));
     }
     let own = ACTIONS.iter().find(|keys| keys.name == action.key());
     let own = own.map_or(&[][..], |keys| keys.result);
