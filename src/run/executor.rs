@@ -84,7 +84,7 @@ pub fn run(plan: &Plan, session: &Session<'_>, sink: &dyn Sink) -> Summary {
 
 /// The names that every playbook of the run has in scope.
 fn globals(session: &Session<'_>) -> Scope {
-    let scope = Scope::default();
+    let scope = Scope::hiding(session.masker);
     let server = session.client.server();
     scope.bind(
         "run",
