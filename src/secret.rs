@@ -48,8 +48,33 @@ impl Masker {
         for part in parts {
             known.extend(forms(part));
         }
-        known.sort_by_key(|form| std::cmp::Reverse(form.len()));
+        known.sort_by(|one, other| (other.len(), one).cmp(&(one.len(), other)));
         known.dedup();
+    }
+
+    /// Whether no secret is known.
+    pub fn is_empty(&self) -> bool {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        known.is_empty()
+    }
+
+    /// Whether a secret is in a value.
+    pub fn hides(&self, value: &Value) -> bool {
+        match value {
+            _ if self.is_empty() => false,
+            Value::Null | Value::Bool(_) => false,
+            Value::Number(number) => self.has(&number.to_string()),
+            Value::String(text) => self.has(text),
+            Value::Array(items) => items.iter().any(|item| self.hides(item)),
+            Value::Object(map) => map
+                .iter()
+                .any(|(key, item)| self.has(key) || self.hides(item)),
+        }
+    }
+
+    fn has(&self, text: &str) -> bool {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        known.iter().any(|form| text.contains(form.as_str()))
     }
 
     /// `text` without the secrets.
@@ -90,14 +115,27 @@ fn forms(secret: &str) -> Vec<String> {
     if secret.chars().count() < SHORTEST {
         return Vec::new();
     }
-    let json = serde_json::to_string(secret).unwrap_or_default();
+    // JSON may be text inside of JSON, and that once more.
+    let once = in_json(secret);
+    let twice = in_json(&once);
     let mut forms = vec![
         secret.to_owned(),
-        json.trim_matches('"').to_owned(),
+        in_json(&twice),
+        twice,
+        once,
         format!("{secret:?}").trim_matches('"').to_owned(),
         utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string(),
         crate::client::encode(secret),
     ];
+    // The servers write these so that no browser takes them for markup.
+    if secret.contains(['&', '<', '>']) {
+        let marked = in_json(secret)
+            .replace('&', "\\u0026")
+            .replace('<', "\\u003c")
+            .replace('>', "\\u003e");
+        forms.push(in_json(&marked));
+        forms.push(marked);
+    }
     // In base64 the neighbours share the first and last characters: what is left in the middle is the secret's
     // own, at each of the three ways it can fall on the grid.
     for shift in 0..3 {
@@ -119,6 +157,15 @@ fn forms(secret: &str) -> Vec<String> {
         }
     }
     forms
+}
+
+/// A text as it stands between the quotes of JSON.
+fn in_json(text: &str) -> String {
+    let json = serde_json::to_string(text).unwrap_or_default();
+    let inner = json
+        .strip_prefix('"')
+        .and_then(|json| json.strip_suffix('"'));
+    inner.unwrap_or_default().to_owned()
 }
 
 /// Writes text with the secrets masked. Each call of `write_str` must carry whole messages.

@@ -181,7 +181,7 @@ pub struct Tried {
 
 /// What servers say when the same request may well succeed a little later: nothing was changed.
 /// Compared in lower case with the server's message.
-const TRANSIENT: [&str; 13] = [
+const TRANSIENT: [&str; 14] = [
     "database is locked",
     "no available dqlite leader",
     "checkpoint in progress",
@@ -195,6 +195,8 @@ const TRANSIENT: [&str; 13] = [
     "not started yet",
     "is starting up",
     "is shutting down",
+    // While a network is deleted, an interface of somebody else's may vanish between being listed and being shown.
+    "failed to delete bridge children interfaces",
 ];
 
 /// Whether a server's message is one of those that pass by themselves.

@@ -72,6 +72,32 @@ pub(super) fn judge(method: &str, path: &str) -> Option<Finding> {
     })
 }
 
+/// Whether a path is known to be that of many resources, which lie below it, and is none itself.
+pub(super) fn is_collection(path: &str) -> bool {
+    let Some(Below::Version(segments)) = below_version(before_query(path)) else {
+        return false;
+    };
+    let is_exact = |endpoint: &&Endpoint| distance(&segments, endpoint, &strictly) == Some(0);
+    ENDPOINTS.iter().find(is_exact).is_some_and(|endpoint| {
+        let inside = format!("{}/{{", endpoint.path);
+        !endpoint.path.ends_with('}')
+            && endpoint.methods().all(|method| method != "PATCH")
+            && ENDPOINTS
+                .iter()
+                .any(|other| other.path.starts_with(&inside))
+    })
+}
+
+/// Whether a path is known to begin with another word than `kind`.
+pub(super) fn is_of_another_kind(path: &str, kind: &str) -> bool {
+    match below_version(before_query(path)) {
+        Some(Below::Version(segments)) => {
+            matches!(segments.first(), Some(Segment::Literal(word)) if *word != kind)
+        }
+        _ => false,
+    }
+}
+
 fn unknown(written: &str, help: Option<String>) -> Finding {
     Finding {
         message: format!("neither LXD nor Incus is known to have the path `{written}`"),

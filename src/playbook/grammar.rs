@@ -753,6 +753,9 @@ pub const RESULT: &[&str] = &[
     "duration",
 ];
 
+/// Fields of the result of an `include`, beside the outputs of the playbook, which go before them.
+pub const INCLUDE_RESULT: &[&str] = &["changed", "skipped", "failed", "attempts", "duration"];
+
 /// Fields of `run`.
 pub const RUN: &[&str] = &["id", "started"];
 

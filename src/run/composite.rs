@@ -1,5 +1,7 @@
 //! Steps that are made of steps: groups, parallel ones, included playbooks.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use serde_json::{Map, Value};
@@ -21,26 +23,26 @@ use crate::tracking::Fate;
 /// How a composite step ended.
 pub(super) struct Whole {
     ended: Result<(), Stop>,
-    result: Value,
+    fields: Map<String, Value>,
     /// What kept it from beginning, or from giving its outputs; the failures of its steps are theirs.
     failures: Vec<Diagnostic>,
 }
 
 impl Whole {
     fn of(ended: Result<(), Stop>) -> Self {
-        let mut fields = Observed::default().fields();
-        fields.insert("failed".into(), ended.is_err().into());
         Self {
             ended,
-            result: fields.into(),
+            fields: Observed::default().fields(),
             failures: Vec::new(),
         }
     }
 
-    fn refused(failures: Vec<Diagnostic>) -> Self {
+    /// An included playbook that leaves no outputs.
+    fn refused(include: &Include, failures: Vec<Diagnostic>) -> Self {
         Self {
+            ended: Err(Stop::Failed),
+            fields: without_outputs(include),
             failures,
-            ..Self::of(Err(Stop::Failed))
         }
     }
 }
@@ -48,6 +50,8 @@ impl Whole {
 impl<'a> Run<'a> {
     /// Runs a step that is made of steps.
     pub(super) fn composite(&self, step: &'a Step, frame: &Frame<'a>, number: u32) -> Whole {
+        let start = Instant::now();
+        let outer = &frame.changed;
         let limit = step.timeout.map_or(frame.limit, |after| {
             Limit::after("group", after).earlier(frame.limit)
         });
@@ -57,6 +61,7 @@ impl<'a> Run<'a> {
                 OnError::Continue => OnError::Continue,
                 OnError::Fail => frame.on_error,
             },
+            changed: Arc::default(),
             owner: frame.owned_by(number),
             fate: match step.keep {
                 Keep::Yes => Fate::Stays,
@@ -64,13 +69,32 @@ impl<'a> Run<'a> {
             },
             ..frame.clone()
         };
-        match &step.action {
+        let mut whole = match &step.action {
             Action::Steps(group) => Whole::of(self.group(group, frame)),
             Action::Parallel(parallel) => Whole::of(self.parallel(parallel, frame)),
             Action::Include(include) => self.include(include, frame),
             // The others do something themselves.
             _ => Whole::of(Ok(())),
+        };
+        let changed = frame.changed.load(Ordering::Relaxed);
+        outer.fetch_or(changed, Ordering::Relaxed);
+        // The outputs of an included playbook may have the same names, and are what its author meant.
+        let declared = |name: &str| {
+            matches!(&step.action, Action::Include(include)
+                if include.plan.outputs.iter().any(|output| output.name.text == name))
+        };
+        for (name, value) in [
+            ("changed", changed.into()),
+            ("skipped", false.into()),
+            ("failed", whole.ended.is_err().into()),
+            ("attempts", 1.into()),
+            ("duration", start.elapsed().as_secs_f64().into()),
+        ] {
+            if !declared(name) {
+                whole.fields.insert(name.into(), value);
+            }
         }
+        whole
     }
 
     pub(super) fn close_composite(
@@ -80,8 +104,7 @@ impl<'a> Run<'a> {
         info: StepInfo,
         (start, whole): (Instant, Whole),
     ) -> Result<Left, Stop> {
-        let result = whole.result;
-        let fields = result.as_object().cloned().unwrap_or_default();
+        let mut fields = whole.fields;
         let mut failures = whole.failures;
         let mut ended = whole.ended;
         let mut captures = vec![Value::Null; step.capture.len()];
@@ -89,8 +112,15 @@ impl<'a> Run<'a> {
             (captures, failures) = self.judge_whole(step, frame, &fields);
             if !failures.is_empty() {
                 ended = Err(Stop::Failed);
+                if let Some(failed) = fields
+                    .get_mut("failed")
+                    .filter(|failed| failed.is_boolean())
+                {
+                    *failed = true.into();
+                }
             }
         }
+        let result = Value::Object(fields);
         if let Some(id) = &step.id {
             frame.scope.bind(&id.text, &result);
         }
@@ -173,42 +203,54 @@ impl<'a> Run<'a> {
             match self.renderer(frame).value(&with.value) {
                 Ok(value) => given.push((with.name.text.clone(), Given::Typed(value))),
                 Err(fault) => {
-                    return Whole::refused(vec![failure::of_fault(frame.plan, &fault)]);
+                    let failure = failure::of_fault(frame.plan, &fault);
+                    return Whole::refused(include, vec![failure]);
                 }
             }
         }
         let plan = &include.plan;
+        let place = frame.plan.place(include.span);
+        let here = format!("{} included at {place}", plan.name);
         let inputs = match resolve(plan, &given, self.session.environment) {
             Ok(inputs) => inputs,
-            Err(problems) => return Whole::refused(problems),
+            Err(problems) => {
+                let problems = problems.into_iter();
+                let placed = problems.map(|problem| problem.note(format!("in {here}")));
+                return Whole::refused(include, placed.collect());
+            }
         };
         let mut around = Frame {
             depth: frame.depth + 1,
             turn: None,
             ..frame.clone()
         };
-        let place = frame.plan.place(include.span);
-        around
-            .trail
-            .push(format!("{} included at {place}", plan.name));
+        around.trail.push(here);
         let inner = match self.enter(plan, &inputs, &around) {
             Ok(inner) => inner,
-            Err(problem) => return Whole::refused(vec![problem]),
+            Err(problem) => return Whole::refused(include, vec![problem]),
         };
         let ended = self.steps(&plan.steps, &inner);
         let outputs = match ended {
             Ok(()) => self.outputs(&inner),
-            Err(_) => Ok(indexmap::IndexMap::new()),
+            Err(_) => Ok(without_outputs(include).into_iter().collect()),
         };
         if !plan.finally.is_empty() {
             self.each(&plan.finally, &self.cleanup_frame(&inner, Phase::Finally));
         }
         match outputs {
             Ok(outputs) => Whole {
-                result: outputs.into_iter().collect::<Map<_, _>>().into(),
+                fields: outputs.into_iter().collect(),
                 ..Whole::of(ended)
             },
-            Err(problem) => Whole::refused(vec![problem]),
+            Err(problem) => Whole::refused(include, vec![problem]),
         }
     }
+}
+
+/// The outputs that an included playbook would have given.
+pub(super) fn without_outputs(include: &Include) -> Map<String, Value> {
+    let outputs = include.plan.outputs.iter();
+    outputs
+        .map(|output| (output.name.text.clone(), Value::Null))
+        .collect()
 }

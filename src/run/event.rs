@@ -163,9 +163,16 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Counts the end of a step. Groups do not count: their steps do.
+    /// Counts the end of a step. Groups do not count, their steps do; but a group may fail by itself, as when what is
+    /// expected of it does not hold.
     pub(super) fn count(&mut self, step: &StepInfo, outcome: &StepOutcome, on_error: OnError) {
-        let single = usize::from(step.shape == StepShape::Single);
+        let of_its_own = match outcome {
+            StepOutcome::Failed(failures) | StepOutcome::Tolerated(failures) => {
+                !failures.is_empty()
+            }
+            _ => false,
+        };
+        let single = usize::from(step.shape == StepShape::Single || of_its_own);
         match (outcome, step.phase) {
             (StepOutcome::Passed(_), Phase::Steps) => self.passed += single,
             (StepOutcome::Passed(_), _) => self.cleaned_up += single,

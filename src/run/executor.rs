@@ -1,7 +1,7 @@
 //! The story of a run: steps, then what must be done whatever happened.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use indexmap::IndexMap;
@@ -113,7 +113,7 @@ pub fn run(plan: &Plan, session: &Session<'_>, sink: &dyn Sink) -> Summary {
 
 /// The names that every playbook of the run has in scope.
 fn globals(session: &Session<'_>) -> Scope {
-    let scope = Scope::default();
+    let scope = Scope::hiding(session.masker);
     let server = session.client.server();
     scope.bind(
         "run",
@@ -161,6 +161,8 @@ pub(super) struct Frame<'a> {
     pub(super) outlet: Outlet<'a>,
     /// What a failure in here means for the run.
     pub(super) on_error: OnError,
+    /// Whether a step in here has changed something.
+    pub(super) changed: Arc<AtomicBool>,
     /// The numbers of the groups this is inside of.
     pub(super) owner: Owner,
     /// What becomes of what is created in here.
@@ -231,6 +233,7 @@ impl<'a> Run<'a> {
             turn: None,
             outlet: root.clone(),
             on_error: OnError::Fail,
+            changed: Arc::default(),
             owner: Owner::new(),
             fate: Fate::Removed,
         };

@@ -1,10 +1,12 @@
 //! One step: condition, loop, attempts, expectations, captures.
 
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
 use super::action::Observed;
+use super::composite::without_outputs;
 use super::event::{StepInfo, StepOutcome, StepShape};
 use super::executor::{Frame, Run, Stop};
 use super::failure;
@@ -162,6 +164,9 @@ impl<'a> Run<'a> {
         if !ended.failures.is_empty() {
             fields.insert("failed".into(), true.into());
         }
+        if fields.get("changed") == Some(&Value::Bool(true)) {
+            frame.changed.store(true, Ordering::Relaxed);
+        }
         let left = Left {
             result: Value::Object(fields),
             captures: ended.captures,
@@ -271,7 +276,10 @@ fn gathered(step: &Step, all: Vec<Left>) -> Left {
 
 /// The result of a step that its condition skipped: every field is there.
 fn skipped(step: &Step) -> Left {
-    let mut fields = Observed::default().fields_of(&step.action);
+    let mut fields = match &step.action {
+        Action::Include(include) => without_outputs(include),
+        action => Observed::default().fields_of(action),
+    };
     fields.insert("skipped".into(), true.into());
     fields.insert("changed".into(), false.into());
     fields.insert("attempts".into(), 0.into());

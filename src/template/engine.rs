@@ -1,6 +1,7 @@
 //! Parses and renders.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use minijinja::machinery::{self, ast};
 use minijinja::syntax::SyntaxConfig;
@@ -8,6 +9,7 @@ use minijinja::{AutoEscape, Environment, Output, State, UndefinedBehavior};
 use serde_json::{Map, Value};
 
 use super::path::{self, PathText};
+use super::taint::{self, Watch};
 use super::{Expr, Scope, Template, Text, filters, length};
 use crate::source::{Source, Span};
 
@@ -201,11 +203,29 @@ impl Engine {
     }
 
     fn eval(&self, code: &str, scope: &Scope) -> Result<minijinja::Value, Error> {
-        self.environment
+        let watch = scope.watch(code);
+        let value = self
+            .environment
             .compile_expression_owned(code.to_owned())
-            .and_then(|expression| expression.eval(scope.context()))
-            .map_err(|error| Error::from_engine(&error))
+            .and_then(|expression| expression.eval(context(scope, watch.as_ref())))
+            .map_err(|error| Error::from_engine(&error))?;
+        if let Some(watch) = watch {
+            watch.learn(&value);
+        }
+        Ok(value)
     }
+
+    #[cfg(test)]
+    pub(super) fn value_of(&self, code: &str, scope: &Scope) -> Result<Value, Error> {
+        self.eval(code, scope).and_then(|value| to_json(&value))
+    }
+}
+
+fn context(scope: &Scope, watch: Option<&Arc<Watch>>) -> minijinja::Value {
+    watch.map_or_else(
+        || scope.context(),
+        |watch| minijinja::Value::from_dyn_object(Arc::clone(watch)),
+    )
 }
 
 /// Why an evaluation failed, and where in the file.
@@ -339,9 +359,10 @@ impl Renderer<'_> {
     }
 
     fn run(&self, name: &str, text: &Text) -> Result<String, Fault> {
+        let watch = self.scope.watch(text.code());
         self.engine
             .environment
-            .render_named_str(name, text.code(), self.scope.context())
+            .render_named_str(name, text.code(), context(self.scope, watch.as_ref()))
             .map_err(|error| {
                 let error = Error::from_engine(&error);
                 let range = error.range.map(|range| widened(text.code(), range));
@@ -402,6 +423,7 @@ fn format_value(
     if value.is_undefined() {
         return Err(Error::from(ErrorKind::UndefinedError));
     }
+    taint::written(state, value);
     let in_path = matches!(state.auto_escape(), AutoEscape::Custom(_));
     if in_path && let Some(text) = value.downcast_object_ref::<PathText>() {
         return out.write_str(&text.0).map_err(Error::from);

@@ -10,6 +10,7 @@ mod names;
 mod path;
 mod preview;
 mod scope;
+mod taint;
 mod tree;
 
 pub use engine::{Engine, Error, Fault, Renderer, describe};

@@ -7,6 +7,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use minijinja::value::{Enumerator, Object, Serde};
 use serde_json::Value;
 
+use super::taint::Watch;
+use crate::secret::Masker;
+
 /// The names an expression can use. Copies share the layer: a name bound in one is seen by all. A child layer
 /// sees its parents' names; what is bound in the child stays there.
 #[derive(Clone)]
@@ -14,7 +17,16 @@ pub struct Scope(Arc<Layer>);
 
 struct Layer {
     parent: Option<Scope>,
-    names: RwLock<HashMap<String, minijinja::Value>>,
+    names: RwLock<HashMap<String, Bound>>,
+    masker: Masker,
+}
+
+/// What a name stands for.
+#[derive(Clone)]
+pub(super) struct Bound {
+    pub(super) value: minijinja::Value,
+    /// Whether a secret is, or is in, the value.
+    pub(super) has_secret: bool,
 }
 
 impl fmt::Debug for Scope {
@@ -26,31 +38,41 @@ impl fmt::Debug for Scope {
 
 impl Default for Scope {
     fn default() -> Self {
-        Self::new(None)
+        Self::hiding(&Masker::default())
     }
 }
 
 impl Scope {
-    fn new(parent: Option<Scope>) -> Self {
+    fn new(parent: Option<Scope>, masker: &Masker) -> Self {
         Self(Arc::new(Layer {
             parent,
             names: RwLock::default(),
+            masker: masker.clone(),
         }))
+    }
+
+    /// An empty scope in which values that `masker` hides are known as secret, and what is worked out from them too.
+    pub fn hiding(masker: &Masker) -> Self {
+        Self::new(None, masker)
     }
 
     /// A layer on top of this one.
     #[must_use]
     pub fn child(&self) -> Self {
-        Self::new(Some(self.clone()))
+        Self::new(Some(self.clone()), &self.0.masker)
     }
 
     /// Binds `name` in this layer.
     pub fn bind(&self, name: &str, value: &Value) {
+        let bound = Bound {
+            value: minijinja::Value::from(Serde(value)),
+            has_secret: self.0.masker.hides(value),
+        };
         self.0
             .names
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(name.to_owned(), minijinja::Value::from(Serde(value)));
+            .insert(name.to_owned(), bound);
     }
 
     /// Binds `name` in the layer below this one; in this one where there is none below.
@@ -61,10 +83,10 @@ impl Scope {
     /// The value of a name in this layer or below.
     pub fn get(&self, name: &str) -> Option<Value> {
         self.lookup(name)
-            .and_then(|value| serde_json::to_value(value).ok())
+            .and_then(|bound| serde_json::to_value(bound.value).ok())
     }
 
-    fn lookup(&self, name: &str) -> Option<minijinja::Value> {
+    pub(super) fn lookup(&self, name: &str) -> Option<Bound> {
         let own = self
             .0
             .names
@@ -75,7 +97,7 @@ impl Scope {
         own.or_else(|| self.0.parent.as_ref()?.lookup(name))
     }
 
-    fn names(&self) -> Vec<String> {
+    pub(super) fn names(&self) -> Vec<String> {
         let mut names = self.0.parent.as_ref().map(Scope::names).unwrap_or_default();
         names.extend(
             self.0
@@ -92,11 +114,17 @@ impl Scope {
     pub(super) fn context(&self) -> minijinja::Value {
         minijinja::Value::from_object(self.clone())
     }
+
+    /// The scope for one evaluation of `code`, where there are secrets that it may use.
+    pub(super) fn watch(&self, code: &str) -> Option<Arc<Watch>> {
+        let masker = &self.0.masker;
+        (!masker.is_empty()).then(|| Watch::new(self, masker, code))
+    }
 }
 
 impl Object for Scope {
     fn get_value(self: &Arc<Self>, key: &minijinja::Value) -> Option<minijinja::Value> {
-        self.lookup(key.as_str()?)
+        self.lookup(key.as_str()?).map(|bound| bound.value)
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {

@@ -10,7 +10,7 @@
 //! | `requests` | requests that reached the daemon, perhaps none; not looked at without this file |
 //! | `made` | files that the run left in its folder |
 //! | `leaves` | what the run left in the daemon |
-//! | `never` | texts that no output may hold, in no encoding |
+//! | `never` | texts that no output and no file that was made may hold, in no encoding |
 //!
 //! `*` in an expected file stands for anything. An expected file that is not there stands for nothing: no output, no file made, nothing left. `stderr.lxd` and the
 //! like go before the common file on that brand. All other files are the case's own and are there when it runs.
@@ -146,7 +146,13 @@ impl Case {
         let running = Running::start(&mut command, stdin.as_ref().map(String::as_bytes));
         let ran = self.finish(running, stage);
         redactor.learn(&ran.stderr());
-        let leaked = leaked(&self.lines("never"), &ran);
+        let made = made(folder.path(), &inputs);
+        let mut written = format!("{}\n{}\n", ran.stdout(), ran.stderr());
+        for file in made.lines() {
+            let bytes = fs::read(folder.path().join(file)).expect("a file that was made");
+            written.push_str(&String::from_utf8_lossy(&bytes));
+        }
+        let leaked = leaked(&self.lines("never"), &written);
         let mut outcome = Outcome::from([
             (
                 "code",
@@ -159,7 +165,7 @@ impl Case {
             ("stdout", redactor.redact(&ran.stdout())),
             ("stderr", redactor.redact(&ran.stderr())),
             ("leaked", leaked),
-            ("made", made(folder.path(), &inputs)),
+            ("made", made),
         ]);
         if let (Some(stage), Some(before)) = (stage, before) {
             outcome.insert("requests", redactor.requests(&stage.proxy.requests()));
@@ -321,8 +327,8 @@ fn scenarios() -> PathBuf {
 }
 
 /// Complaints about texts that got out, as they are or encoded.
-fn leaked(never: &[String], ran: &Ran) -> String {
-    let all = format!("{}\n{}", ran.stdout(), ran.stderr()).to_lowercase();
+fn leaked(never: &[String], written: &str) -> String {
+    let all = written.to_lowercase();
     let mut complaints = String::new();
     for text in never {
         for (how, form) in encodings(text) {

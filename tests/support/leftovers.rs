@@ -30,6 +30,11 @@ enum Kind {
     Alias,
     Image,
     Profile,
+    Volume,
+    Network,
+    Acl,
+    Zone,
+    Pool,
     Project,
 }
 
@@ -44,6 +49,11 @@ impl std::fmt::Display for Thing {
             Kind::Alias => "image alias",
             Kind::Image => "image",
             Kind::Profile => "profile",
+            Kind::Volume => "volume",
+            Kind::Network => "network",
+            Kind::Acl => "network ACL",
+            Kind::Zone => "network zone",
+            Kind::Pool => "storage pool",
             Kind::Project => "project",
         };
         write!(f, "{kind} {}", self.name)?;
@@ -91,6 +101,17 @@ impl Inventory {
     /// Everything that a run could leave.
     pub(crate) fn look(&self) -> BTreeSet<Thing> {
         let mut things = BTreeSet::new();
+        let pools: Vec<String> = Self::list(&self.client, "storage-pools?recursion=1")
+            .iter()
+            .map(|pool| text(&pool["name"]))
+            .collect();
+        for pool in &pools {
+            things.insert(Thing {
+                kind: Kind::Pool,
+                project: "default".into(),
+                name: pool.clone(),
+            });
+        }
         for described in Self::list(&self.client, "projects?recursion=1") {
             let project = text(&described["name"]);
             let client = self.client.with_project(&project);
@@ -122,11 +143,23 @@ impl Inventory {
                 ("images", Kind::Alias, "images/aliases", "name"),
                 ("images", Kind::Image, "images", "fingerprint"),
                 ("profiles", Kind::Profile, "profiles", "name"),
+                ("networks", Kind::Network, "networks", "name"),
+                ("networks", Kind::Acl, "network-acls", "name"),
+                ("networks", Kind::Zone, "network-zones", "name"),
             ] {
                 if has_own(feature) {
                     for object in Self::list(&client, &format!("{path}?recursion=1")) {
-                        note(kind, text(&object[key]));
+                        // Interfaces that are merely there are listed as networks too.
+                        if kind != Kind::Network || object["managed"] == true {
+                            note(kind, text(&object[key]));
+                        }
                     }
+                }
+            }
+            for pool in pools.iter().filter(|_| has_own("storage.volumes")) {
+                let custom = format!("storage-pools/{pool}/volumes/custom");
+                for volume in Self::list(&client, &format!("{custom}?recursion=1")) {
+                    note(Kind::Volume, format!("{pool}/{}", text(&volume["name"])));
                 }
             }
             let operations = client
@@ -202,11 +235,35 @@ impl Inventory {
                 Kind::Alias => format!("images/aliases/{name}"),
                 Kind::Image => format!("images/{name}"),
                 Kind::Profile => format!("profiles/{name}"),
+                Kind::Volume => {
+                    let (pool, volume) = thing.name.split_once('/').unwrap_or_default();
+                    let volume = malleus::client::encode(volume);
+                    format!("storage-pools/{pool}/volumes/custom/{volume}")
+                }
+                Kind::Network => format!("networks/{name}"),
+                Kind::Acl => format!("network-acls/{name}"),
+                Kind::Zone => format!("network-zones/{name}"),
+                Kind::Pool => format!("storage-pools/{name}"),
                 Kind::Project => format!("projects/{name}"),
                 Kind::Process | Kind::Operation | Kind::Log => continue,
             };
-            client.run(&Request::delete(path), &wait()).ok();
+            let delete = Request::delete(path);
+            let passes = |error: &malleus::client::Error| error.is_transient();
+            for _ in 0..20 {
+                if !client.run(&delete, &wait()).is_err_and(|e| passes(&e)) {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
         }
+        let now = self.look();
+        let ends_itself =
+            |thing: &Thing| matches!(thing.kind, Kind::Process | Kind::Operation | Kind::Log);
+        let rest: Vec<&Thing> = things
+            .intersection(&now)
+            .filter(|thing| !ends_itself(thing))
+            .collect();
+        assert!(rest.is_empty(), "cannot be removed: {rest:?}");
     }
 }
 

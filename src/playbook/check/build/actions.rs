@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::files::instead_of;
 use super::{Builder, flag};
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::playbook::document::{has_template, misspelt};
@@ -61,7 +62,25 @@ impl Builder<'_> {
     }
 
     pub(super) fn ensure(&mut self, step: &Node, value: &Node) -> Option<Ensure> {
-        self.endpoint("PATCH", value, 0);
+        let path = value.as_text()?;
+        if endpoints::is_collection(path) {
+            self.problem(
+                value.span,
+                format!("`{path}` holds many resources; `ensure` is of one"),
+            )
+            .help = Some(format!("write its name: `{path}/…`"));
+        } else {
+            self.endpoint("PATCH", value, 0);
+        }
+        if let Some(state) = step.get("state")
+            && endpoints::is_of_another_kind(path, "instances")
+        {
+            self.problem(
+                state.span,
+                format!("only instances have a state; `{path}` is none"),
+            )
+            .help = Some("leave `state` out, or name a resource below `instances/`".into());
+        }
         Some(Ensure {
             path: self.path(value, value.as_text()?, 0),
             query: self.pairs(step.get("query")),
@@ -132,7 +151,7 @@ impl Builder<'_> {
             let path = self.source.folder().join(Path::new(name));
             if !self.saved.iter().any(|saved| saved == name) && !path.is_file() {
                 self.problem(node.span, format!("there is no file `{}`", path.display()))
-                    .help = Some("a path is relative to the folder of the playbook".into());
+                    .help = Some(instead_of(name, &path));
             }
         }
         self.template(node)

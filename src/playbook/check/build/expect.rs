@@ -36,13 +36,29 @@ impl Builder<'_> {
     }
 
     fn fitting_expectation(&mut self, key: &Key, action: &Action) {
-        let is_of_exec = matches!(key.text.as_str(), "exit_code" | "stdout" | "stderr");
-        let is_of_api = matches!(key.text.as_str(), "status" | "error" | "metadata");
-        let has_reply = matches!(
-            action,
-            Action::Request(_) | Action::Exec(_) | Action::Join(_)
-        );
-        if (is_of_exec && !matches!(action, Action::Exec(_))) || (is_of_api && !has_reply) {
+        let fits = match key.text.as_str() {
+            "exit_code" | "stdout" | "stderr" => matches!(action, Action::Exec(_)),
+            "status" | "error" => matches!(
+                action,
+                Action::Request(_)
+                    | Action::Exec(_)
+                    | Action::Join(_)
+                    | Action::Ensure(_)
+                    | Action::Absent(_)
+                    | Action::Push(_)
+                    | Action::Pull(_)
+            ),
+            "metadata" => !matches!(
+                action,
+                Action::Set(_)
+                    | Action::Check(_)
+                    | Action::Steps(_)
+                    | Action::Parallel(_)
+                    | Action::Include(_)
+            ),
+            _ => true,
+        };
+        if !fits {
             self.problem(
                 key.span,
                 format!(

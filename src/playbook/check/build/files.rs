@@ -1,11 +1,40 @@
 //! Files for instances and from them, and what is waited for.
 
+use std::path::Path;
+
 use super::{Builder, entries, one_or_more, span_of_time, text};
+use crate::diagnostic::nearest;
 use crate::playbook::document::{has_template, misspelt};
 use crate::playbook::grammar::PUSH;
 use crate::playbook::plan::{Pull, Push, PushSource, Ready, WaitFor};
 use crate::template::Template;
 use crate::yaml::Node;
+
+/// What to do about a file that cannot be read: the one of nearly its name, or where names are looked for.
+pub(super) fn instead_of(written: &str, path: &Path) -> String {
+    if path.is_dir() {
+        return format!("`{written}` is a folder; name a file in it");
+    }
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let folder = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
+    let entries = folder.read_dir().into_iter().flatten();
+    let names: Vec<String> = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    let name = path.file_name().and_then(|name| name.to_str());
+    let known = names.iter().map(String::as_str);
+    match name.and_then(|name| nearest(name, known)) {
+        Some(near) if !path.exists() => {
+            let near = Path::new(written).with_file_name(near);
+            format!("did you mean `{}`?", near.display())
+        }
+        _ => "a path is relative to the folder of the playbook".into(),
+    }
+}
 
 impl Builder<'_> {
     pub(super) fn push(&mut self, node: &Node) -> Option<Push> {
@@ -109,7 +138,8 @@ impl Builder<'_> {
                 self.problem(
                     node.span,
                     format!("there is no file or folder `{}`", path.display()),
-                );
+                )
+                .help = Some(instead_of(name, &path));
             }
         }
         self.template(node)

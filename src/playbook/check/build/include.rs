@@ -1,5 +1,6 @@
 //! Included playbooks: read and checked with the one that includes them.
 
+use super::files::instead_of;
 use super::{Builder, entries};
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::playbook::document::has_template;
@@ -26,7 +27,8 @@ impl Builder<'_> {
                 self.problem(
                     value.span,
                     format!("cannot read `{}`: {error}", path.display()),
-                );
+                )
+                .help = Some(instead_of(name, &path));
                 return None;
             }
         };
@@ -52,13 +54,24 @@ impl Builder<'_> {
 
     /// Whether what is given fits what is declared.
     fn fit(&mut self, step: &Node, value: &Node, plan: &Plan) {
-        let given = entries(step.get("with"));
+        let with = step.get("with");
+        if with.is_some_and(|with| with.as_map().is_none()) {
+            return;
+        }
+        let given = entries(with);
         let known = || plan.inputs.iter().map(|input| input.name.text.as_str());
         for (key, node) in given {
             let Some(input) = plan.inputs.iter().find(|input| input.name.text == key.text) else {
-                let help = did_you_mean(&key.text, known());
+                let mut help = did_you_mean(&key.text, known());
+                if help.is_empty() {
+                    let names: Vec<String> = known().map(|name| format!("`{name}`")).collect();
+                    help = match names.as_slice() {
+                        [] => "it has no inputs at all".into(),
+                        names => format!("its inputs are {}", names.join(", ")),
+                    };
+                }
                 let message = format!("`{}` has no input `{}`", plan.name, key.text);
-                self.problem(key.span, message).help = Some(help).filter(|help| !help.is_empty());
+                self.problem(key.span, message).help = Some(help);
                 continue;
             };
             let written = node.to_value();

@@ -336,7 +336,13 @@ impl Builder<'_> {
                         "`{}` repeats one action; `{action}` holds several",
                         key.text
                     );
-                    self.problem(key.span, message);
+                    let inside = match action {
+                        "include" => "the included playbook",
+                        _ => "it",
+                    };
+                    self.problem(key.span, message).help = Some(format!(
+                        "give it to the step inside {inside} that is to be repeated"
+                    ));
                 }
             }
         }

@@ -17,15 +17,43 @@ pub(super) fn all_bindings(plan: &Plan) -> HashMap<String, Vec<Span>> {
     plan.inputs.iter().for_each(|input| note(&input.name));
     plan.vars.iter().for_each(|var| note(&var.name));
     visit(plan.steps.iter().chain(&plan.finally), &mut |step| {
-        step.id.iter().for_each(&mut note);
-        step.capture.iter().for_each(|capture| note(&capture.name));
-        if let Action::Set(bindings) = &step.action {
-            for binding in bindings {
-                note(&binding.name);
-            }
-        }
+        bound_by(step, &mut note);
     });
     names
+}
+
+/// What a step itself binds.
+fn bound_by<'a>(step: &'a Step, note: &mut dyn FnMut(&'a Name)) {
+    step.id.iter().for_each(&mut *note);
+    step.capture.iter().for_each(|capture| note(&capture.name));
+    if let Action::Set(bindings) = &step.action {
+        for binding in bindings {
+            note(&binding.name);
+        }
+    }
+}
+
+/// Where steps that run side by side bind names that later steps see.
+pub(super) fn bindings_beside(steps: &[Step]) -> Vec<Span> {
+    let mut spans = Vec::new();
+    for step in steps {
+        bound_by(step, &mut |name| spans.push(name.span));
+        if let Action::Parallel(parallel) = &step.action {
+            spans.extend(bindings_beside(&parallel.steps));
+        }
+    }
+    spans
+}
+
+/// Whether a playbook that this one includes binds a name.
+pub(super) fn is_bound_in_include(plan: &Plan, name: &str) -> bool {
+    let mut found = false;
+    visit(plan.steps.iter().chain(&plan.finally), &mut |step| {
+        if let Action::Include(include) = &step.action {
+            found = found || all_bindings(&include.plan).contains_key(name);
+        }
+    });
+    found
 }
 
 pub(super) fn background_ids(steps: &[Step]) -> Vec<&str> {

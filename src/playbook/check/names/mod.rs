@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use crate::diagnostic::{Diagnostic, did_you_mean};
-use crate::playbook::grammar::{ACTIONS, RESERVED, RESULT, RUN, SERVER};
+use crate::playbook::grammar::{ACTIONS, INCLUDE_RESULT, RESERVED, RESULT, RUN, SERVER};
 use crate::playbook::plan::{Action, Expect, ForEach, Group, Matcher, Name, Plan, Step};
 use crate::source::Span;
 use crate::template::Engine;
@@ -21,12 +21,13 @@ pub(super) fn judge(plan: &Plan, engine: &Engine) -> Vec<Diagnostic> {
         everywhere: all_bindings(plan),
         used: HashSet::new(),
         own: Vec::new(),
+        beside: HashSet::new(),
     };
     judge.playbook();
     judge.problems
 }
 
-use bindings::{all_bindings, background_ids};
+use bindings::{all_bindings, background_ids, bindings_beside};
 
 /// What is known of the value behind a name.
 #[derive(Clone)]
@@ -60,6 +61,8 @@ struct Judge<'a> {
     used: HashSet<String>,
     /// Where the step at hand binds names: its own expectations cannot use them.
     own: Vec<Span>,
+    /// Where the steps of the `parallel` at hand bind names, unless they keep them to themselves.
+    beside: HashSet<Span>,
 }
 
 impl Judge<'_> {
@@ -236,9 +239,12 @@ impl Judge<'_> {
             }),
             // What one binds, those beside it do not see; later steps do, see `bind_all`.
             Action::Parallel(parallel) => {
+                let before = self.beside.clone();
+                self.beside.extend(bindings_beside(&parallel.steps));
                 for step in &parallel.steps {
                     self.layer(|judge| judge.step(step));
                 }
+                self.beside = before;
             }
             Action::Join(name) => self.join(name),
             _ => {}
@@ -331,7 +337,8 @@ fn has_anchor(plan: &Plan, name: &Name) -> bool {
 fn result_of(action: &Action) -> Known {
     if let Action::Include(include) = action {
         let outputs = include.plan.outputs.iter();
-        return Known::fields(outputs.map(|output| output.name.text.as_str()));
+        let outputs = outputs.map(|output| output.name.text.as_str());
+        return Known::fields(outputs.chain(INCLUDE_RESULT.iter().copied()));
     }
     let own = ACTIONS.iter().find(|keys| keys.name == action.key());
     let own = own.map_or(&[][..], |keys| keys.result);

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::bindings::is_bound_in_include;
 use super::{Judge, Known};
 use crate::diagnostic::{Diagnostic, Label, did_you_mean, nearest};
 use crate::playbook::grammar::{ACTIONS, RESULT};
@@ -117,6 +118,12 @@ impl Judge<'_> {
                         "bound by this step, once it has ended",
                         "here the fields of the step's result are names of their own, such as `metadata`",
                     )
+                } else if self.beside.contains(&binding) {
+                    (
+                        format!("`{name}` is not in scope here"),
+                        "bound by a step that runs beside this one",
+                        "steps side by side do not see each other's names; later steps do",
+                    )
                 } else if binding.start > span.start {
                     (
                         format!("`{name}` is used before it is bound"),
@@ -166,6 +173,9 @@ impl Judge<'_> {
                 "only `expect`, `capture` and `until` of a step know its `{name}`; give the step an `id`, say `web`, \
                  and write `web.{name}` in later steps"
             ),
+            _ if is_bound_in_include(self.plan, name) => {
+                "what an included playbook binds stays in it; its `outputs` are the result of the step, by its `id`".into()
+            }
             _ => String::new(),
         }
     }
