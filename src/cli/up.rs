@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use malleus::report::Record;
 use malleus::report::record::Outcome;
+use malleus::run::{Sweep, Sweeps};
 use malleus::template::Engine;
 use malleus::tracking::{Life, Store, Tracker};
 
@@ -25,9 +26,13 @@ pub(crate) fn main(common: &Common, args: &Up, console: &Console) -> Result<Code
         Ok(ready) => ready,
         Err(refused) => return Ok(reports.close(&refused.records, refused.code)),
     };
-    let way = Way::new(&args.playing, &engine, args.playing.keep.after_up())?;
+    let mut way = Way::new(&args.playing, &engine, args.playing.keep.after_up())?;
     let name = args.name.as_deref().unwrap_or(&ready.plan.name);
     let identity = identity(&ready, name, &way.store)?;
+    if identity.tracker.is_resumed() {
+        // What was there before this attempt is not its to take away.
+        way.sweeps = Sweeps::always(Sweep::Nothing);
+    }
     let signals = Signals::listen().context("cannot listen for signals")?;
     let client = match try_connect(common, ready.plan.remote.as_deref(), console) {
         Ok(client) => client,

@@ -255,16 +255,20 @@ impl<W: Write> Human<W> {
             self.write(&format!("cleanup is incomplete, {what} left:\n"));
             self.list(&summary.left);
         }
+        let name = summary.environment.as_ref().unwrap_or(&summary.run);
+        let what = count(summary.owed.len(), "resource");
+        if fine && summary.environment.is_some() && !summary.owed.is_empty() {
+            self.write(&format!(
+                "{name} is up: {what}; `malleus down {name}` removes it\n"
+            ));
+            return;
+        }
         if !summary.owed.is_empty() {
-            let what = count(summary.owed.len(), "resource");
             self.write(&format!("{what} of this run stay for now:\n"));
             self.list(&summary.owed);
         }
         if !(summary.left.is_empty() && summary.owed.is_empty()) {
-            self.write(&format!(
-                "  `malleus down {}` removes what is there\n",
-                summary.run
-            ));
+            self.write(&format!("  `malleus down {name}` removes what is there\n"));
         }
     }
 }

@@ -218,7 +218,7 @@ impl Attempt<'_, '_> {
                 self.save(&request, &file)
             }
             (None, Waiting::Later) => self.begin(step, &request),
-            (None, Waiting::Here) => self.exchange(&request),
+            (None, Waiting::Here) => self.exchange_or_stand(&request),
         };
         done.map_err(|error| Trouble::client(error, what))
     }

@@ -61,7 +61,7 @@ impl Attempt<'_, '_> {
             .collect()
     }
 
-    fn bring(&self, wanted: &Wanted) -> Result<Observed, client::Error> {
+    pub(super) fn bring(&self, wanted: &Wanted) -> Result<Observed, client::Error> {
         let mut change = Change {
             outcome: "unchanged",
             difference: Vec::new(),
@@ -247,15 +247,15 @@ impl Attempt<'_, '_> {
 }
 
 /// What `ensure` was asked for.
-struct Wanted {
-    path: String,
-    query: Vec<(String, String)>,
-    body: Value,
-    state: Option<String>,
+pub(super) struct Wanted {
+    pub(super) path: String,
+    pub(super) query: Vec<(String, String)>,
+    pub(super) body: Value,
+    pub(super) state: Option<String>,
 }
 
 impl Wanted {
-    fn request(&self, method: &str, path: &str, attempt: &Attempt<'_, '_>) -> Request {
+    pub(super) fn request(&self, method: &str, path: &str, attempt: &Attempt<'_, '_>) -> Request {
         self.query.iter().fold(
             Request::new(method, path).limit(attempt.limit),
             |request, (name, value)| request.query(name, value),

@@ -152,8 +152,10 @@ pub struct Summary {
     pub removed: usize,
     /// What could not be cleaned up.
     pub left: Vec<String>,
-    /// Resources that stay for now, and that `malleus down` with the run's id removes.
+    /// Resources that stay for now, and that `malleus down` removes.
     pub owed: Vec<String>,
+    /// The environment's name, where the run provides one.
+    pub environment: Option<String>,
     /// Whether the run was interrupted from outside.
     pub interruption: Interruption,
     /// The run's time, cleanup included.

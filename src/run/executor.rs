@@ -356,6 +356,7 @@ impl<'a> Run<'a> {
         let mut summary = std::mem::take(&mut self.ledger().summary);
         summary.playbook.clone_from(&plan.name);
         summary.run.clone_from(&self.session.id);
+        summary.environment = self.session.tracker.environment();
         summary.interruption = interruption;
         summary.duration = self.began.elapsed();
         summary.outputs = outputs;

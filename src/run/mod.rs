@@ -19,6 +19,7 @@ mod parallel;
 mod renewal;
 mod resource;
 mod shown;
+mod standing;
 mod step;
 mod subset;
 mod sweep;

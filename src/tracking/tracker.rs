@@ -58,11 +58,24 @@ pub struct Tracker {
 #[derive(Debug, Default)]
 struct Inner {
     journal: Journal,
+    /// The environment's name.
+    environment: Option<String>,
+    past: Past,
     /// What is open, or not yet known to be ours, by number.
     resources: BTreeMap<u32, Tracked>,
     /// The number of the newest resource with a path.
     by_path: HashMap<String, u32>,
     next: u32,
+}
+
+/// Whether there was a run of this id before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Past {
+    /// There was none.
+    #[default]
+    None,
+    /// It provided the environment that this one brings to its state again.
+    Environment,
 }
 
 /// The journal, which is made when the first line is written.
@@ -100,6 +113,7 @@ impl Tracker {
     pub fn journaled(store: &Store, header: Header) -> Self {
         Self {
             inner: Mutex::new(Inner {
+                environment: header.environment.clone(),
                 journal: Journal::Planned(store.clone(), header),
                 ..Inner::default()
             }),
@@ -112,9 +126,12 @@ impl Tracker {
     /// [`StoreError::System`] where the journal cannot be written.
     pub fn resumed(kept: Kept, header: Header) -> Result<Self, StoreError> {
         let known = kept.recorded.clone();
+        let environment = header.environment.clone();
         let (path, writer) = kept.into_writer(header)?;
         let mut inner = Inner {
             journal: Journal::Open(path, writer),
+            environment,
+            past: Past::Environment,
             next: known.next,
             ..Inner::default()
         };
@@ -130,6 +147,30 @@ impl Tracker {
         }
         Ok(Self {
             inner: Mutex::new(inner),
+        })
+    }
+
+    /// What `malleus down` calls the run, if not by its id.
+    pub fn environment(&self) -> Option<String> {
+        self.inner().environment.clone()
+    }
+
+    /// Whether this is an environment that is brought to its state again.
+    pub fn is_resumed(&self) -> bool {
+        self.inner().past == Past::Environment
+    }
+
+    /// The resource that a request would make, where the environment has it already.
+    ///
+    /// # Errors
+    /// Those of a request that cannot be sent.
+    pub fn standing(&self, client: &Client, request: &Request) -> Result<Option<Resource>, Error> {
+        if !self.is_resumed() {
+            return Ok(None);
+        }
+        Ok(match Effect::of(client, request)? {
+            Effect::Creates(resource) => Some(resource).filter(|resource| self.has(resource)),
+            _ => None,
         })
     }
 

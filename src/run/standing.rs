@@ -1,0 +1,66 @@
+//! An environment that is brought to its state again: what it has is not made a second time.
+
+use serde_json::{Value, json};
+
+use super::action::{Attempt, Change, Observed};
+use super::ensure::Wanted;
+use crate::client::{Error, Request};
+use crate::tracking::Resource;
+
+impl Attempt<'_, '_> {
+    /// Sends a request, unless what it makes, or the state that it asks for, is there already.
+    pub(super) fn exchange_or_stand(&self, request: &Request) -> Result<Observed, Error> {
+        let tracker = self.run.session.tracker;
+        if let Some(resource) = tracker.standing(&self.frame.client, request)? {
+            return self.stand(request, &resource);
+        }
+        let mut seen = self.exchange(request)?;
+        if tracker.is_resumed() && asks_for_state(request) && is_in_state(&seen) {
+            seen.error = None;
+            seen.change = Some(unchanged());
+        }
+        Ok(seen)
+    }
+
+    /// A resource that the environment has is compared with the request that made it, and changed where it differs.
+    fn stand(&self, request: &Request, resource: &Resource) -> Result<Observed, Error> {
+        let mut wanted = Wanted {
+            path: resource.path.clone(),
+            query: request.query_pairs().to_vec(),
+            body: request.json_body().cloned().unwrap_or_else(|| json!({})),
+            state: None,
+        };
+        let live = self.exchange(&wanted.request("GET", &wanted.path, self))?;
+        if live.status == Some(404) {
+            // Somebody else has removed it.
+            self.run.session.tracker.gone(resource);
+            return self.exchange(request);
+        }
+        if let Value::Object(body) = &mut wanted.body {
+            for key in ["name", "listen_address", "certificate"] {
+                body.shift_remove(key);
+            }
+        }
+        self.bring(&wanted)
+    }
+}
+
+fn unchanged() -> Change {
+    Change {
+        outcome: "unchanged",
+        difference: Vec::new(),
+    }
+}
+
+fn asks_for_state(request: &Request) -> bool {
+    request.method() == "PUT" && request.path().ends_with("/state")
+}
+
+/// Whether the daemon refused because the instance is in that state already.
+fn is_in_state(seen: &Observed) -> bool {
+    let words = seen.error.as_deref().unwrap_or_default().to_lowercase();
+    words.contains("already")
+        && ["running", "stopped", "frozen"]
+            .iter()
+            .any(|state| words.contains(state))
+}
