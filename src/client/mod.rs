@@ -207,6 +207,19 @@ impl Client {
         detached
     }
 
+    /// A copy that a cancellation of this one ends only after ten seconds: for a request whose outcome must be known, as
+    /// the server carries it out whether or not anybody waits for the answer.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`] when this one is cancelled already.
+    pub fn lingering(&self) -> Result<Self, Error> {
+        self.scope().check()?;
+        let mut lingering = self.clone();
+        let make = || Scope::new(&self.wire.remote, &self.wire.settings);
+        lingering.wire.scope = self.scope().lingering(make);
+        Ok(lingering)
+    }
+
     /// Ends every request, wait and websocket in flight on this client, its clones and its forks with
     /// [`Error::Cancelled`], within milliseconds and from any thread. They refuse new requests too.
     ///

@@ -2,7 +2,7 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use ureq::Agent;
@@ -20,7 +20,12 @@ pub(super) struct Scope {
     cancelled: AtomicBool,
     members: Mutex<Members>,
     woken: Condvar,
+    /// What outlives a cancellation of this scope for a while; made when it is first needed.
+    lingering: OnceLock<Arc<Scope>>,
 }
+
+/// How much longer a lingering scope lives than its own.
+const LINGERS: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
 struct Members {
@@ -36,6 +41,7 @@ impl Scope {
             cancelled: AtomicBool::new(false),
             members: Mutex::default(),
             woken: Condvar::new(),
+            lingering: OnceLock::new(),
         })
     }
 
@@ -53,6 +59,11 @@ impl Scope {
         }
         members.forks.retain(|fork| fork.strong_count() > 0);
         members.forks.push(Arc::downgrade(fork));
+    }
+
+    /// A scope that is cancelled some seconds after this one.
+    pub(super) fn lingering(&self, make: impl FnOnce() -> Arc<Self>) -> Arc<Self> {
+        Arc::clone(self.lingering.get_or_init(make))
     }
 
     /// Has a websocket's connection shut down when the scope is cancelled.
@@ -79,6 +90,15 @@ impl Scope {
         }
         for fork in forks.iter().filter_map(Weak::upgrade) {
             fork.cancel();
+        }
+        if let Some(lingering) = self.lingering.get() {
+            let lingering = Arc::downgrade(lingering);
+            std::thread::spawn(move || {
+                std::thread::sleep(LINGERS);
+                if let Some(scope) = lingering.upgrade() {
+                    scope.cancel();
+                }
+            });
         }
     }
 

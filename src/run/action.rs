@@ -289,7 +289,12 @@ impl Attempt<'_, '_> {
         let request = stamped.as_ref().unwrap_or(request);
         let whose = (self.owner.as_slice(), self.fate);
         let ticket = tracker.before((client, request), before, whose)?;
-        let reply = client.send(request)?;
+        // The server makes it whether or not anybody waits for the answer; an upload ends with its connection.
+        let reply = if ticket.makes() && request.upload_file().is_none() {
+            client.lingering()?.send(request)?
+        } else {
+            client.send(request)?
+        };
         tracker.replied(&ticket, &reply);
         let begun = reply.operation();
         if let Some(begun) = &begun {

@@ -144,6 +144,9 @@ impl<'a> Run<'a> {
 
     /// Removes what the run made, as the kind of each resource needs it.
     fn remove(&self, open: Vec<Tracked>, frame: &Frame<'a>) {
+        // What a request does that was given up shows a little later.
+        let unsettled = open.iter().map(Tracked::unsettled).max();
+        std::thread::sleep(unsettled.unwrap_or_default());
         let known = |known: Tracked| (known.number, known.resource);
         let resources: Vec<(u32, Resource)> = open
             .into_iter()
@@ -226,7 +229,8 @@ impl<'a> Run<'a> {
         if sweep == Sweep::Explicit && ending == Ending::Passed {
             tracker.release_rest();
         }
-        let owed = tracker.open();
+        let mut owed = tracker.open();
+        owed.retain(|known| self.may_be_there(known));
         let mut ledger = self.ledger();
         for known in &owed {
             let words = match known.state {
@@ -246,6 +250,16 @@ impl<'a> Run<'a> {
                 Kind::Warning(Diagnostic::error(error.to_string())),
             );
         }
+    }
+
+    /// What was intended and never came about needs no removal.
+    fn may_be_there(&self, known: &Tracked) -> bool {
+        let is_gone = known.state == tracking::State::Intended
+            && tracking::is_gone(&self.session.client.detached(), &known.resource);
+        if is_gone {
+            self.session.tracker.gone(&known.resource);
+        }
+        !is_gone
     }
 }
 

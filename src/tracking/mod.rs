@@ -28,4 +28,4 @@ pub use resource::{Extent, Resource};
 pub use settling::settle;
 pub use stamp::{Lease, Stamp};
 pub use store::{Kept, Life, Listed, Store, StoreError};
-pub use tracker::{Before, Fate, Mark, Owner, Rest, Ticket, Tracked, Tracker};
+pub use tracker::{Before, Fate, Mark, Owner, Rest, Ticket, Tracked, Tracker, is_gone};

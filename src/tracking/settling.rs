@@ -1,6 +1,6 @@
 //! What became of intentions whose outcome nobody wrote down: the server is asked.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde_json::Value;
 
@@ -9,10 +9,8 @@ use super::kind::Kind;
 use super::removal::{Connect, text};
 use super::resource::Resource;
 use super::stamp::RUN_KEY;
+use super::tracker::TAKES_EFFECT;
 use crate::client::{Client, Error, Limit, Request, Wait, encode};
-
-/// A request that a server has read has begun to have an effect after this time.
-const TAKES_EFFECT: Duration = Duration::from_secs(2);
 
 /// The resources of a journal that have to be removed. Waits for what the server still does for the run, and finds what
 /// was made without a known name.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::effect::{self, Effect};
 use super::journal::{Ending, Entry, Header, State, Writer};
@@ -44,6 +45,8 @@ pub struct Tracked {
     fate: Fate,
     /// Whether the playbook's own `cleanup:` sees to it.
     is_seen_to: bool,
+    /// Since when the server owes an answer to the request that makes it.
+    asked: Option<Instant>,
 }
 
 /// A point in the order of making; what is made later has a number from here on.
@@ -108,6 +111,13 @@ enum Act {
     Removes(Resource),
 }
 
+impl Ticket {
+    /// Whether the request makes a resource.
+    pub fn makes(&self) -> bool {
+        matches!(self.act, Act::Makes(_))
+    }
+}
+
 impl Tracker {
     /// One that keeps a journal, as soon as there is something to write.
     pub fn journaled(store: &Store, header: Header) -> Self {
@@ -143,6 +153,7 @@ impl Tracker {
                 owner: Owner::new(),
                 fate: Fate::Removed,
                 is_seen_to: false,
+                asked: None,
             });
         }
         Ok(Self {
@@ -232,6 +243,11 @@ impl Tracker {
     /// What the server answered.
     pub fn replied(&self, ticket: &Ticket, reply: &Reply) {
         let is_running = reply.operation().is_some();
+        if let Act::Makes(number) = &ticket.act
+            && let Some(known) = self.inner().resources.get_mut(number)
+        {
+            known.asked = None;
+        }
         match (&ticket.act, reply.api_error()) {
             (Act::Makes(number), None) => self.accepted(*number, reply),
             // A server that failed half-way may have made it all the same.
@@ -468,6 +484,7 @@ impl Inner {
             owner: owner.to_vec(),
             fate,
             is_seen_to: false,
+            asked: (state != State::Made).then(Instant::now),
         });
         Ok(number)
     }
@@ -556,20 +573,38 @@ impl Inner {
 }
 
 impl Tracked {
+    /// How long the server may still need until a request that it has not answered shows an effect.
+    pub fn unsettled(&self) -> Duration {
+        let asked = self.asked.filter(|_| self.state.is_open());
+        asked.map_or(Duration::ZERO, |asked| {
+            TAKES_EFFECT.saturating_sub(asked.elapsed())
+        })
+    }
+
     /// Whether it has to be removed some day.
     fn is_owed(&self) -> bool {
         self.state.is_open() && self.fate == Fate::Removed
     }
 }
 
+/// After this time a request that a server has read shows an effect: networks and pools are made within the request.
+pub(super) const TAKES_EFFECT: Duration = Duration::from_secs(5);
+
+/// How long a look at a resource may take.
+const LOOK: Duration = Duration::from_secs(10);
+
 /// Whether a resource is there before the request that would make it.
 fn look(client: &Client, resource: &Resource, limit: Option<Limit>) -> State {
-    let limit = limit.unwrap_or_else(Limit::never);
-    let request = resource.request("GET").limit(limit).skip_validation();
-    match client.send(&request) {
+    let limit = limit.unwrap_or_else(|| Limit::after("look", LOOK));
+    match client.send(&resource.request("GET").limit(limit)) {
         Ok(reply) if reply.status == 404 => State::Intended,
         _ => State::Claimed,
     }
+}
+
+/// Whether the server says that a resource is not there.
+pub fn is_gone(client: &Client, resource: &Resource) -> bool {
+    look(client, resource, None) == State::Intended
 }
 
 /// Whether a refusal says that the name is somebody else's. LXD and Incus have several words for it.

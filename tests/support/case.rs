@@ -146,9 +146,11 @@ impl Case {
         let running = Running::start(&mut command, stdin.as_ref().map(String::as_bytes));
         let ran = self.finish(running, stage);
         redactor.learn(&ran.stderr());
-        let made = made(folder.path(), &inputs);
+        let (made, journals): (Vec<_>, Vec<_>) = made(folder.path(), &inputs)
+            .into_iter()
+            .partition(|file| !file.starts_with(STATE));
         let mut written = format!("{}\n{}\n", ran.stdout(), ran.stderr());
-        for file in made.lines() {
+        for file in made.iter().chain(&journals) {
             let bytes = fs::read(folder.path().join(file)).expect("a file that was made");
             written.push_str(&String::from_utf8_lossy(&bytes));
         }
@@ -165,7 +167,10 @@ impl Case {
             ("stdout", redactor.redact(&ran.stdout())),
             ("stderr", redactor.redact(&ran.stderr())),
             ("leaked", leaked),
-            ("made", made),
+            (
+                "made",
+                made.iter().map(|file| format!("{file}\n")).collect(),
+            ),
         ]);
         if let (Some(stage), Some(before)) = (stage, before) {
             outcome.insert("requests", redactor.requests(&stage.proxy.requests()));
@@ -368,12 +373,12 @@ fn encodings(text: &str) -> Vec<(&'static str, String)> {
     forms
 }
 
+/// The program's own folder: the journals of runs.
+const STATE: &str = ".local/state/malleus/";
+
 /// Files that were not there before.
-fn made(folder: &Path, before: &BTreeSet<String>) -> String {
-    let now = files_below(folder);
-    now.difference(before)
-        .map(|file| format!("{file}\n"))
-        .collect()
+fn made(folder: &Path, before: &BTreeSet<String>) -> Vec<String> {
+    files_below(folder).difference(before).cloned().collect()
 }
 
 fn files_below(root: &Path) -> BTreeSet<String> {

@@ -59,7 +59,7 @@ impl Redactor {
     }
 
     /// Requests, one a line. Recorded logs are fetched and deleted beside the steps: their requests come last, sorted,
-    /// each once. A request repeated at once, as in waiting, stands once.
+    /// each once. A request repeated at once stands once, and so does waiting for an operation, however long it took.
     pub(crate) fn requests(&self, requests: &[String]) -> String {
         let redacted = requests.iter().map(|request| self.redact(request));
         let (mut logs, mut others): (Vec<_>, Vec<_>) =
@@ -67,7 +67,13 @@ impl Redactor {
         logs.sort();
         logs.dedup();
         others.dedup();
+        others.dedup_by(|later, earlier| [later, earlier].iter().all(|line| is_waiting(line)));
         others.extend(logs);
         others.iter().map(|line| format!("{line}\n")).collect()
     }
+}
+
+/// Whether a request looks how an operation gets on.
+fn is_waiting(request: &str) -> bool {
+    request.starts_with("GET /1.0/operations/{uuid}")
 }
