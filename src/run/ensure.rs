@@ -74,14 +74,14 @@ impl Attempt<'_, '_> {
                     return Ok(made);
                 }
                 change.outcome = "created";
-                return self.finish_ensure(wanted, change);
+                return self.finish_ensure(wanted, change, None);
             }
             if live.error.is_some() {
                 return Ok(live);
             }
             let difference = resource::differences(&wanted.path, &wanted.body, &live.metadata);
             if difference.is_empty() {
-                return self.finish_ensure(wanted, change);
+                return self.finish_ensure(wanted, change, Some(live));
             }
             let patch = resource::patch(&wanted.body, &live.metadata, &difference);
             let mut request = wanted
@@ -99,7 +99,7 @@ impl Attempt<'_, '_> {
                     change.outcome = "changed";
                     change.difference =
                         difference.iter().map(resource::Difference::shown).collect();
-                    return self.finish_ensure(wanted, change);
+                    return self.finish_ensure(wanted, change, None);
                 }
             }
         }
@@ -144,13 +144,16 @@ impl Attempt<'_, '_> {
         self.exchange_knowing(&request.json(Value::Object(body)), Before::Absent)
     }
 
-    /// Brings an instance to its state, then looks a last time: that is the result.
+    /// Brings an instance to its state. The result is how the resource is seen last: as it was already `seen`, where
+    /// nothing was written since.
     fn finish_ensure(
         &self,
         wanted: &Wanted,
         mut change: Change,
+        seen: Option<Observed>,
     ) -> Result<Observed, client::Error> {
-        let mut live = self.exchange(&wanted.request("GET", &wanted.path, self))?;
+        let look = || self.exchange(&wanted.request("GET", &wanted.path, self));
+        let mut live = seen.map_or_else(look, Ok)?;
         if let Some(state) = &wanted.state
             && live.error.is_none()
         {
@@ -169,7 +172,7 @@ impl Attempt<'_, '_> {
                         .difference
                         .push(json!({"path": "status", "from": is, "to": state}));
                 }
-                live = self.exchange(&wanted.request("GET", &wanted.path, self))?;
+                live = look()?;
             }
         }
         live.change = Some(change);
