@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::markup::escape;
 use super::problem::Problem;
 use super::record::{Outcome, Record, StepEnd, StepRecord};
-use super::table::{counts, totals};
+use super::table::{steps, totals};
 use crate::duration;
 use crate::run::event::Phase;
 
@@ -29,13 +29,15 @@ fn playbook(record: &Record) -> String {
         Outcome::Left | Outcome::Interrupted | Outcome::Error | Outcome::Failed => " open",
     };
     let word = outcome.word();
+    let ran = record.summary.as_ref().map_or_else(String::new, |summary| {
+        let time = duration::show(summary.duration);
+        format!("{} <time>{time}</time>", escape(&steps(summary)))
+    });
     let mut page = format!(
-        "<details{open}>\n<summary><b class=\"{}\">{} {word}</b><b>{}</b> <span class=\"dim\">{} <time>{}</time></span></summary>\n",
+        "<details{open}>\n<summary><b class=\"{}\">{} {word}</b><b>{}</b> <span class=\"dim\">{ran}</span></summary>\n",
         word.replace(' ', "-"),
         mark(outcome),
         escape(&record.playbook),
-        escape(&counts(record)),
-        duration::show(record.duration()),
     );
     page.push_str(&format!(
         "<p class=\"dim\">{}</p>\n",

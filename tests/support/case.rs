@@ -352,6 +352,14 @@ fn encodings(text: &str) -> Vec<(&'static str, String)> {
                 .trim_matches('"')
                 .to_owned(),
         ),
+        (
+            "in XML",
+            text.replace('&', "&amp;")
+                .replace('<', "&lt;")
+                .replace('>', "&gt;")
+                .replace('"', "&quot;")
+                .replace('\'', "&#39;"),
+        ),
         ("percent-encoded", malleus::client::encode(text)),
         ("percent-encoded throughout", percent),
         ("in hexadecimal", hex),
