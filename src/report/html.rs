@@ -48,15 +48,12 @@ fn playbook(record: &Record) -> String {
         let steps: String = record.steps.iter().map(step).collect();
         page.push_str(&format!("<table>\n{steps}</table>\n"));
     }
-    if !record.left().is_empty() {
-        let left = record.left().iter();
-        let left: String = left
-            .map(|left| format!("<li>{}</li>\n", escape(left)))
-            .collect();
-        page.push_str(&format!(
-            "<h2 class=\"left\">Left on the server</h2>\n<ul>\n{left}</ul>\n"
-        ));
-    }
+    page.push_str(&list("<h2>Removed</h2>", &record.removed));
+    page.push_str(&list(
+        "<h2 class=\"left\">Left on the server</h2>",
+        record.left(),
+    ));
+    page.push_str(&list("<h2>Stays for now</h2>", record.owed()));
     let outputs = record.outputs();
     if !outputs.is_empty() {
         let rows: String = outputs
@@ -67,6 +64,17 @@ fn playbook(record: &Record) -> String {
     }
     page.push_str("</details>\n");
     page
+}
+
+fn list(heading: &str, items: &[String]) -> String {
+    if items.is_empty() {
+        return String::new();
+    }
+    let items: String = items
+        .iter()
+        .map(|item| format!("<li>{}</li>\n", escape(item)))
+        .collect();
+    format!("{heading}\n<ul>\n{items}</ul>\n")
 }
 
 /// Where it came from, where and when it ran.
