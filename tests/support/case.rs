@@ -165,7 +165,7 @@ impl Case {
             ("stdout", redactor.redact(&ran.stdout())),
             ("stderr", redactor.redact(&ran.stderr())),
             ("leaked", leaked),
-            ("made", made),
+            ("made", redactor.redact(&made)),
         ]);
         if let (Some(stage), Some(before)) = (stage, before) {
             outcome.insert("requests", redactor.requests(&stage.proxy.requests()));
