@@ -22,7 +22,7 @@
 //! | [`client`] | the API of LXD and Incus, a library on its own; the only room that names ureq and tungstenite | playbooks |
 //! | [`tracking`] | which resources a run made, its journal, their removal | playbooks |
 //! | [`run`] | carries out a plan with a client, emits events | the terminal, arguments |
-//! | [`report`] | events and plans to text | the client |
+//! | [`report`] | events and plans to text and files | the client |
 //! | [`secret`] | values that no output may show | everything else |
 //!
 //! Imports run one way, down this table. What holds everywhere:

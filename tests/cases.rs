@@ -13,7 +13,7 @@ use support::daemon::{Daemon, Flavor, daemons};
 
 /// Areas whose cases need no daemon, and those that run on each brand.
 const OFFLINE: [&str; 3] = ["check", "show", "usage"];
-const LIVE: [&str; 3] = ["run", "request", "exec"];
+const LIVE: [&str; 4] = ["run", "request", "exec", "test"];
 
 #[test]
 fn every_folder_is_in_an_area() {

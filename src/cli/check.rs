@@ -103,7 +103,8 @@ pub(crate) fn playbooks(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
 
 fn in_folder(folder: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
     let mut entries: Vec<PathBuf> = std::fs::read_dir(folder)?
-        .map(|entry| entry.map(|entry| entry.path()))
+        // `a.yaml`, not `./a.yaml`: CI compares it with the paths of the repository.
+        .map(|entry| entry.map(|entry| plain(entry.path())))
         .collect::<Result<_, _>>()?;
     entries.sort();
     for path in entries {
@@ -117,6 +118,10 @@ fn in_folder(folder: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn plain(path: PathBuf) -> PathBuf {
+    path.strip_prefix(".").map(Path::to_owned).unwrap_or(path)
 }
 
 fn is_playbook(path: &Path) -> bool {

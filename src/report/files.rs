@@ -74,7 +74,7 @@ impl Report {
     }
 }
 
-/// Tries whether [`write`] could write a file, and leaves nothing.
+/// Tries whether [`write()`] could write a file, and leaves nothing.
 ///
 /// # Errors
 /// As the file system says.

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::markup::escape;
 use super::problem::Problem;
 use super::record::{Outcome, Record, StepEnd, StepRecord};
-use super::table::{counts, totals};
+use super::table::{steps, totals};
 use crate::duration;
 use crate::run::event::Phase;
 
@@ -29,13 +29,15 @@ fn playbook(record: &Record) -> String {
         Outcome::Left | Outcome::Interrupted | Outcome::Error | Outcome::Failed => " open",
     };
     let word = outcome.word();
+    let ran = record.summary.as_ref().map_or_else(String::new, |summary| {
+        let time = duration::show(summary.duration);
+        format!("{} <time>{time}</time>", escape(&steps(summary)))
+    });
     let mut page = format!(
-        "<details{open}>\n<summary><b class=\"{}\">{} {word}</b><b>{}</b> <span class=\"dim\">{} <time>{}</time></span></summary>\n",
+        "<details{open}>\n<summary><b class=\"{}\">{} {word}</b><b>{}</b> <span class=\"dim\">{ran}</span></summary>\n",
         word.replace(' ', "-"),
         mark(outcome),
         escape(&record.playbook),
-        escape(&counts(record)),
-        duration::show(record.duration()),
     );
     page.push_str(&format!(
         "<p class=\"dim\">{}</p>\n",
@@ -46,15 +48,12 @@ fn playbook(record: &Record) -> String {
         let steps: String = record.steps.iter().map(step).collect();
         page.push_str(&format!("<table>\n{steps}</table>\n"));
     }
-    if !record.left().is_empty() {
-        let left = record.left().iter();
-        let left: String = left
-            .map(|left| format!("<li>{}</li>\n", escape(left)))
-            .collect();
-        page.push_str(&format!(
-            "<h2 class=\"left\">Left on the server</h2>\n<ul>\n{left}</ul>\n"
-        ));
-    }
+    page.push_str(&list("<h2>Removed</h2>", &record.removed));
+    page.push_str(&list(
+        "<h2 class=\"left\">Left on the server</h2>",
+        record.left(),
+    ));
+    page.push_str(&list("<h2>Stays for now</h2>", record.owed()));
     let outputs = record.outputs();
     if !outputs.is_empty() {
         let rows: String = outputs
@@ -65,6 +64,17 @@ fn playbook(record: &Record) -> String {
     }
     page.push_str("</details>\n");
     page
+}
+
+fn list(heading: &str, items: &[String]) -> String {
+    if items.is_empty() {
+        return String::new();
+    }
+    let items: String = items
+        .iter()
+        .map(|item| format!("<li>{}</li>\n", escape(item)))
+        .collect();
+    format!("{heading}\n<ul>\n{items}</ul>\n")
 }
 
 /// Where it came from, where and when it ran.

@@ -41,6 +41,7 @@ fn playbook(record: &Record) -> Value {
             "cancelled": summary.cancelled,
             "not_run": summary.not_run,
             "cleaned_up": summary.cleaned_up,
+            "removed": summary.removed,
         },
         "steps": record.steps.iter().map(step).collect::<Vec<_>>(),
         "problems": problems(&record.problems),

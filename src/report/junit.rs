@@ -197,7 +197,7 @@ impl Case {
                         "cleanup is incomplete, {} left",
                         count(record.left().len(), "thing")
                     ),
-                    format!("{left}{excerpts}"),
+                    format!("{left}\n{excerpts}").trim_end().to_owned(),
                 )
             }
             Outcome::Interrupted => CaseResult::Error("interrupted".into(), excerpts),

@@ -147,6 +147,11 @@ impl Record {
         self.summary.as_ref().map_or(&[], |summary| &summary.left)
     }
 
+    /// What stays on the server until somebody asks for its removal.
+    pub fn owed(&self) -> &[String] {
+        self.summary.as_ref().map_or(&[], |summary| &summary.owed)
+    }
+
     /// The outputs.
     pub fn outputs(&self) -> IndexMap<String, Value> {
         self.summary

@@ -47,7 +47,7 @@ pub(super) fn totals(records: &[Record]) -> String {
 }
 
 /// How the steps of a playbook ended; nothing where it did not run.
-pub(super) fn counts(record: &Record) -> String {
+fn counts(record: &Record) -> String {
     record.summary.as_ref().map_or_else(String::new, steps)
 }
 

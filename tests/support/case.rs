@@ -169,7 +169,12 @@ impl Case {
             ("leaked", leaked),
             (
                 "made",
-                made.iter().map(|file| format!("{file}\n")).collect(),
+                redactor.redact(
+                    &made
+                        .iter()
+                        .map(|file| format!("{file}\n"))
+                        .collect::<String>(),
+                ),
             ),
         ]);
         if let (Some(stage), Some(before)) = (stage, before) {
@@ -356,6 +361,14 @@ fn encodings(text: &str) -> Vec<(&'static str, String)> {
                 .expect("text")
                 .trim_matches('"')
                 .to_owned(),
+        ),
+        (
+            "in XML",
+            text.replace('&', "&amp;")
+                .replace('<', "&lt;")
+                .replace('>', "&gt;")
+                .replace('"', "&quot;")
+                .replace('\'', "&#39;"),
         ),
         ("percent-encoded", malleus::client::encode(text)),
         ("percent-encoded throughout", percent),

@@ -13,6 +13,16 @@ const PATTERNS: &[(&str, &str)] = &[
     ),
     (r"(?m) in (?:(?:\d+h)?\d+m)?\d+(?:\.\d+)?s$", " in {time}"),
     (r"\(\d+\.\d ms\)", "({time})"),
+    // The same in reports.
+    (r#"("duration": |time=")\d+\.\d+"#, "$1{time}"),
+    (
+        r#"(<time>|"time">)(?:(?:\d+h)?\d+m)?\d+\.\d+s<"#,
+        "$1{time}<",
+    ),
+    (
+        r#"("malleus": 1,\s+"version": ")\d+\.\d+\.\d+"#,
+        "$1{version}",
+    ),
     (
         r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
         "{uuid}",
