@@ -40,10 +40,12 @@
 //! ```no_run
 //! use malleus::client::{Client, Remote};
 //! use malleus::playbook::{check, input};
-//! use malleus::run::{Event, Session, Sink, new_id, run};
+//! use malleus::run::{Event, Session, Sink, Sweep, Sweeps, new_id, run};
 //! use malleus::secret::Masker;
 //! use malleus::source::Source;
 //! use malleus::template::Engine;
+//! use malleus::tracking::Tracker;
+//! use std::time::Duration;
 //!
 //! struct Print;
 //! impl Sink for Print {
@@ -66,6 +68,10 @@
 //!     id: new_id(),
 //!     started: std::time::SystemTime::now(),
 //!     width: 4,
+//!     tracker: &Tracker::default(),
+//!     sweeps: Sweeps::always(Sweep::Everything),
+//!     cleanup: Duration::from_secs(60),
+//!     interlude: None,
 //! };
 //! let summary = run(&plan, &session, &Print);
 //! println!("{} passed, {} failed", summary.passed, summary.failed);

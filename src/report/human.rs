@@ -264,10 +264,15 @@ impl<W: Write> Human<W> {
             return;
         }
         if !summary.owed.is_empty() {
-            self.write(&format!("{what} of this run stay for now:\n"));
+            let stay = if summary.owed.len() == 1 {
+                "stays"
+            } else {
+                "stay"
+            };
+            self.write(&format!("{what} of this run {stay} for now:\n"));
             self.list(&summary.owed);
         }
-        if !(summary.left.is_empty() && summary.owed.is_empty()) {
+        if summary.recoverable > 0 {
             self.write(&format!("  `malleus down {name}` removes what is there\n"));
         }
     }

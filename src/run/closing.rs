@@ -120,7 +120,12 @@ impl<'a> Run<'a> {
                 outlet: cleanup.outlet.clone(),
                 ..next.frame
             };
+            let before = self.ledger().summary.left.len();
             self.each(next.steps, &own);
+            if self.ledger().summary.left.len() > before {
+                // What its own cleanup could not remove is tracked as any other.
+                self.session.tracker.take_back(next.step);
+            }
         }
         self.remove_owed(sweep, &cleanup);
         let finally = self.cleanup_frame(frame, Phase::Finally);
@@ -243,6 +248,7 @@ impl<'a> Run<'a> {
                 ledger.summary.owed.push(words);
             }
         }
+        ledger.summary.recoverable = owed.len();
         drop(ledger);
         if let Err(error) = tracker.end(ending, Rest::Owed) {
             self.emit(

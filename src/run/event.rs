@@ -154,6 +154,8 @@ pub struct Summary {
     pub left: Vec<String>,
     /// Resources that stay for now, and that `malleus down` removes.
     pub owed: Vec<String>,
+    /// How much of what is left or stays `malleus down` can remove.
+    pub recoverable: usize,
     /// The environment's name, where the run provides one.
     pub environment: Option<String>,
     /// Whether the run was interrupted from outside.

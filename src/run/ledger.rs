@@ -39,6 +39,8 @@ pub(super) struct Cleanup<'a> {
     pub(super) frame: Frame<'a>,
     /// What is made from here on is newer, and goes first.
     pub(super) mark: Mark,
+    /// The number of the step that it belongs to.
+    pub(super) step: u32,
 }
 
 /// The open ends of a run.

@@ -212,6 +212,7 @@ impl<'a> Run<'a> {
                     ..frame.clone()
                 },
                 mark: tracker.mark(),
+                step: number,
             };
             self.ledger().cleanups.push(cleanup);
         }

@@ -7,6 +7,11 @@ use std::path::{Path, PathBuf};
 
 use super::journal::{Entry, Header, Recorded, Writer};
 
+/// The ending of journals that have no first line yet.
+const UNBORN: &str = "new";
+/// How often a journal is begun at most.
+const BIRTHS: usize = 3;
+
 /// Where journals are kept.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -102,31 +107,52 @@ impl Store {
     }
 
     /// Begins the journal of a run.
-    pub(super) fn begin(&self, header: Header) -> Result<(PathBuf, Writer), StoreError> {
+    pub(super) fn begin(&self, header: &Header) -> Result<(PathBuf, Writer), StoreError> {
         let path = self.path(&header.run);
-        let begun = || -> io::Result<Writer> {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&self.folder)?;
-            // It gets its name once it is locked and has its first line: nobody ever sees it without.
-            let unborn = self.folder.join(format!("{}.new", header.run));
-            let file = OpenOptions::new()
-                .append(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&unborn)?;
-            file.lock()?;
-            let mut writer = Writer::new(file);
-            writer.promise(Entry::Run(header))?;
-            std::fs::rename(&unborn, &path)?;
-            // The file's name has to survive as well.
-            File::open(&self.folder)?.sync_all()?;
-            Ok(writer)
-        };
-        match begun() {
+        // Whoever finds the file before it is locked takes it for one that was given up.
+        let mut begun = self.give_birth(header, &path);
+        for _ in 1..BIRTHS {
+            match &begun {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    begun = self.give_birth(header, &path);
+                }
+                _ => break,
+            }
+        }
+        match begun {
             Ok(writer) => Ok((path, writer)),
             Err(source) => Err(StoreError::System { path, source }),
+        }
+    }
+
+    fn give_birth(&self, header: &Header, path: &Path) -> io::Result<Writer> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.folder)?;
+        // It gets its name once it is locked and has its first line: nobody ever sees it without.
+        let unborn = self.folder.join(format!("{}.{UNBORN}", header.run));
+        let file = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&unborn)?;
+        file.lock()?;
+        let mut writer = Writer::new(file);
+        writer.promise(Entry::Run(header.clone()))?;
+        std::fs::rename(&unborn, path)?;
+        // The file's name has to survive as well.
+        File::open(&self.folder)?.sync_all()?;
+        Ok(writer)
+    }
+
+    /// Removes a journal that was killed before it had its first line; nothing was sent for it.
+    fn bury(path: &Path) {
+        if let Ok(file) = File::open(path)
+            && file.try_lock().is_ok()
+        {
+            // Somebody else may have been quicker.
+            let _ = std::fs::remove_file(path);
         }
     }
 
@@ -177,6 +203,9 @@ impl Store {
             .filter_map(Result::ok)
             .filter_map(|entry| {
                 let name = entry.file_name().into_string().ok()?;
+                if name.ends_with(UNBORN) {
+                    Self::bury(&entry.path());
+                }
                 name.strip_suffix(".jsonl").map(str::to_owned)
             })
             .collect())

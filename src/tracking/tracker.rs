@@ -348,6 +348,14 @@ impl Tracker {
         }
     }
 
+    /// What a step made is not seen to by its `cleanup:` after all.
+    pub fn take_back(&self, step: u32) {
+        let mut inner = self.inner();
+        for known in inner.resources.values_mut() {
+            known.is_seen_to &= !known.owner.contains(&step);
+        }
+    }
+
     /// What is open and made from `mark` on, leaving out what the playbook's own cleanups see to.
     pub fn open_since(&self, mark: Mark) -> Vec<Tracked> {
         let mut open = self.open();
@@ -430,7 +438,7 @@ impl Inner {
     /// Appends a line and has it on the disk; nothing where no journal is kept.
     fn write(&mut self, entry: Entry) -> Result<(), StoreError> {
         if let Journal::Planned(store, header) = &self.journal {
-            let (path, writer) = store.begin(header.clone())?;
+            let (path, writer) = store.begin(header)?;
             self.journal = Journal::Open(path, writer);
         }
         match &mut self.journal {
