@@ -1,5 +1,6 @@
 //! A playbook as it was written, with positions, and whether it follows the [`grammar`](super::grammar).
 
+use std::fmt::Arguments;
 use std::sync::Arc;
 
 use super::grammar::{ACTIONS, Key, Kind, Need, STEP, Shape, Type};
@@ -107,7 +108,7 @@ impl Judge<'_> {
         }
     }
 
-    fn kind(&mut self, node: &Node, kind: &Kind, what: &str) {
+    fn kind(&mut self, node: &Node, kind: &Kind, what: Arguments<'_>) {
         if !Self::fits(node, kind) {
             self.wrong_kind(node, kind, what);
             return;
@@ -124,16 +125,16 @@ impl Judge<'_> {
                 .as_list()
                 .unwrap_or_default()
                 .iter()
-                .for_each(|item| self.kind(item, of, &format!("each item of {what}"))),
+                .for_each(|item| self.kind(item, of, format_args!("each item of {what}"))),
             Kind::OneOrMore(of) => match node.as_list() {
                 Some(items) => items
                     .iter()
-                    .for_each(|item| self.kind(item, of, &format!("each item of {what}"))),
+                    .for_each(|item| self.kind(item, of, format_args!("each item of {what}"))),
                 None => self.kind(node, of, what),
             },
             Kind::Entries(of) => {
                 for (key, value) in node.as_map().unwrap_or_default() {
-                    self.kind(value, of, &format!("`{}`", key.text));
+                    self.kind(value, of, format_args!("`{}`", key.text));
                 }
             }
             Kind::Names(of) => {
@@ -145,7 +146,7 @@ impl Judge<'_> {
                             "a name has letters, digits and `_`, and begins with a letter",
                         );
                     }
-                    self.kind(value, of, &format!("`{}`", key.text));
+                    self.kind(value, of, format_args!("`{}`", key.text));
                 }
             }
             Kind::Shape(shape) => self.shape(node, shape),
@@ -181,7 +182,7 @@ impl Judge<'_> {
         }
     }
 
-    fn wrong_kind(&mut self, node: &Node, kind: &Kind, what: &str) {
+    fn wrong_kind(&mut self, node: &Node, kind: &Kind, what: Arguments<'_>) {
         let message = format!(
             "{what} must be {}{}",
             words::describe(kind),
@@ -198,7 +199,7 @@ impl Judge<'_> {
         self.problem(node.span, message, "").help = help;
     }
 
-    fn fixed(&mut self, node: &Node, wanted: Type, what: &str) {
+    fn fixed(&mut self, node: &Node, wanted: Type, what: Arguments<'_>) {
         let is_prose = matches!(wanted, Type::Text | Type::Scalar | Type::Expression);
         if !is_prose && node.as_text().is_some_and(has_template) {
             let message =
@@ -283,7 +284,7 @@ impl Judge<'_> {
         };
         for (key, value) in entries {
             match shape.keys.iter().find(|known| known.name == key.text) {
-                Some(known) => self.kind(value, &known.kind, &format!("`{}`", key.text)),
+                Some(known) => self.kind(value, &known.kind, format_args!("`{}`", key.text)),
                 None => self.unknown(key, shape),
             }
         }

@@ -173,9 +173,10 @@ fn begins(segments: &[Segment<'_>], endpoint: &Endpoint) -> bool {
     let Some(Segment::Literal(word)) = segments.first() else {
         return true;
     };
-    let rest = endpoint.path.strip_prefix(word);
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        || endpoint.path.starts_with('{')
+    let path = endpoint.path;
+    // The cheaper look first: each request is held against all endpoints.
+    let is_whole = matches!(path.as_bytes().get(word.len()), None | Some(b'/'));
+    (is_whole && path.starts_with(word)) || path.starts_with('{')
 }
 
 /// How many segments of a path are the endpoint's own words.
@@ -215,7 +216,7 @@ fn distance(
     endpoint: &Endpoint,
     compare: &dyn Fn(Segment<'_>, &str) -> Option<usize>,
 ) -> Option<usize> {
-    let length = endpoint.segments().count();
+    let length = endpoint.length();
     let is_open = endpoint.path.ends_with("…}");
     if length != segments.len() && !(is_open && segments.len() > length) {
         return None;

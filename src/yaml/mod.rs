@@ -5,7 +5,10 @@
 //! integers beyond 64 bits, unknown tags, more than one document.
 
 mod position;
+mod quick;
 mod raw;
+#[cfg(test)]
+mod same;
 mod syntax;
 
 use std::collections::HashMap;
@@ -123,6 +126,11 @@ impl Node {
 /// All problems of the text that can be told apart: one for a syntax error, otherwise each duplicate key, each
 /// key that is not text, and so on.
 pub fn parse(source: &Arc<Source>) -> Result<Node, Vec<Diagnostic>> {
+    quick::read(source.text()).map_or_else(|| carefully(source), Ok)
+}
+
+/// Reads any document, and finds all that is wrong with it.
+fn carefully(source: &Arc<Source>) -> Result<Node, Vec<Diagnostic>> {
     let raw: Spanned<Raw> = serde_yaml::from_str_with_options(source.text(), options())
         .map_err(|error| vec![syntax::error(source, &error)])?;
     let mut builder = Builder {
@@ -236,13 +244,7 @@ impl Builder<'_> {
     fn judge_key(&mut self, text: &str, span: Span) {
         let written = self.source.slice(span);
         let is_plain = !written.starts_with(['"', '\'']);
-        let is_typed = text.is_empty()
-            || text.parse::<f64>().is_ok()
-            || matches!(
-                text,
-                "true" | "false" | "null" | "~" | "True" | "False" | "Null"
-            );
-        if is_plain && is_typed {
+        if is_plain && is_typed(text) {
             self.problems.push(
                 Diagnostic::error(format!(
                     "a key must be text; YAML reads `{written}` as something else"
@@ -254,9 +256,7 @@ impl Builder<'_> {
     }
 
     fn judge_number(&mut self, number: &Number, span: Span) {
-        let written = self.source.slice(span).trim_start_matches(['-', '+']);
-        let is_integer = !written.is_empty() && written.bytes().all(|b| b.is_ascii_digit());
-        if number.is_f64() && is_integer {
+        if loses_digits(number, self.source.slice(span)) {
             self.problems.push(
                 Diagnostic::error("an integer beyond 64 bits would lose digits")
                     .at(Place::new(self.source, span), "")
@@ -264,6 +264,22 @@ impl Builder<'_> {
             );
         }
     }
+}
+
+/// Whether YAML reads an unquoted text as something else.
+fn is_typed(text: &str) -> bool {
+    text.is_empty()
+        || text.parse::<f64>().is_ok()
+        || matches!(
+            text,
+            "true" | "false" | "null" | "~" | "True" | "False" | "Null"
+        )
+}
+
+/// Whether a number is an integer as written but not as read.
+fn loses_digits(number: &Number, written: &str) -> bool {
+    let digits = written.trim_start_matches(['-', '+']);
+    number.is_f64() && !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
 }
 
 fn byte_span(location: &serde_yaml::Location) -> Span {

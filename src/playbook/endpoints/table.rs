@@ -29,6 +29,14 @@ impl Endpoint {
         self.path.split('/').filter(|segment| !segment.is_empty())
     }
 
+    /// How many segments there are.
+    pub(super) fn length(&self) -> usize {
+        match self.path {
+            "" => 0,
+            path => path.bytes().filter(|&byte| byte == b'/').count() + 1,
+        }
+    }
+
     pub(super) fn methods(&self) -> impl Iterator<Item = &'static str> + use<> {
         self.methods.split(' ')
     }

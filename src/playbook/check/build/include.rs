@@ -2,10 +2,10 @@
 
 use super::files::instead_of;
 use super::{Builder, entries};
-use crate::diagnostic::{Diagnostic, did_you_mean};
+use crate::diagnostic::{Diagnostic, Label, did_you_mean};
 use crate::playbook::document::has_template;
-use crate::playbook::plan::{Include, Need, Plan};
-use crate::source::{Place, Source};
+use crate::playbook::plan::{Include, Input, Need, Plan};
+use crate::source::Source;
 use crate::yaml::Node;
 
 impl Builder<'_> {
@@ -86,12 +86,9 @@ impl Builder<'_> {
                     kind.word(),
                     node.describe()
                 );
-                let declared = plan.place(input.name.span);
-                let label = crate::diagnostic::Label {
-                    place: declared,
-                    text: "declared here".into(),
-                };
-                self.problem(node.span, message).labels.push(label);
+                self.problem(node.span, message)
+                    .labels
+                    .push(declared_here(plan, input));
             }
         }
         for input in plan
@@ -101,18 +98,20 @@ impl Builder<'_> {
         {
             let name = &input.name.text;
             if input.env.is_none() && !given.iter().any(|(key, _)| key.text == *name) {
-                let declared = Place::new(&plan.source, input.name.span);
-                let label = crate::diagnostic::Label {
-                    place: declared,
-                    text: "declared here".into(),
-                };
                 let problem = self.problem(
                     value.span,
                     format!("`{}` needs its input `{name}`", plan.name),
                 );
-                problem.labels.push(label);
+                problem.labels.push(declared_here(plan, input));
                 problem.help = Some(format!("give it under `with`: `with: {{{name}: …}}`"));
             }
         }
+    }
+}
+
+fn declared_here(plan: &Plan, input: &Input) -> Label {
+    Label {
+        place: plan.place(input.name.span),
+        text: "declared here".into(),
     }
 }

@@ -19,7 +19,6 @@ use crate::playbook::plan::{
     Parallel, Plan, Retry, Step, Until, Visibility,
 };
 use crate::source::{Place, Source, Span};
-
 use crate::template::{Error, Expr, Template};
 use crate::yaml::{Key, Kind, Node};
 

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use indexmap::IndexSet;
+
 use crate::playbook::plan::{Action, Name, Plan, Step};
 use crate::source::Span;
 
@@ -56,13 +58,13 @@ pub(super) fn is_bound_in_include(plan: &Plan, name: &str) -> bool {
     found
 }
 
-pub(super) fn background_ids(steps: &[Step]) -> Vec<&str> {
-    let mut ids = Vec::new();
+pub(super) fn background_ids(steps: &[Step]) -> IndexSet<&str> {
+    let mut ids = IndexSet::new();
     visit(steps.iter(), &mut |step| {
         if let (Action::Request(request), Some(id)) = (&step.action, &step.id)
             && request.waiting == crate::playbook::plan::Waiting::Later
         {
-            ids.push(id.text.as_str());
+            ids.insert(id.text.as_str());
         }
     });
     ids

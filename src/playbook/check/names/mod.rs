@@ -6,6 +6,8 @@ mod uses;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
+use indexmap::IndexSet;
+
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::playbook::grammar::{ACTIONS, INCLUDE_RESULT, RESERVED, RESULT, RUN, SERVER};
 use crate::playbook::plan::{Action, Expect, ForEach, Group, Matcher, Name, Plan, Step};
@@ -19,6 +21,7 @@ pub(super) fn judge(plan: &Plan, engine: &Engine) -> Vec<Diagnostic> {
         problems: Vec::new(),
         layers: vec![HashMap::new()],
         everywhere: all_bindings(plan),
+        started: background_ids(&plan.steps),
         used: HashSet::new(),
         own: Vec::new(),
         beside: HashSet::new(),
@@ -58,6 +61,8 @@ struct Judge<'a> {
     layers: Vec<HashMap<String, Bound>>,
     /// Where each name is bound anywhere in the playbook.
     everywhere: HashMap<String, Vec<Span>>,
+    /// The ids that a `join` can name.
+    started: IndexSet<&'a str>,
     used: HashSet<String>,
     /// Where the step at hand binds names: its own expectations cannot use them.
     own: Vec<Span>,
@@ -281,11 +286,10 @@ impl Judge<'_> {
     }
 
     fn join(&mut self, name: &Name) {
-        let started = background_ids(&self.plan.steps);
-        if !started.contains(&name.text.as_str()) {
+        if !self.started.contains(name.text.as_str()) {
             let help = match self.lookup(&name.text) {
                 Some(_) => "the step of this id waits itself; give it `background: true`".into(),
-                None => did_you_mean(&name.text, started),
+                None => did_you_mean(&name.text, self.started.iter().copied()),
             };
             self.problems.push(
                 Diagnostic::error(format!(
@@ -324,7 +328,6 @@ impl Judge<'_> {
     }
 }
 
-/// What is known of the result of an action.
 /// A value with an anchor is there for its aliases.
 fn has_anchor(plan: &Plan, name: &Name) -> bool {
     let behind = plan.source.text().get(name.span.end..).unwrap_or_default();
@@ -334,6 +337,7 @@ fn has_anchor(plan: &Plan, name: &Name) -> bool {
         .is_some_and(|value| value.trim_start_matches(' ').starts_with('&'))
 }
 
+/// What is known of the result of an action.
 fn result_of(action: &Action) -> Known {
     if let Action::Include(include) = action {
         let outputs = include.plan.outputs.iter();

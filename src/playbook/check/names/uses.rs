@@ -45,7 +45,8 @@ impl Judge<'_> {
         }
         let (filters, tests) = filter_names();
         for (name, range) in &usage.filters {
-            if !self.engine.has_filter(name) {
+            // Asking the engine is far slower than looking into a list that is short of a few old names.
+            if !filters.contains(&name.as_str()) && !self.engine.has_filter(name) {
                 self.unknown("filter", name, filters, place(range.clone()));
             }
         }
@@ -53,7 +54,7 @@ impl Judge<'_> {
             self.unknown_function(name, filters, place(range.clone()));
         }
         for (name, range) in &usage.tests {
-            if !self.engine.has_test(name) {
+            if !tests.contains(&name.as_str()) && !self.engine.has_test(name) {
                 self.unknown("test", name, tests, place(range.clone()));
             }
         }
@@ -85,7 +86,9 @@ impl Judge<'_> {
     }
 
     fn name(&mut self, used: &NameUse, place: &impl Fn(Range<usize>) -> Span) {
-        self.used.insert(used.name.clone());
+        if !self.used.contains(&used.name) {
+            self.used.insert(used.name.clone());
+        }
         let Some(bound) = self.lookup(&used.name) else {
             if !used.guarded {
                 self.unbound(place(used.name_range.clone()), &used.name);
