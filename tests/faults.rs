@@ -9,10 +9,12 @@ use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use support::daemon::{Daemon, Flavor, daemons};
 use support::leftovers::Inventory;
 use support::program::{LONGEST, Ran, Running, malleus};
 use support::proxy::Proxy;
+use support::scripted::{Answer, Scripted, error, sync};
 
 /// Runs a case on every brand at the same time.
 fn on_both(case: fn(Flavor)) {
@@ -300,4 +302,51 @@ fn a_daemon_that_does_not_answer_is_unreachable() {
     assert_eq!(ran.code(), Some(3), "{}", ran.stderr());
     assert!(ran.stderr().contains("limit"), "{}", ran.stderr());
     drop(listener);
+}
+
+/// Makes a profile, and removes it as what the test has made.
+const PROFILE: &str =
+    "playbook: 1\nname: profile\nsteps:\n  - request: POST profiles\n    body: {name: p}\n";
+
+/// Runs the playbook as a test against a server whose connection breaks behind the first request that makes something.
+fn unanswered(looks: &[Answer], posts: &[Answer]) -> (Ran, Vec<String>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("playbook.yaml"), PROFILE).expect("written");
+    let server = Scripted::serve(&[
+        ("GET /1.0/profiles/p", looks),
+        ("POST /1.0/profiles", posts),
+        ("DELETE /1.0/profiles/p", &[sync(&json!({}))]),
+    ]);
+    let mut command = malleus(folder.path());
+    command.args(["test", "playbook.yaml", "--remote"]);
+    let ran = Running::start(command.arg(&server.socket), None).end();
+    (ran, server.lines())
+}
+
+#[test]
+fn what_was_made_although_nobody_heard_of_it_is_not_made_twice() {
+    let absent = error(404, 404, "Profile not found");
+    let looks = [absent, sync(&json!({"name": "p"}))];
+    let (ran, lines) = unanswered(&looks, &[Answer::Cut("")]);
+    assert_eq!(ran.code(), Some(0), "{}", ran.stderr());
+    let expected = [
+        "GET /1.0/profiles/p",
+        "POST /1.0/profiles",
+        "GET /1.0/profiles/p",
+        "DELETE /1.0/profiles/p",
+    ];
+    assert_eq!(lines, expected, "{}", ran.stderr());
+}
+
+#[test]
+fn what_was_not_made_is_asked_for_again() {
+    let looks = [error(404, 404, "Profile not found")];
+    let (ran, lines) = unanswered(&looks, &[Answer::Cut(""), sync(&json!({}))]);
+    assert_eq!(ran.code(), Some(0), "{}", ran.stderr());
+    let posts = lines.iter().filter(|line| line.starts_with("POST")).count();
+    assert_eq!(posts, 2, "{lines:?}");
+    assert_eq!(
+        lines.last().map(String::as_str),
+        Some("DELETE /1.0/profiles/p")
+    );
 }

@@ -289,12 +289,7 @@ impl Attempt<'_, '_> {
         let request = stamped.as_ref().unwrap_or(request);
         let whose = (self.owner.as_slice(), self.fate);
         let ticket = tracker.before((client, request), before, whose)?;
-        // The server makes it whether or not anybody waits for the answer; an upload ends with its connection.
-        let reply = if ticket.makes() && request.upload_file().is_none() {
-            client.lingering()?.send(request)?
-        } else {
-            client.send(request)?
-        };
+        let reply = self.deliver(request, &ticket)?;
         tracker.replied(&ticket, &reply);
         let begun = reply.operation();
         if let Some(begun) = &begun {

@@ -25,6 +25,7 @@ mod subset;
 mod sweep;
 mod title;
 mod transient;
+mod unanswered;
 mod used;
 
 pub use event::{Event, Sink, Summary};

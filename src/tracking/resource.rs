@@ -82,6 +82,11 @@ impl Resource {
         }
     }
 
+    /// A request that reads it.
+    pub fn look(&self) -> Request {
+        self.request("GET")
+    }
+
     /// A request about it, in its project and on its member.
     pub(super) fn request(&self, method: &str) -> Request {
         self.request_at(method, "")

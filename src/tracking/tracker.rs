@@ -240,6 +240,16 @@ impl Tracker {
         }
     }
 
+    /// The resource that a request on its way makes, where it was not there before.
+    pub fn expected(&self, ticket: &Ticket) -> Option<Resource> {
+        let Act::Makes(number) = ticket.act else {
+            return None;
+        };
+        let inner = self.inner();
+        let known = inner.resources.get(&number)?;
+        (known.state == State::Intended).then(|| known.resource.clone())
+    }
+
     /// What the server answered.
     pub fn replied(&self, ticket: &Ticket, reply: &Reply) {
         let is_running = reply.operation().is_some();
