@@ -40,6 +40,8 @@ pub(crate) enum Command {
     With(With),
     /// List environments, and runs that have left something
     Runs(Runs),
+    /// Remove what runs have left on the server whose lease has ended, from any machine
+    Gc(Gc),
     /// Check playbooks without sending anything
     Check(Check),
     /// Explain a playbook: its inputs, its steps in order, its outputs; sends nothing
@@ -159,6 +161,25 @@ pub(crate) struct Runs {
     /// For people, or as JSON
     #[arg(long, value_enum, default_value_t = ListFormat::Human)]
     pub(crate) format: ListFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Gc {
+    /// What every run has left whose lease has ended: the default
+    #[arg(long, conflicts_with = "runs")]
+    pub(crate) all_expired: bool,
+    /// What this run has left, whatever its lease says; may be given several times
+    #[arg(long = "run", value_name = "RUN")]
+    pub(crate) runs: Vec<String>,
+    /// List what would be removed, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// For people, or as JSON
+    #[arg(long, value_enum, default_value_t = ListFormat::Human)]
+    pub(crate) format: ListFormat,
+    /// How long it may take
+    #[arg(long, env = "MALLEUS_CLEANUP_TIMEOUT", value_name = "DURATION", value_parser = malleus::duration::parse, default_value = "5m")]
+    pub(crate) cleanup_timeout: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -5,6 +5,7 @@ mod check;
 mod console;
 mod down;
 mod exec;
+mod gc;
 mod inputs;
 mod lanes;
 mod outputs;
@@ -15,6 +16,7 @@ mod run;
 mod runs;
 mod show;
 mod signals;
+mod table;
 mod test;
 mod trace;
 mod up;
@@ -74,6 +76,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Down(args) => down::main(&args, &console),
         Command::With(args) => with::main(&cli.common, &args, &console),
         Command::Runs(args) => runs::main(&args, &console),
+        Command::Gc(args) => gc::main(&cli.common, &args, &console),
         Command::Check(args) => check::main(&args, &console),
         Command::Show(args) => show::main(&cli.common, &args, &console),
         Command::Request(args) => request::main(&cli.common, &args, &console),

@@ -12,6 +12,7 @@ use super::Code;
 use super::args::{ListFormat, Runs};
 use super::console::Console;
 use super::playbooks::store;
+use super::table::table;
 
 pub(crate) fn main(args: &Runs, console: &Console) -> Result<Code> {
     let all = store()?.all()?;
@@ -25,7 +26,7 @@ pub(crate) fn main(args: &Runs, console: &Console) -> Result<Code> {
             .line("no environments, and nothing is left of any run"),
         ListFormat::Human => {
             let rows: Vec<[String; 5]> = all.iter().map(row).collect();
-            Console::data(table(&rows).as_bytes()).context("cannot write to stdout")?;
+            Console::data(table(HEADS, &rows).as_bytes()).context("cannot write to stdout")?;
         }
     }
     Ok(Code::Fine)
@@ -103,27 +104,4 @@ fn as_json(listed: &Listed) -> Value {
             })
         }
     }
-}
-
-/// Columns as wide as their widest cell.
-fn table(rows: &[[String; 5]]) -> String {
-    let heads = HEADS.map(str::to_owned);
-    let lines = || std::iter::once(&heads).chain(rows);
-    let width = |at: usize| {
-        lines()
-            .map(|row| row[at].chars().count())
-            .max()
-            .unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..HEADS.len()).map(width).collect();
-    lines()
-        .map(|row| {
-            let cells: Vec<String> = row
-                .iter()
-                .zip(&widths)
-                .map(|(cell, width)| format!("{cell:width$}"))
-                .collect();
-            format!("{}\n", cells.join("  ").trim_end())
-        })
-        .collect()
 }

@@ -126,6 +126,13 @@ impl Request {
         self
     }
 
+    /// The same with other headers in the place of all those it has.
+    #[must_use]
+    pub(crate) fn with_headers(mut self, headers: Vec<(String, String)>) -> Self {
+        self.headers = headers;
+        self
+    }
+
     /// Sends a JSON body, labelled `application/json`.
     #[must_use]
     pub fn json(mut self, body: Value) -> Self {

@@ -285,7 +285,11 @@ impl Attempt<'_, '_> {
         }
         let client = &self.frame.client;
         let tracker = self.run.session.tracker;
-        let stamped = self.run.stamp.on(client, request)?;
+        let stamped = match self.fate {
+            Fate::Removed => self.run.stamp.on(client, request)?,
+            // What stays must not end with a lease.
+            Fate::Stays => None,
+        };
         let request = stamped.as_ref().unwrap_or(request);
         let whose = (self.owner.as_slice(), self.fate);
         let ticket = tracker.before((client, request), before, whose)?;

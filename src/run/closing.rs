@@ -140,8 +140,19 @@ impl<'a> Run<'a> {
         let mut open = self.session.tracker.open_since(Mark::MIN);
         match sweep {
             Sweep::Everything => {}
-            // A project made for this run alone is of no use to anyone.
-            Sweep::Explicit => open.retain(|known| known.resource.extent == Extent::WithContents),
+            // A project made for this run alone is of no use to anyone, and neither is what was made by way of it.
+            Sweep::Explicit => {
+                let whole = |known: &Tracked| known.resource.extent == Extent::WithContents;
+                let projects: Vec<String> = open
+                    .iter()
+                    .filter(|known| whole(known))
+                    .map(|known| known.resource.name())
+                    .collect();
+                open.retain(|known| {
+                    let project = known.resource.project.as_ref();
+                    whole(known) || project.is_some_and(|name| projects.contains(name))
+                });
+            }
             Sweep::Nothing => open.clear(),
         }
         self.remove(open, frame);
@@ -227,6 +238,10 @@ impl<'a> Run<'a> {
     /// Says what stays, and has the journal keep what is still to be removed.
     fn settle_accounts(&self, frame: &Frame<'a>, (sweep, ending): (Sweep, Ending)) {
         let tracker = self.session.tracker;
+        if let Some(leaseholder) = &self.leaseholder {
+            // What stays behind has to have all its marks.
+            leaseholder.tend();
+        }
         let is_clean = self.ledger().summary.left.is_empty();
         if is_clean {
             tracker.release_seen_to();

@@ -14,7 +14,7 @@ use super::failure;
 use super::gate::Gates;
 use super::ledger::{Janitor, Ledger};
 use super::outlet::Outlet;
-use super::renewal::Renewal;
+use super::renewal::Leaseholder;
 use super::sweep::Sweeps;
 use crate::client::{Client, Limit, Operation};
 use crate::diagnostic::Diagnostic;
@@ -68,6 +68,10 @@ pub fn new_id() -> String {
 /// Carries out a plan. Everything that happens goes to `sink`; the summary comes back as well.
 pub fn run(plan: &Plan, session: &Session<'_>, sink: &dyn Sink) -> Summary {
     let (janitor, duty) = Janitor::new();
+    let lease = plan.lease.map(|lasts| Lease {
+        lasts,
+        ahead: session.client.server().ahead,
+    });
     let run = Run {
         session,
         engine: session.engine,
@@ -79,16 +83,13 @@ pub fn run(plan: &Plan, session: &Session<'_>, sink: &dyn Sink) -> Summary {
         ledger: Mutex::default(),
         stamp: Stamp {
             run: session.id.clone(),
-            lease: plan.lease.map(|lasts| Lease {
-                lasts,
-                ahead: session.client.server().ahead,
-            }),
+            lease,
         },
+        leaseholder: lease.map(|lease| Leaseholder::new(lease, session)),
         gates: Gates::new(session.width),
         janitor,
     };
     let ledger = &run.ledger;
-    let renewal = run.stamp.lease.map(|lease| Renewal::new(lease, session));
     std::thread::scope(|threads| {
         threads.spawn(move || {
             duty.serve(|log| {
@@ -99,13 +100,13 @@ pub fn run(plan: &Plan, session: &Session<'_>, sink: &dyn Sink) -> Summary {
                     .push(log);
             });
         });
-        if let Some(renewal) = &renewal {
-            threads.spawn(|| renewal.serve());
+        if let Some(leaseholder) = &run.leaseholder {
+            threads.spawn(|| leaseholder.serve());
         }
         let summary = run.all(plan);
         run.janitor.retire();
-        if let Some(renewal) = &renewal {
-            renewal.retire();
+        if let Some(leaseholder) = &run.leaseholder {
+            leaseholder.retire();
         }
         summary
     })
@@ -189,6 +190,8 @@ pub(super) struct Run<'a> {
     numbers: AtomicU32,
     ledger: Mutex<Ledger<'a>>,
     pub(super) stamp: Stamp,
+    /// Keeps the lease, where there is one.
+    pub(super) leaseholder: Option<Leaseholder<'a>>,
     pub(super) gates: Gates,
     pub(super) janitor: Janitor,
 }

@@ -10,8 +10,10 @@
 
 mod effect;
 mod emptying;
+mod gc;
 mod journal;
 mod kind;
+mod marks;
 mod removal;
 mod renewal;
 mod resource;
@@ -20,10 +22,11 @@ mod stamp;
 mod store;
 mod tracker;
 
+pub use gc::{Claimed, Clock, Remains, Standing, claim, release, survey};
 pub use journal::{Ending, Header, Recorded, State, VERSION};
 pub use kind::Wave;
 pub use removal::{Connect, Gone, Removal, remove_all};
-pub use renewal::renew;
+pub use renewal::Renewal;
 pub use resource::{Extent, Resource};
 pub use settling::settle;
 pub use stamp::{Lease, Stamp};

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::journal::{Recorded, State};
 use super::kind::Kind;
+use super::marks::RUN_KEY;
 use super::removal::{Connect, text};
 use super::resource::Resource;
-use super::stamp::RUN_KEY;
 use super::tracker::TAKES_EFFECT;
 use crate::client::{Client, Error, Limit, Request, Wait, encode};
 

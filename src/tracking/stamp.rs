@@ -2,17 +2,18 @@
 
 use std::time::{Duration, SystemTime};
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use super::effect::Effect;
 use super::kind::Kind;
+use super::marks::{EXPIRES_KEY, PREFIX, RUN_KEY};
 use super::resource::Resource;
-use crate::client::{Client, Error, Request};
+use crate::client::{Client, Error, Request, encode};
 
-/// The key that names the run.
-pub(super) const RUN_KEY: &str = "user.malleus.run";
-/// The key that says when the lease ends, in RFC 3339 by the server's clock.
-pub(super) const EXPIRES_KEY: &str = "user.malleus.expires";
+/// Snapshots and backups get at least this long: their end cannot be put off by a renewal, and the server itself removes
+/// them then, also under a run that lives.
+const SHORTEST_EXPIRY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What a run writes on the resources that it creates.
 #[derive(Debug, Clone)]
@@ -35,14 +36,19 @@ pub struct Lease {
 impl Lease {
     /// When it ends if it is renewed now, by the server's clock, in RFC 3339.
     pub fn expires(&self) -> String {
-        let now = SystemTime::now() + self.lasts;
-        let ahead = Duration::from_secs(self.ahead.unsigned_abs());
-        let at = if self.ahead < 0 {
-            now - ahead
-        } else {
-            now + ahead
-        };
+        let at = server_time(self.ahead) + self.lasts;
         humantime::format_rfc3339_seconds(at).to_string()
+    }
+}
+
+/// The time by the clock of a server that is so many seconds ahead.
+pub(super) fn server_time(ahead: i64) -> SystemTime {
+    let now = SystemTime::now();
+    let difference = Duration::from_secs(ahead.unsigned_abs());
+    if ahead < 0 {
+        now - difference
+    } else {
+        now + difference
     }
 }
 
@@ -74,57 +80,160 @@ impl Stamp {
     /// one, only what the server names, which could not be found again otherwise.
     ///
     /// # Errors
-    /// Those of a request that cannot be sent.
+    /// Those of a request that cannot be sent, and those of looking at what is copied.
     pub fn on(&self, client: &Client, request: &Request) -> Result<Option<Request>, Error> {
-        let Some(Value::Object(_)) = request.json_body() else {
-            return Ok(None);
-        };
         let (resource, is_named) = match Effect::of(client, request)? {
             Effect::Creates(resource) => (resource, true),
             Effect::CreatesSome(collection) => (collection, false),
             _ => return Ok(None),
         };
-        if is_named && self.lease.is_none() {
+        let Some(kind) = Kind::of(&resource.path)
+            .map(|(kind, _)| kind)
+            .or_else(|| Kind::in_collection(&resource.path))
+        else {
+            return Ok(None);
+        };
+        let is_copy = request
+            .json_body()
+            .is_some_and(|body| body["source"]["type"] == "copy");
+        if is_named && self.lease.is_none() && !is_copy {
             return Ok(None);
         }
-        Ok(self.mark(&resource, request))
+        match request.json_body() {
+            Some(Value::Object(_)) => self.in_body(client, (kind, &resource), request),
+            None if kind.label == "image" && request.upload_file().is_some() => {
+                Ok(Some(self.in_headers(client, request)))
+            }
+            _ => Ok(None),
+        }
     }
 
-    fn mark(&self, resource: &Resource, request: &Request) -> Option<Request> {
-        let kind = Kind::of(&resource.path)
-            .map(|(kind, _)| kind)
-            .or_else(|| Kind::in_collection(&resource.path))?;
-        let mut body = request.json_body()?.clone();
+    fn in_body(
+        &self,
+        client: &Client,
+        (kind, resource): (&Kind, &Resource),
+        request: &Request,
+    ) -> Result<Option<Request>, Error> {
+        let mut body = request.json_body().cloned().unwrap_or_default();
+        let source = body["source"]["type"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         let key = match place(kind.label) {
+            // What is brought up to date was there before, and may be somebody else's.
+            _ if body["source"]["refresh"] == true => return Ok(None),
+            // The source of an image decides its properties; those of what is published are the request's.
+            Place::Properties if !PUBLISHED.contains(&source.as_str()) => return Ok(None),
             Place::Config => "config",
             Place::Properties => "properties",
-            Place::Expiry => {
-                let lease = self.lease?;
-                if body["expires_at"].is_null() {
-                    body["expires_at"] = lease.expires().into();
-                }
-                return Some(request.clone().json(body));
-            }
-            Place::Nowhere => return None,
+            Place::Expiry => return Ok(self.with_expiry(body, request)),
+            Place::Nowhere => return Ok(None),
         };
-        // The source of an image decides its properties; those of what is published are the request's.
-        let source = body["source"]["type"].as_str().unwrap_or_default();
-        if key == "properties"
-            && !matches!(
-                source,
-                "instance" | "snapshot" | "container" | "virtual-machine"
-            )
-        {
-            return None;
-        }
         if body[key].is_null() {
-            body[key] = json!({});
+            // What is given replaces all that the source would bring.
+            body[key] = match (kind.label, source.as_str()) {
+                ("custom volume", "copy") => volume_config(client, resource, &body["source"])?,
+                ("image", _) => image_properties(client, resource, &body["source"])?,
+                _ => json!({}),
+            };
         }
-        let marks = body[key].as_object_mut()?;
+        let Some(marks) = body[key].as_object_mut() else {
+            return Ok(None);
+        };
         marks.insert(RUN_KEY.into(), self.run.clone().into());
-        if let Some(lease) = self.lease {
-            marks.insert(EXPIRES_KEY.into(), lease.expires().into());
+        match self.lease {
+            // Properties of what is published get into the file, and with that to servers where it is meant to stay. The
+            // end of the lease is written to the image once that is there.
+            _ if key == "properties" => {}
+            Some(lease) => {
+                marks.insert(EXPIRES_KEY.into(), lease.expires().into());
+            }
+            // A copy must not end with the lease of its source.
+            None if source == "copy" => {
+                marks.insert(EXPIRES_KEY.into(), "".into());
+            }
+            None => {}
+        }
+        Ok(Some(request.clone().json(body)))
+    }
+
+    /// The server itself removes it when it expires.
+    fn with_expiry(&self, mut body: Value, request: &Request) -> Option<Request> {
+        let lease = self.lease?;
+        if body["expires_at"].is_null() {
+            let lease = Lease {
+                lasts: lease.lasts.max(SHORTEST_EXPIRY),
+                ..lease
+            };
+            body["expires_at"] = lease.expires().into();
         }
         Some(request.clone().json(body))
     }
+
+    /// An image that is sent as a file has its properties in a header.
+    fn in_headers(&self, client: &Client, request: &Request) -> Request {
+        let mut marks = vec![(RUN_KEY, self.run.clone())];
+        marks.extend(self.lease.map(|lease| (EXPIRES_KEY, lease.expires())));
+        let pairs: Vec<String> = marks
+            .iter()
+            .map(|(key, value)| format!("{key}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)))
+            .collect();
+        let name = format!("{}properties", client.server().flavor.header_prefix());
+        let mut headers = request.headers().to_vec();
+        // The servers read each header of this name, but what the playbook says comes in one.
+        match headers
+            .iter_mut()
+            .find(|(known, _)| known.eq_ignore_ascii_case(&name))
+        {
+            Some((_, value)) => *value = format!("{value}&{}", pairs.join("&")),
+            None => headers.push((name, pairs.join("&"))),
+        }
+        request.clone().with_headers(headers)
+    }
+}
+
+/// Sources of an image that is published.
+const PUBLISHED: &[&str] = &["instance", "snapshot", "container", "virtual-machine"];
+
+/// The config of the volume that is copied, without what belongs to it alone.
+fn volume_config(client: &Client, copy: &Resource, source: &Value) -> Result<Value, Error> {
+    let text = |key: &str| source[key].as_str();
+    let here = copy.path.split('/').nth(3).unwrap_or_default();
+    let pool = text("pool").map_or_else(|| here.to_owned(), encode);
+    let name = below(text("name").unwrap_or_default());
+    let path = format!("/1.0/storage-pools/{pool}/volumes/custom/{name}");
+    let live = read(client, path, text("project").or(copy.project.as_deref()))?;
+    let mut config = live["config"].as_object().cloned().unwrap_or_default();
+    config.retain(|key, _| !key.starts_with("volatile.") && !key.starts_with(PREFIX));
+    Ok(config.into())
+}
+
+/// The properties that an image has where it is published without any of its own.
+fn image_properties(client: &Client, image: &Resource, source: &Value) -> Result<Value, Error> {
+    let name = source["name"].as_str().unwrap_or_default();
+    let instance = name.split('/').next().unwrap_or_default();
+    let path = format!("/1.0/instances/{}/metadata", encode(instance));
+    let live = read(client, path, image.project.as_deref())?;
+    let properties = live["properties"].as_object().cloned();
+    let mut properties = properties.unwrap_or_default();
+    properties.retain(|key, _| !key.starts_with(PREFIX));
+    Ok(properties.into())
+}
+
+/// `volume/snapshot` as a path below the collection of volumes.
+fn below(name: &str) -> String {
+    match name.split_once('/') {
+        Some((volume, snapshot)) => format!("{}/snapshots/{}", encode(volume), encode(snapshot)),
+        None => encode(name),
+    }
+}
+
+/// What the server has there; null where it refuses, since it says better than we could what is wrong with the request
+/// that follows.
+fn read(client: &Client, path: String, project: Option<&str>) -> Result<Value, Error> {
+    let mut get = Request::get(path).skip_validation();
+    if let Some(project) = project {
+        get = get.query("project", project);
+    }
+    Ok(client.send(&get)?.metadata().clone())
 }

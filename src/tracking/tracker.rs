@@ -599,6 +599,20 @@ impl Tracked {
         })
     }
 
+    /// One that the run made, for tests of what is done about it.
+    #[cfg(test)]
+    pub(super) fn made(number: u32, resource: Resource) -> Self {
+        Self {
+            number,
+            resource,
+            state: State::Made,
+            owner: Owner::new(),
+            fate: Fate::Removed,
+            is_seen_to: false,
+            asked: None,
+        }
+    }
+
     /// Whether it has to be removed some day.
     fn is_owed(&self) -> bool {
         self.state.is_open() && self.fate == Fate::Removed

@@ -1,0 +1,236 @@
+//! `malleus gc`: removes what runs have left on a server whose lease has ended, by the marks there alone.
+
+mod told;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use malleus::client::{Client, Limit};
+use malleus::diagnostic::{Diagnostic, count};
+use malleus::duration;
+use malleus::report::Verbosity;
+use malleus::tracking::{
+    self, Claimed, Clock, Gone, Kept, Remains, Resource, Standing, StoreError, claim, release,
+    survey,
+};
+
+use super::args::{Common, Gc, ListFormat};
+use super::console::Console;
+use super::playbooks::store;
+use super::signals::Signals;
+use super::{Code, connect};
+use told::{Fate, Fates};
+
+pub(crate) fn main(common: &Common, args: &Gc, console: &Console) -> Result<Code> {
+    let client = match connect(common, None, console) {
+        Ok(client) => client,
+        Err(code) => return Ok(code),
+    };
+    let signals = Signals::listen().context("cannot listen for signals")?;
+    signals.cancels(&client);
+    let limit = Limit::after("cleanup", args.cleanup_timeout);
+    let all = survey(&client, limit)?;
+    let sweep = Sweep {
+        args,
+        console,
+        clock: Clock::of(client.server()),
+        client,
+        limit,
+        all: &all,
+    };
+    let (wanted, others): (Vec<&Remains>, Vec<&Remains>) =
+        all.iter().partition(|remains| sweep.is_wanted(remains));
+    sweep.miss();
+    if args.dry_run {
+        sweep.list(&wanted, &others)
+    } else {
+        let code = sweep.remove(&wanted, &others)?;
+        Ok(match signals.received() {
+            Some(number) if code == Code::Left => Code::Signal(number),
+            _ => code,
+        })
+    }
+}
+
+/// One walk over a server.
+struct Sweep<'a> {
+    args: &'a Gc,
+    console: &'a Console,
+    client: Client,
+    clock: Clock,
+    limit: Limit,
+    all: &'a [Remains],
+}
+
+/// A run whose resources are ours to remove.
+struct Doomed<'a> {
+    remains: &'a Remains,
+    /// Where the claim stands.
+    bearer: Option<Resource>,
+    /// The run's journal, where it is on this machine: nobody else brings the run down meanwhile.
+    _journal: Option<Kept>,
+}
+
+impl<'a> Sweep<'a> {
+    fn is_wanted(&self, remains: &Remains) -> bool {
+        if self.args.runs.is_empty() {
+            matches!(remains.standing(self.clock), Standing::Expired(_))
+        } else {
+            self.args.runs.contains(&remains.run)
+        }
+    }
+
+    fn line(&self, text: &str) {
+        if self.console.human.says(Verbosity::Normal) {
+            self.console.human.line(text);
+        }
+    }
+
+    /// Removes what is wanted and not somebody else's by now.
+    fn remove(&self, wanted: &[&'a Remains], others: &[&Remains]) -> Result<Code> {
+        let start = Instant::now();
+        let mut code = Code::Fine;
+        let mut doomed = Vec::new();
+        let mut skipped = Vec::new();
+        for remains in wanted {
+            match self.doom(remains)? {
+                Ok(run) => doomed.push(run),
+                Err(reason) => {
+                    skipped.push((*remains, reason));
+                }
+            }
+        }
+        for (remains, reason) in &skipped {
+            self.line(&format!("run {}: {}", remains.run, reason.words));
+            if reason.is_refusal && !self.args.runs.is_empty() {
+                code = Code::Failed;
+            }
+        }
+        let fates = self.carry_out(&doomed);
+        let left = self.tell_of_left(&fates);
+        if left > 0 {
+            code = Code::Left;
+            self.release(&doomed);
+        }
+        if self.args.format == ListFormat::Json {
+            self.print_outcome(&doomed, &skipped, &fates)?;
+        }
+        let removed: usize = fates.values().map(Vec::len).sum::<usize>() - left;
+        self.line(&format!(
+            "gc: {} of {} removed in {}{}",
+            count(removed, "resource"),
+            count(doomed.len(), "run"),
+            duration::show(start.elapsed()),
+            self.rest(others)
+        ));
+        Ok(code)
+    }
+
+    /// Claims what a run has left, or says why it is not ours to remove.
+    fn doom(&self, remains: &'a Remains) -> Result<Result<Doomed<'a>, Reason>> {
+        let journal = match store().map(|store| store.open(&remains.run)) {
+            Ok(Ok(kept)) => Some(kept),
+            Ok(Err(StoreError::Busy { .. })) => {
+                return Ok(Err(Reason::refusal(
+                    "it is still in progress on this machine: end it first, or wait until it has ended",
+                )));
+            }
+            // Most runs have none here, and what a journal holds does not matter.
+            _ => None,
+        };
+        let was = self
+            .args
+            .runs
+            .is_empty()
+            .then(|| remains.standing(self.clock));
+        let claimed = claim(&self.client, remains, (self.clock, was), self.limit)?;
+        Ok(match claimed {
+            Claimed::Ours(bearer) => Ok(Doomed {
+                remains,
+                bearer,
+                _journal: journal,
+            }),
+            Claimed::Theirs(since) => Err(Reason::other(format!(
+                "somebody else began to remove it {} ago",
+                duration::show(since)
+            ))),
+            Claimed::Renewed(until) => Err(Reason::other(format!(
+                "its lease has just been renewed, until {}",
+                humantime::format_rfc3339_seconds(until)
+            ))),
+        })
+    }
+
+    fn carry_out(&self, doomed: &[Doomed<'_>]) -> Fates {
+        let runs: Vec<&str> = doomed.iter().map(|run| run.remains.run.as_str()).collect();
+        let resources: Vec<(String, Resource)> = doomed
+            .iter()
+            .flat_map(|run| {
+                let removable = run.remains.removable(self.all, &runs);
+                removable
+                    .into_iter()
+                    .map(|resource| (run.remains.run.clone(), resource))
+            })
+            .collect();
+        let fates: Mutex<Fates> = Mutex::default();
+        let connect = |_: &str| Ok(self.client.clone());
+        tracking::remove_all(&resources, &connect, self.limit, &|removal| {
+            let what = removal.resource.to_string();
+            let (fate, failure) = match removal.result {
+                Ok(_) => (Fate::Removed, None),
+                Err(ref error) => {
+                    let problem = Diagnostic::error(format!("{what} is still there"));
+                    let fate = Fate::Left(error.to_string());
+                    (fate, Some(problem.note(error.to_string())))
+                }
+            };
+            if failure.is_some() || matches!(removal.result, Ok(Gone::Removed)) {
+                self.console
+                    .human
+                    .removed(&what, failure.as_ref(), removal.duration);
+            }
+            let mut fates = lock(&fates);
+            let of_run = fates.entry(removal.key.clone()).or_default();
+            of_run.push((removal.resource.clone(), fate));
+        });
+        fates.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes back the claims on what is left, so that the next one need not wait.
+    fn release(&self, doomed: &[Doomed<'_>]) {
+        let client = self.client.detached();
+        let limit = Limit::after("release", Duration::from_secs(10));
+        for bearer in doomed.iter().filter_map(|run| run.bearer.as_ref()) {
+            // A claim that stays is stale soon.
+            let _ = release(&client, bearer, limit);
+        }
+    }
+}
+
+/// Why a run's resources are not removed.
+struct Reason {
+    words: String,
+    /// Whether whoever named the run has to do something first.
+    is_refusal: bool,
+}
+
+impl Reason {
+    fn refusal(words: &str) -> Self {
+        Self {
+            words: words.to_owned(),
+            is_refusal: true,
+        }
+    }
+
+    fn other(words: String) -> Self {
+        Self {
+            words,
+            is_refusal: false,
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

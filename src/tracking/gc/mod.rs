@@ -1,0 +1,98 @@
+//! What runs have left on a server, found by their marks alone: no journal is needed.
+
+mod claim;
+mod survey;
+
+use std::time::{Duration, SystemTime};
+
+pub use claim::{Claimed, claim, release};
+pub use survey::survey;
+
+use super::marks::Claim;
+use super::resource::Resource;
+use super::stamp::server_time;
+use crate::client::Server;
+
+/// How long after its end a lease still counts: clocks differ.
+const SKEW: Duration = Duration::from_secs(60);
+
+/// What one run has left on a server.
+#[derive(Debug, Clone)]
+pub struct Remains {
+    /// The run's id.
+    pub run: String,
+    /// The resources with the run's marks.
+    pub resources: Vec<Resource>,
+    /// When the run's lease ends, which is when the last of its resources expires; nothing without a lease.
+    pub expires: Option<SystemTime>,
+    /// The resources in the order in which renewals and claims are written to them.
+    bearers: Vec<Resource>,
+    /// Who is removing them already.
+    claim: Option<Claim>,
+}
+
+/// What a lease says about what a run has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It has ended: the run has gone without removing what it made.
+    Expired(SystemTime),
+    /// It holds until then, if it is not renewed.
+    Leased(SystemTime),
+    /// There is none: the resources never expire.
+    Unleased,
+}
+
+/// The clock of a server.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    ahead: i64,
+}
+
+impl Clock {
+    /// The clock as it was when the client connected.
+    pub fn of(server: &Server) -> Self {
+        Self {
+            ahead: server.ahead,
+        }
+    }
+
+    /// The time there.
+    pub fn now(self) -> SystemTime {
+        server_time(self.ahead)
+    }
+
+    /// What an end of a lease means now.
+    fn standing(self, expires: Option<SystemTime>) -> Standing {
+        match expires {
+            None => Standing::Unleased,
+            Some(end) if end + SKEW < self.now() => Standing::Expired(end),
+            Some(end) => Standing::Leased(end),
+        }
+    }
+}
+
+impl Remains {
+    /// Whether the run's lease has ended.
+    pub fn standing(&self, clock: Clock) -> Standing {
+        clock.standing(self.expires)
+    }
+
+    /// The resources as they can be removed without harm to runs that are not among `doomed`: a project goes with all
+    /// that is in it, but not where a run that stays has something in it.
+    pub fn removable(&self, all: &[Self], doomed: &[&str]) -> Vec<Resource> {
+        let is_in_use = |project: &Resource| {
+            let name = project.name();
+            all.iter()
+                .filter(|other| !doomed.contains(&other.run.as_str()))
+                .flat_map(|other| &other.resources)
+                .any(|resource| resource.project.as_deref() == Some(&name))
+        };
+        let extent = |mut resource: Resource| {
+            if resource.kind() == "project" && !is_in_use(&resource) {
+                resource.extent = super::Extent::WithContents;
+            }
+            resource
+        };
+        self.resources.iter().cloned().map(extent).collect()
+    }
+}
