@@ -12,9 +12,9 @@ use malleus::playbook::plan::Visibility;
 use malleus::playbook::{Given, Plan};
 use malleus::report::record::Outcome;
 use malleus::report::{Collector, Record, Verbosity};
-use malleus::run::{Interlude, Session, Sweeps, new_id, run};
+use malleus::run::{Interlude, Session, Sweeps, new_id, run, usual_width};
 use malleus::template::Engine;
-use malleus::tracking::{Header, Store, Tracker, VERSION};
+use malleus::tracking::{Header, Store, Tracker};
 use serde_json::Value;
 
 use super::args::Playing;
@@ -167,7 +167,7 @@ impl<'a> Way<'a> {
     pub(crate) fn new(args: &Playing, engine: &'a Engine, sweeps: Sweeps) -> Result<Self> {
         Ok(Self {
             engine,
-            width: width(args),
+            width: args.parallel.unwrap_or_else(usual_width),
             sweeps,
             cleanup: args.cleanup_timeout,
             store: store()?,
@@ -198,17 +198,9 @@ impl Identity {
 
 /// The first line of a run's journal.
 pub(crate) fn header(plan: &Plan, run: &str, environment: Option<&str>) -> Header {
-    let file = std::path::absolute(plan.source.name());
     Header {
-        journal: VERSION,
-        run: run.to_owned(),
-        playbook: plan.name.clone(),
-        file: file.map_or_else(
-            |_| plan.source.name().to_owned(),
-            |file| file.display().to_string(),
-        ),
         environment: environment.map(str::to_owned),
-        started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        ..Header::new(run, &plan.name, plan.source.name())
     }
 }
 
@@ -242,13 +234,6 @@ pub(crate) fn play_as(
     };
     run(&playbook.plan, &session, &collector);
     collector.into_record()
-}
-
-/// How many operations that build something the server gets at a time, where nobody says it: about two for each
-/// processor; behind a unix socket the server's processors are ours.
-pub(crate) fn width(args: &Playing) -> usize {
-    let default = || 2 * std::thread::available_parallelism().map_or(2, usize::from);
-    args.parallel.unwrap_or_else(default)
 }
 
 /// The exit code for what came of playbooks: the gravest counts.

@@ -28,6 +28,6 @@ mod transient;
 mod used;
 
 pub use event::{Event, Sink, Summary};
-pub use executor::{Interlude, Session, new_id, run};
+pub use executor::{Interlude, Provided, Session, new_id, run, usual_width};
 pub use sweep::{Sweep, Sweeps};
 pub use title::title;
