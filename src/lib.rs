@@ -23,6 +23,7 @@
 //! | [`tracking`] | which resources a run made, its journal, their removal | playbooks |
 //! | [`run`] | carries out a plan with a client, emits events | the terminal, arguments |
 //! | [`report`] | events and plans to text and files | the client |
+//! | [`artifacts`] | what explains a run that failed, as files | the terminal, arguments |
 //! | [`fixture`] | a run whose end is that of a value, for tests in Rust | the terminal, arguments |
 //! | [`secret`] | values that no output may show | everything else |
 //!
@@ -88,12 +89,14 @@
 //!     sweeps: Sweeps::always(Sweep::Explicit),
 //!     cleanup: Duration::from_secs(300),
 //!     interlude: None,
+//!     examination: None,
 //! };
 //! let summary = run(&plan, &session, &Print);
 //! println!("{} passed, {} failed", summary.passed, summary.failed);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod artifacts;
 pub mod client;
 pub mod diagnostic;
 pub mod duration;

@@ -50,10 +50,33 @@ pub struct Session<'a> {
     pub cleanup: Duration,
     /// What is done once all steps have held, before anything is cleaned up.
     pub interlude: Option<&'a Interlude<'a>>,
+    /// What is done once where the run has not gone well, before anything is removed; where it went well until something
+    /// could not be removed, after that.
+    pub examination: Option<&'a Examination<'a>>,
 }
 
 /// What is done while everything that the steps made is there.
-pub type Interlude<'a> = dyn Fn(&Provided<'_>) + Sync + 'a;
+pub type Interlude<'a> = dyn Fn(&Provided<'_>) -> Verdict + Sync + 'a;
+
+/// Whether an interlude ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It did.
+    Fine,
+    /// It did not: the run ends as one that failed, though its steps have held.
+    Failed,
+}
+
+/// What looks at the server before anything is removed from it.
+pub type Examination<'a> = dyn Fn(&Scene<'_>) + Sync + 'a;
+
+/// A run that has not gone well.
+pub struct Scene<'a> {
+    /// The server, by connections that nobody has cancelled.
+    pub client: &'a Client,
+    /// How the run ends.
+    pub ending: Ending,
+}
 
 /// What the steps have provided.
 pub struct Provided<'a> {
@@ -275,21 +298,35 @@ impl<'a> Run<'a> {
             Err(_) => IndexMap::new(),
         };
         let have_held = stopped.is_ok() && self.ledger().summary.failed == 0;
-        if let (true, Some(interlude)) = (have_held, self.session.interlude) {
-            interlude(&Provided {
+        let verdict = match self.session.interlude {
+            Some(interlude) if have_held => interlude(&Provided {
                 outputs: &outputs,
                 client: &frame.client,
-            });
-        }
+            }),
+            _ => Verdict::Fine,
+        };
         let (interruption, ending) = if stopped == Err(Stop::Cancelled) || client.is_cancelled() {
             (Interruption::Cancelled, Ending::Interrupted)
-        } else if self.ledger().summary.failed > 0 {
+        } else if self.ledger().summary.failed > 0 || verdict == Verdict::Failed {
             (Interruption::None, Ending::Failed)
         } else {
             (Interruption::None, Ending::Passed)
         };
+        if ending != Ending::Passed {
+            self.examine(ending);
+        }
         self.clean_up(&frame, ending);
+        if ending == Ending::Passed && !self.ledger().summary.left.is_empty() {
+            self.examine(ending);
+        }
         self.close(plan, interruption, outputs)
+    }
+
+    fn examine(&self, ending: Ending) {
+        if let Some(examination) = self.session.examination {
+            let client = &self.session.client.detached();
+            examination(&Scene { client, ending });
+        }
     }
 
     /// The frame of a playbook's steps: its inputs and vars bound, its project and deadline in force.

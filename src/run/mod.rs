@@ -28,6 +28,8 @@ mod transient;
 mod used;
 
 pub use event::{Event, Sink, Summary};
-pub use executor::{Interlude, Provided, Session, new_id, run, usual_width};
+pub use executor::{
+    Examination, Interlude, Provided, Scene, Session, Verdict, new_id, run, usual_width,
+};
 pub use sweep::{Sweep, Sweeps};
 pub use title::title;
