@@ -23,6 +23,8 @@
 //! | [`tracking`] | which resources a run made, its journal, their removal | playbooks |
 //! | [`run`] | carries out a plan with a client, emits events | the terminal, arguments |
 //! | [`report`] | events and plans to text and files | the client |
+//! | [`artifacts`] | what explains a run that failed, as files | the terminal, arguments |
+//! | [`fixture`] | a run whose end is that of a value, for tests in Rust | the terminal, arguments |
 //! | [`secret`] | values that no output may show | everything else |
 //!
 //! Imports run one way, down this table. What holds everywhere:
@@ -35,6 +37,19 @@
 //! - What differs between LXD and Incus stands in one table, [`client::Flavor`].
 //! - Cleanup has connections of its own ([`client::Client::detached`]), so that cancelling a run cannot cancel it.
 //!
+//! # A playbook as a fixture of a test
+//!
+//! ```no_run
+//! use malleus::Fixture;
+//!
+//! # fn test() -> Result<(), malleus::fixture::FixtureError> {
+//! let web = Fixture::of("tests/web.yaml").var("image", "busybox").up()?;
+//! let address = web.text("address")?;
+//! // … the test talks to that address …
+//! web.down()
+//! # }
+//! ```
+//!
 //! # Running a playbook
 //!
 //! ```no_run
@@ -44,8 +59,8 @@
 //! use malleus::secret::Masker;
 //! use malleus::source::Source;
 //! use malleus::template::Engine;
-//! use malleus::tracking::Tracker;
-//! use std::time::Duration;
+//! use malleus::tracking::{Header, Store, Tracker};
+//! use std::time::{Duration, SystemTime};
 //!
 //! struct Print;
 //! impl Sink for Print {
@@ -59,28 +74,33 @@
 //! let source = Source::read("scenarios/quickstart.yaml".as_ref())?;
 //! let plan = check(&source, &engine).plan.ok_or("the playbook has errors")?;
 //! let inputs = input::resolve(&plan, &[], &environment).map_err(|_| "an input is missing")?;
+//! let id = new_id();
+//! let header = Header::new(&id, &plan.name, plan.source.name());
 //! let session = Session {
 //!     client: Client::connect(&Remote::discover(&environment)?)?,
 //!     inputs,
 //!     environment: &environment,
 //!     engine: &engine,
 //!     masker: &Masker::default(),
-//!     id: new_id(),
-//!     started: std::time::SystemTime::now(),
+//!     id,
+//!     started: SystemTime::now(),
 //!     width: 4,
-//!     tracker: &Tracker::default(),
-//!     sweeps: Sweeps::always(Sweep::Everything),
-//!     cleanup: Duration::from_secs(60),
+//!     tracker: &Tracker::journaled(&Store::of_user(&environment)?, header),
+//!     sweeps: Sweeps::always(Sweep::Explicit),
+//!     cleanup: Duration::from_secs(300),
 //!     interlude: None,
+//!     examination: None,
 //! };
 //! let summary = run(&plan, &session, &Print);
 //! println!("{} passed, {} failed", summary.passed, summary.failed);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod artifacts;
 pub mod client;
 pub mod diagnostic;
 pub mod duration;
+pub mod fixture;
 mod part;
 pub mod playbook;
 pub mod report;
@@ -90,6 +110,8 @@ pub mod source;
 pub mod template;
 pub mod tracking;
 pub mod yaml;
+
+pub use fixture::Fixture;
 
 /// Compiles the README's Rust.
 #[cfg(doctest)]

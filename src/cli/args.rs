@@ -198,6 +198,9 @@ pub(crate) struct Playing {
     /// What stays of what a playbook created: nothing, what a failed run made, or all; each command has a default
     #[arg(long, env = "MALLEUS_KEEP", value_enum, default_value_t = Keep::Default, hide_default_value = true, hide_possible_values = true, value_name = "never|on-failure|always")]
     pub(crate) keep: Keep,
+    /// Save what explains a failure in this folder, before anything is removed: events, requests, instances and their logs
+    #[arg(long, env = "MALLEUS_ARTIFACTS", value_name = "DIR")]
+    pub(crate) artifacts: Option<PathBuf>,
     /// How long cleanup may take, beside the deadline of the steps
     #[arg(long, env = "MALLEUS_CLEANUP_TIMEOUT", value_name = "DURATION", value_parser = malleus::duration::parse, default_value = "5m")]
     pub(crate) cleanup_timeout: Duration,

@@ -1,10 +1,12 @@
 //! What `run` and `test` share: playbooks from files to records.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use indexmap::IndexMap;
+use malleus::artifacts::Artifacts;
 use malleus::client::Client;
 use malleus::diagnostic::Diagnostic;
 use malleus::playbook::input::resolve;
@@ -12,14 +14,18 @@ use malleus::playbook::plan::Visibility;
 use malleus::playbook::{Given, Plan};
 use malleus::report::record::Outcome;
 use malleus::report::{Collector, Record, Verbosity};
-use malleus::run::{Interlude, Session, Sweeps, new_id, run};
+use malleus::run::{
+    Examination, Interlude, Scene, Session, Sink, Sweeps, new_id, run, usual_width,
+};
+use malleus::secret::Masker;
 use malleus::template::Engine;
-use malleus::tracking::{Header, Store, Tracker, VERSION};
+use malleus::tracking::{Header, Store, Tracker};
 use serde_json::Value;
 
 use super::args::Playing;
 use super::console::Console;
 use super::signals::Signals;
+use super::trace::Tracer;
 use super::{Code, check, inputs};
 
 /// A playbook with everything it needs but the server.
@@ -158,6 +164,8 @@ pub(crate) struct Way<'a> {
     pub(crate) cleanup: Duration,
     /// Where journals are kept.
     pub(crate) store: Store,
+    /// Where runs that fail leave what explains them.
+    pub(crate) artifacts: Option<Artifacts>,
     /// What is done between the last step and the first cleanup, with the outputs.
     pub(crate) interlude: Option<&'a Interlude<'a>>,
 }
@@ -167,13 +175,19 @@ impl<'a> Way<'a> {
     pub(crate) fn new(args: &Playing, engine: &'a Engine, sweeps: Sweeps) -> Result<Self> {
         Ok(Self {
             engine,
-            width: width(args),
+            width: args.parallel.unwrap_or_else(usual_width),
             sweeps,
             cleanup: args.cleanup_timeout,
             store: store()?,
+            artifacts: args.artifacts.as_deref().map(artifacts).transpose()?,
             interlude: None,
         })
     }
+}
+
+fn artifacts(folder: &Path) -> Result<Artifacts> {
+    Artifacts::prepare(folder)
+        .with_context(|| format!("artifacts cannot be written to {}", folder.display()))
 }
 
 /// The user's journals.
@@ -198,17 +212,9 @@ impl Identity {
 
 /// The first line of a run's journal.
 pub(crate) fn header(plan: &Plan, run: &str, environment: Option<&str>) -> Header {
-    let file = std::path::absolute(plan.source.name());
     Header {
-        journal: VERSION,
-        run: run.to_owned(),
-        playbook: plan.name.clone(),
-        file: file.map_or_else(
-            |_| plan.source.name().to_owned(),
-            |file| file.display().to_string(),
-        ),
         environment: environment.map(str::to_owned),
-        started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        ..Header::new(run, &plan.name, plan.source.name())
     }
 }
 
@@ -218,20 +224,53 @@ pub(crate) fn play(playbook: &Ready, client: Client, way: &Way<'_>, console: &Co
     play_as((playbook, &identity), client, way, console)
 }
 
-/// Runs a playbook as this run. The one place where a session is made of arguments.
+/// Runs a playbook as this run, and keeps what explains it where it does not go well.
 pub(crate) fn play_as(
     (playbook, identity): (&Ready, &Identity),
     client: Client,
     way: &Way<'_>,
     console: &Console,
 ) -> Record {
-    let collector = Collector::new(&playbook.plan, console);
+    let Some(artifacts) = &way.artifacts else {
+        return carry_out(
+            (playbook, identity),
+            (client, None),
+            way,
+            (console, &console.masker),
+        );
+    };
+    let dossier = artifacts.of_run(&playbook.plan.name, &identity.id, &console.masker);
+    let tracer = Tracer::observer(console).map(|tracer| Arc::new(tracer) as _);
+    let client = client.with_observer(dossier.observer(tracer));
+    let examination = |scene: &Scene<'_>| dossier.examine(scene, &identity.tracker);
+    let sink = dossier.sink(console);
+    let run = (client, Some(&examination as _));
+    let record = carry_out((playbook, identity), run, way, (&sink, &console.masker));
+    if record.outcome() != Outcome::Passed || dossier.is_begun() {
+        if let Err(problems) = dossier.close() {
+            let all = problems.into_iter().map(Diagnostic::warning);
+            all.for_each(|problem| console.problem(&problem));
+        }
+        let folder = dossier.folder().display();
+        console.line(format!("  what explains it is in {folder}"));
+    }
+    record
+}
+
+/// The one place where a session is made of arguments.
+fn carry_out(
+    (playbook, identity): (&Ready, &Identity),
+    (client, examination): (Client, Option<&Examination<'_>>),
+    way: &Way<'_>,
+    (sink, masker): (&dyn Sink, &Masker),
+) -> Record {
+    let collector = Collector::new(&playbook.plan, sink);
     let session = Session {
         client,
         inputs: playbook.inputs.clone(),
         environment: &|name| std::env::var(name).ok(),
         engine: way.engine,
-        masker: &console.masker,
+        masker,
         id: identity.id.clone(),
         started: SystemTime::now(),
         width: way.width,
@@ -239,16 +278,10 @@ pub(crate) fn play_as(
         sweeps: way.sweeps,
         cleanup: way.cleanup,
         interlude: way.interlude,
+        examination,
     };
     run(&playbook.plan, &session, &collector);
     collector.into_record()
-}
-
-/// How many operations that build something the server gets at a time, where nobody says it: about two for each
-/// processor; behind a unix socket the server's processors are ours.
-pub(crate) fn width(args: &Playing) -> usize {
-    let default = || 2 * std::thread::available_parallelism().map_or(2, usize::from);
-    args.parallel.unwrap_or_else(default)
 }
 
 /// The exit code for what came of playbooks: the gravest counts.

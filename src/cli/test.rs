@@ -36,6 +36,7 @@ pub(crate) fn main(common: &Common, args: &Test, console: &Console) -> Result<Co
         Ok(ready) => ready,
         Err(refused) => return Ok(reports.close(&refused.records, refused.code)),
     };
+    let mut way = Way::new(&args.playing, &engine, args.playing.keep.after_test())?;
     let signals = Signals::listen().context("cannot listen for signals")?;
     let began = Instant::now();
     let clients = match connected(common, &ready, console) {
@@ -44,7 +45,6 @@ pub(crate) fn main(common: &Common, args: &Test, console: &Console) -> Result<Co
     };
     let all: Vec<Client> = clients.values().cloned().collect();
     signals.reacts(move |_| all.iter().for_each(Client::cancel));
-    let mut way = Way::new(&args.playing, &engine, args.playing.keep.after_test())?;
     let jobs = args.jobs.number().min(ready.len());
     // The server's share of each.
     way.width = (way.width / jobs.max(1)).max(1);

@@ -11,6 +11,7 @@ use malleus::diagnostic::Diagnostic;
 use malleus::report::Record;
 use malleus::report::outputs::{text, variable};
 use malleus::report::record::Outcome;
+use malleus::run::{Provided, Verdict};
 use malleus::template::Engine;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -40,7 +41,13 @@ pub(crate) fn main(common: &Common, args: &With, console: &Console) -> Result<Co
         }
     };
     let guest = Guest::new(args, console);
-    let interlude = |outputs: &IndexMap<String, Value>| guest.run(outputs);
+    let interlude = |provided: &Provided<'_>| {
+        guest.run(provided.outputs);
+        match guest.ended() {
+            Some(0) => Verdict::Fine,
+            _ => Verdict::Failed,
+        }
+    };
     let mut way = Way::new(&args.playing, &engine, args.playing.keep.after_test())?;
     way.interlude = Some(&interlude);
     let signals = Signals::listen().context("cannot listen for signals")?;

@@ -1,5 +1,6 @@
 //! The story of a run: steps, then what must be done whatever happened.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -49,20 +50,56 @@ pub struct Session<'a> {
     pub cleanup: Duration,
     /// What is done once all steps have held, before anything is cleaned up.
     pub interlude: Option<&'a Interlude<'a>>,
+    /// What is done once where the run has not gone well, before anything is removed; where it went well until something
+    /// could not be removed, after that.
+    pub examination: Option<&'a Examination<'a>>,
 }
 
-/// What is done with the outputs while everything that the steps made is there.
-pub type Interlude<'a> = dyn Fn(&IndexMap<String, Value>) + Sync + 'a;
+/// What is done while everything that the steps made is there.
+pub type Interlude<'a> = dyn Fn(&Provided<'_>) -> Verdict + Sync + 'a;
+
+/// Whether an interlude ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It did.
+    Fine,
+    /// It did not: the run ends as one that failed, though its steps have held.
+    Failed,
+}
+
+/// What looks at the server before anything is removed from it.
+pub type Examination<'a> = dyn Fn(&Scene<'_>) + Sync + 'a;
+
+/// A run that has not gone well.
+pub struct Scene<'a> {
+    /// The server, by connections that nobody has cancelled.
+    pub client: &'a Client,
+    /// How the run ends.
+    pub ending: Ending,
+}
+
+/// What the steps have provided.
+pub struct Provided<'a> {
+    /// The playbook's outputs, in order.
+    pub outputs: &'a IndexMap<String, Value>,
+    /// The server, in the project of the playbook's steps.
+    pub client: &'a Client,
+}
 
 /// A new run id.
 pub fn new_id() -> String {
-    let letter = || char::from(*fastrand::choice(b"abcdefghijklmnopqrstuvwxyz").unwrap_or(&b'a'));
-    let digit_or_letter =
-        || char::from(*fastrand::choice(b"abcdefghijklmnopqrstuvwxyz0123456789").unwrap_or(&b'a'));
+    // Seeded by the system: processes that begin in the same moment must not have the same.
+    let mut random = fastrand::Rng::with_seed(RandomState::new().hash_one(std::process::id()));
     // A letter first, so that an id can begin a name.
-    std::iter::once(letter())
-        .chain((0..5).map(|_| digit_or_letter()))
+    std::iter::once(random.lowercase())
+        .chain((0..5).map(|_| random.digit(36)))
         .collect()
+}
+
+/// How many operations that build something a server gets at a time where nobody says it: about two for each processor;
+/// behind a unix socket the server's processors are ours.
+pub fn usual_width() -> usize {
+    2 * std::thread::available_parallelism().map_or(2, usize::from)
 }
 
 /// Carries out a plan. Everything that happens goes to `sink`; the summary comes back as well.
@@ -264,18 +301,35 @@ impl<'a> Run<'a> {
             Err(_) => IndexMap::new(),
         };
         let have_held = stopped.is_ok() && self.ledger().summary.failed == 0;
-        if let (true, Some(interlude)) = (have_held, self.session.interlude) {
-            interlude(&outputs);
-        }
+        let verdict = match self.session.interlude {
+            Some(interlude) if have_held => interlude(&Provided {
+                outputs: &outputs,
+                client: &frame.client,
+            }),
+            _ => Verdict::Fine,
+        };
         let (interruption, ending) = if stopped == Err(Stop::Cancelled) || client.is_cancelled() {
             (Interruption::Cancelled, Ending::Interrupted)
-        } else if self.ledger().summary.failed > 0 {
+        } else if self.ledger().summary.failed > 0 || verdict == Verdict::Failed {
             (Interruption::None, Ending::Failed)
         } else {
             (Interruption::None, Ending::Passed)
         };
+        if ending != Ending::Passed {
+            self.examine(ending);
+        }
         self.clean_up(&frame, ending);
+        if ending == Ending::Passed && !self.ledger().summary.left.is_empty() {
+            self.examine(ending);
+        }
         self.close(plan, interruption, outputs)
+    }
+
+    fn examine(&self, ending: Ending) {
+        if let Some(examination) = self.session.examination {
+            let client = &self.session.client.detached();
+            examination(&Scene { client, ending });
+        }
     }
 
     /// The frame of a playbook's steps: its inputs and vars bound, its project and deadline in force.

@@ -29,6 +29,8 @@ mod unanswered;
 mod used;
 
 pub use event::{Event, Sink, Summary};
-pub use executor::{Interlude, Session, new_id, run};
+pub use executor::{
+    Examination, Interlude, Provided, Scene, Session, Verdict, new_id, run, usual_width,
+};
 pub use sweep::{Sweep, Sweeps};
 pub use title::title;

@@ -31,6 +31,21 @@ pub struct Header {
     pub started: String,
 }
 
+impl Header {
+    /// That of a run which begins now and provides no environment.
+    pub fn new(run: &str, playbook: &str, file: &str) -> Self {
+        let absolute = std::path::absolute(file);
+        Self {
+            journal: VERSION,
+            run: run.to_owned(),
+            playbook: playbook.to_owned(),
+            file: absolute.map_or_else(|_| file.to_owned(), |file| file.display().to_string()),
+            environment: None,
+            started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        }
+    }
+}
+
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Line {

@@ -66,22 +66,34 @@ fn await_running(
     open: &[&(u32, &Resource, State)],
     limit: Limit,
 ) -> Result<(), Error> {
-    let list = Request::get("operations")
-        .query("recursion", "1")
-        .query("all-projects", "true")
-        .limit(limit);
-    let reply = client.request(&list)?;
-    let all = reply.metadata().as_object().cloned().unwrap_or_default();
-    let running = all.values().filter_map(Value::as_array).flatten();
-    for operation in running {
-        let is_task = text(operation, "class") == "task" && operation["status_code"] == 103;
-        if is_task
-            && open
-                .iter()
-                .any(|(_, resource, _)| concerns(operation, resource))
-        {
-            // Ended badly or gone: the resource itself is looked at next.
-            let _ = client.wait(text(operation, "id"), &Wait::within(limit));
+    let mut projects: Vec<&str> = open
+        .iter()
+        .map(|(_, resource, _)| resource.project.as_deref().unwrap_or("default"))
+        .collect();
+    projects.sort_unstable();
+    projects.dedup();
+    // Each by itself: older servers of LXD do not list the operations of all projects.
+    for project in projects {
+        let list = Request::get("operations")
+            .query("recursion", "1")
+            .query("project", project)
+            .limit(limit);
+        let reply = match client.request(&list) {
+            // The project is gone, and all that was done in it.
+            Err(error) if error.status() == Some(404) => continue,
+            other => other?,
+        };
+        let all = reply.metadata().as_object().cloned().unwrap_or_default();
+        for operation in all.values().filter_map(Value::as_array).flatten() {
+            let is_task = text(operation, "class") == "task" && operation["status_code"] == 103;
+            if is_task
+                && open
+                    .iter()
+                    .any(|(_, resource, _)| concerns(operation, resource))
+            {
+                // Ended badly or gone: the resource itself is looked at next.
+                let _ = client.wait(text(operation, "id"), &Wait::within(limit));
+            }
         }
     }
     Ok(())
