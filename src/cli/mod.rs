@@ -74,7 +74,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Test(args) => test::main(&cli.common, &args, &console),
         Command::Up(args) => up::main(&cli.common, &args, &console),
         Command::Down(args) => down::main(&args, &console),
-        Command::With(args) => with::main(&cli.common, &args, &console),
+        Command::With(args) => Ok(with::main(&cli.common, &args, &console)),
         Command::Runs(args) => runs::main(&args, &console),
         Command::Gc(args) => gc::main(&cli.common, &args, &console),
         Command::Check(args) => check::main(&args, &console),

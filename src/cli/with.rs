@@ -30,7 +30,15 @@ const NOT_EXECUTABLE: u8 = 126;
 /// Exit code where there is no such command.
 const NOT_FOUND: u8 = 127;
 
-pub(crate) fn main(common: &Common, args: &With, console: &Console) -> Result<Code> {
+/// What keeps malleus itself from its work ends in a code that no command's own is taken for.
+pub(crate) fn main(common: &Common, args: &With, console: &Console) -> Code {
+    provide(common, args, console).unwrap_or_else(|error| {
+        console.problem(&Diagnostic::error(super::words(&error)));
+        Code::Command(OURS)
+    })
+}
+
+fn provide(common: &Common, args: &With, console: &Console) -> Result<Code> {
     let reports = Reports::prepare(&args.playing.reporting, console)?;
     let engine = Engine::new();
     let ready = match playbooks::one(&args.file, &args.playing, &engine, console)? {
