@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use malleus::client::{Client, Limit, Remote, Request, Wait};
 use malleus::playbook::check;
-use malleus::run::{Event, Session, Sink, Sweep, Sweeps, new_id, run};
+use malleus::run::{Event, Provided, Session, Sink, Sweep, Sweeps, Verdict, new_id, run};
 use malleus::secret::Masker;
 use malleus::source::Source;
 use malleus::template::Engine;
@@ -499,9 +499,11 @@ outputs:
             tracker: &tracker,
             sweeps: Sweeps::always(Sweep::Everything),
             cleanup: Duration::from_secs(60),
-            interlude: Some(&|given: &indexmap::IndexMap<String, Value>| {
-                *outputs.lock().expect("no panic") = Some(given.clone());
+            interlude: Some(&|given: &Provided<'_>| {
+                *outputs.lock().expect("no panic") = Some(given.outputs.clone());
+                Verdict::Fine
             }),
+            examination: None,
         };
         let summary = run(&plan, &session, &Silent);
         assert_eq!(
@@ -548,6 +550,7 @@ fn a_renewal_that_fails_does_not_break_the_run() {
         sweeps: Sweeps::always(Sweep::Everything),
         cleanup: Duration::from_secs(60),
         interlude: None,
+        examination: None,
     };
     let summary = run(&plan, &session, &Silent);
     assert_eq!((summary.failed, summary.left.len()), (0, 0), "{summary:?}");
