@@ -162,6 +162,10 @@ const KINDS: &[Kind] = &[
 impl Kind {
     /// The kind of a resource by its path, and the names in it.
     pub(super) fn of(path: &str) -> Option<(&'static Self, Vec<String>)> {
+        // `images/aliases` is no image.
+        if Self::in_collection(path).is_some() {
+            return None;
+        }
         KINDS
             .iter()
             .find_map(|kind| Some((kind, captures(kind.path, below(path))?)))
@@ -209,6 +213,7 @@ mod tests {
             ("/1.0/instances/web/state", None),
             ("/1.0/instances", None),
             ("/1.0/images/aliases/busybox", Some("image alias")),
+            ("/1.0/images/aliases", None),
             ("/1.0/images/0abc", Some("image")),
             (
                 "/1.0/storage-pools/default/volumes/custom/v",
