@@ -1,7 +1,7 @@
 //! Eight containers from creation to deletion, side by side: malleus beside a client written by hand for just these
 //! requests, on a private daemon of each brand.
 //!
-//!     cargo bench --bench fleet [-- ROUNDS]
+//!     cargo bench --bench fleet [-- [ROUNDS] [incus|lxd]]
 //!
 //! The client by hand keeps a connection for each container, and asks for the end of an operation by `/wait`. How many
 //! operations that load the processors it begins at a time is tried out; malleus is compared with the best. Each round runs
@@ -39,7 +39,12 @@ fn main() {
         return;
     }
     let rounds = arguments.iter().find_map(|argument| argument.parse().ok());
+    let named = |name| arguments.iter().any(|argument| argument == name);
+    let all = !named("incus") && !named("lxd");
     for flavor in daemons() {
+        if !all && !named(flavor.name()) {
+            continue;
+        }
         let daemon = Daemon::start(flavor);
         measure(&daemon, rounds.unwrap_or(9));
     }
