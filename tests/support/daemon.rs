@@ -87,6 +87,24 @@ pub(crate) fn script(name: &str) -> PathBuf {
         .join(name)
 }
 
+/// What a private daemon begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seed {
+    /// A pool, a default profile with a root disk, and the image `busybox`.
+    Image,
+    /// Nothing of these.
+    Nothing,
+}
+
+impl Seed {
+    fn option(self) -> Option<&'static str> {
+        match self {
+            Seed::Image => None,
+            Seed::Nothing => Some("--bare"),
+        }
+    }
+}
+
 /// A private daemon with a pool, a default profile and the image `busybox`.
 ///
 /// It ends, with its instances and its directory, when this value is dropped, or with the test
@@ -116,8 +134,15 @@ impl Daemon {
 
     /// A daemon of one's own, for tests that kill it, or look at all there is.
     pub(crate) fn start(flavor: Flavor) -> Daemon {
+        Self::start_with(flavor, Seed::Image)
+    }
+
+    /// As [`Daemon::start`], with less in it.
+    pub(crate) fn start_with(flavor: Flavor, seed: Seed) -> Daemon {
         let mut holder = Command::new(script("private-daemon"))
-            .args([flavor.name(), "--hold"])
+            .arg(flavor.name())
+            .args(seed.option())
+            .arg("--hold")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

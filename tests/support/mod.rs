@@ -7,6 +7,7 @@
 )]
 
 pub(crate) mod case;
+pub(crate) mod cluster;
 pub(crate) mod container;
 pub(crate) mod daemon;
 pub(crate) mod folder;

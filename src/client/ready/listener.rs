@@ -5,7 +5,10 @@ use crate::client::{Client, Error, EventType, Events, Limit, ServerEvent};
 /// The shortest and the longest pause between two looks.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 
-/// The pauses grow with the time that has gone by, as this part of it.
+/// How long after something happened to an instance most of what is waited for comes: an address, a port, a file.
+const SOON: Duration = Duration::from_secs(5);
+
+/// After that the pauses grow with the time that has gone by, as this part of it.
 const PART: u32 = 10;
 
 /// Lifecycle events after which an instance may be as it was not before. Commands and files have events
@@ -71,9 +74,11 @@ impl<'a> Listener<'a> {
         self.moved = Instant::now();
     }
 
-    /// Rests until something has happened to the instance, or it is time to look again.
-    pub(super) fn rest(&mut self, limit: Limit) -> Result<(), Error> {
-        let pause = (self.moved.elapsed() / PART).clamp(PAUSE.0, PAUSE.1);
+    /// Rests until something has happened to the instance, or it is time to look again: not before the server has
+    /// rested as long as the last look took, so that many waits at a time do not take its processors from what they wait for.
+    pub(super) fn rest(&mut self, limit: Limit, looked: Duration) -> Result<(), Error> {
+        let grown = self.moved.elapsed().saturating_sub(SOON) / PART;
+        let pause = grown.max(looked).clamp(PAUSE.0, PAUSE.1);
         let pause = Limit::after("pause", pause).earlier(limit);
         while let Some(events) = &mut self.events {
             match events.next(pause) {

@@ -174,8 +174,9 @@ impl Client {
     /// found running at the end.
     ///
     /// The server's events wake the wait; where they are refused or break, it goes on without them. As nothing
-    /// tells of addresses, ports and files, it also looks by itself: every 50 ms at first and every 500 ms in
-    /// the long run, a tenth of the time that has gone by since the instance last changed its state.
+    /// tells of addresses, ports and files, it also looks by itself: every 50 ms for five seconds after the instance
+    /// last changed its state, then less and less often, and every 500 ms in the long run. Between two looks it
+    /// rests at least as long as the server took for the last one, half a second at the most.
     ///
     /// The wait ends at once when the instance is stopped, in error or gone and no operation is under way on it
     /// that may start it; a stop that the server does not announce as one gets a second, as it may be a reboot.

@@ -41,13 +41,18 @@ impl<'a> Watch<'a> {
 
     /// Looks, and rests, until the instance is ready.
     pub(super) fn run(mut self) -> Result<Readiness, Error> {
-        while self.look()? == Outcome::NotYet {
+        loop {
+            let looking = Instant::now();
+            if self.look()? == Outcome::Ready {
+                break;
+            }
+            let looked = looking.elapsed();
             let limit = self.trials.limit;
             if limit.is_over() {
                 let (limit, after) = (limit.name(), limit.total());
                 return Err(self.not_ready(NotReadyCause::Late { limit, after }));
             }
-            self.listener.rest(limit)?;
+            self.listener.rest(limit, looked)?;
         }
         Ok(Readiness {
             waited: self.begun.elapsed(),
