@@ -181,7 +181,7 @@ pub struct Tried {
 
 /// What servers say when the same request may well succeed a little later: nothing was changed.
 /// Compared in lower case with the server's message.
-const TRANSIENT: [&str; 14] = [
+const TRANSIENT: [&str; 15] = [
     "database is locked",
     "no available dqlite leader",
     "checkpoint in progress",
@@ -189,6 +189,8 @@ const TRANSIENT: [&str; 14] = [
     "leadership lost",
     "failed to begin transaction",
     "instance is busy running",
+    // The same was asked for twice at once, and the other has just ended.
+    "matching non-reusable operation",
     "missing event connection with target cluster member",
     "isn't ready yet",
     "not ready yet",

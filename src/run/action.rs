@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::executor::{Frame, Run};
-use super::ledger::{ExecLog, Pending};
+use super::ledger::Pending;
 use crate::client::{self, Content, Limit, Operation, Reply, Wait};
 use crate::playbook::grammar::ACTIONS;
 use crate::playbook::plan::{self, Action, Body, Name, Waiting};
@@ -248,10 +248,18 @@ impl Attempt<'_, '_> {
                     .wait(&begun.id, &self.wait())
                     .inspect_err(|error| self.settle((&begun.id, &ticket), error))?;
                 self.run.session.tracker.ended(&ticket, &ended);
+                if !ended.failed() {
+                    self.forget_logs(request);
+                }
                 Ok(seen.with_operation(&ended))
             }
             Some(begun) => Ok(seen.with_operation(&begun)),
-            None => Ok(seen),
+            None => {
+                if seen.error.is_none() {
+                    self.forget_logs(request);
+                }
+                Ok(seen)
+            }
         }
     }
 
@@ -349,38 +357,6 @@ impl Attempt<'_, '_> {
             seen.metadata = json!({"file": file.display().to_string(), "bytes": bytes});
         }
         Ok(seen)
-    }
-
-    /// A plain request that has the daemon record a command's output leaves logs, as `exec` does.
-    fn note_recorded_logs(&self, request: &client::Request, reply: &Reply, begun: &Operation) {
-        let path = reply.path.split('?').next().unwrap_or_default();
-        let instance = path
-            .strip_prefix("/1.0/instances/")
-            .and_then(|rest| rest.strip_suffix("/exec"))
-            .filter(|name| !name.contains('/'));
-        let records = request
-            .json_body()
-            .is_some_and(|body| body["record-output"] == true);
-        if let (Some(instance), "POST", true) = (instance, request.method(), records) {
-            let project = reply
-                .path
-                .split(['?', '&'])
-                .find_map(|pair| pair.strip_prefix("project="));
-            let decode = |text: &str| {
-                percent_encoding::percent_decode_str(text)
-                    .decode_utf8_lossy()
-                    .into_owned()
-            };
-            let client = match project {
-                Some(project) => self.frame.client.with_project(&decode(project)),
-                None => self.frame.client.clone(),
-            };
-            self.run.ledger().logs.push(ExecLog {
-                client,
-                instance: decode(instance),
-                operation: begun.id.clone(),
-            });
-        }
     }
 
     fn join(&self, name: &Name) -> Result<Observed, Trouble> {

@@ -6,7 +6,6 @@ use super::action::{Attempt, DRAIN};
 use super::event::{Kind, Phase, StepOutcome, StepShape};
 use super::executor::{Frame, Run, Stop};
 use super::failure;
-use super::ledger::ExecLog;
 use super::sweep::Sweep;
 use crate::client::{Client, Error, Limit, Wait};
 use crate::diagnostic::Diagnostic;
@@ -91,8 +90,23 @@ impl<'a> Run<'a> {
         let client = client.detached();
         // Most operations refuse to be cancelled; then waiting is all there is.
         let _ = client.cancel_operation(operation);
-        if let Ok(ended) = client.wait(operation, &Wait::within(limit)) {
-            self.session.tracker.ended(ticket, &ended);
+        match client.wait(operation, &Wait::within(limit)) {
+            Ok(ended) => self.session.tracker.ended(ticket, &ended),
+            Err(_) if ticket.makes() => {
+                let undrained = (client, operation.to_owned(), ticket.clone());
+                self.ledger().undrained.push(undrained);
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Waits for what is still being made, so that it can be removed.
+    fn await_undrained(&self, limit: Limit) {
+        let undrained = std::mem::take(&mut self.ledger().undrained);
+        for (client, operation, ticket) in undrained {
+            if let Ok(ended) = client.wait(&operation, &Wait::within(limit)) {
+                self.session.tracker.ended(&ticket, &ended);
+            }
         }
     }
 
@@ -131,7 +145,10 @@ impl<'a> Run<'a> {
         let finally = self.cleanup_frame(frame, Phase::Finally);
         self.each(&frame.plan.finally, &finally);
         self.delete_logs(frame);
-        // What `finally` has made, and what was in its way before.
+        if sweep == Sweep::Everything {
+            self.await_undrained(finally.limit);
+        }
+        // What `finally` has made, what was in its way before, and what took long to be made.
         self.remove_owed(sweep, &finally);
         self.settle_accounts(frame, (sweep, ending));
     }
@@ -230,7 +247,7 @@ impl<'a> Run<'a> {
                 self.emit(&frame.outlet, Kind::Warning(still_there(&what, &error)));
                 self.ledger().summary.left.push(what);
             } else {
-                self.session.tracker.gone(&log.resource());
+                self.log_is_gone(&log);
             }
         }
     }
@@ -281,13 +298,6 @@ impl<'a> Run<'a> {
             self.session.tracker.gone(&known.resource);
         }
         !is_gone
-    }
-}
-
-impl ExecLog {
-    /// The logs as a resource.
-    fn resource(&self) -> Resource {
-        Resource::recorded_output(&self.client, &self.instance, &self.operation)
     }
 }
 

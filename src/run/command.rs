@@ -1,10 +1,11 @@
 //! Commands in instances.
 
 use std::io::{Cursor, Read};
+use std::sync::OnceLock;
 
 use super::action::{Attempt, CommandOutput, Observed, Trouble, refusal};
 use super::ledger::ExecLog;
-use crate::client::{self, Client, Exec, Limit, Output, Stdio, Wait};
+use crate::client::{self, Client, Exec, Limit, Operation, Output, Stdio, Wait};
 use crate::playbook::plan::{self, Command, Io};
 use crate::template::{Fault, Renderer, Template};
 
@@ -53,7 +54,24 @@ impl Attempt<'_, '_> {
         exec: &Exec,
         wait: &Wait<'_>,
     ) -> Result<Ran, client::Error> {
-        let recorded = client.exec_recorded(exec, wait)?;
+        let log = |operation: &Operation| ExecLog {
+            client: client.clone(),
+            instance: exec.instance.clone(),
+            operation: operation.id.clone(),
+        };
+        let begun = OnceLock::new();
+        let started = |operation: &Operation| {
+            let log = begun.get_or_init(|| log(operation));
+            self.note_log(log);
+        };
+        let wait = Wait {
+            started: Some(&started),
+            ..*wait
+        };
+        let recorded = client.exec_recorded(exec, &wait).inspect_err(|_| {
+            // The client has ended the command and deleted its logs, as far as it could: the end of the run makes sure.
+            self.run.ledger().logs.extend(begun.get().cloned());
+        })?;
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let fetched = recorded.fetch(Output {
             stdout: &mut stdout,
@@ -61,14 +79,7 @@ impl Attempt<'_, '_> {
         });
         let exit = recorded.exit.clone();
         // Off the step's own time, but never lost: what the janitor cannot delete is tried again at the end.
-        self.run.janitor.delete(
-            recorded,
-            ExecLog {
-                client: client.clone(),
-                instance: exec.instance.clone(),
-                operation: exit.operation.id.clone(),
-            },
-        );
+        self.run.janitor.delete(recorded, log(&exit.operation));
         fetched.map(|()| (exit, stdout, stderr))
     }
 

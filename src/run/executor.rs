@@ -126,16 +126,17 @@ pub fn run(plan: &Plan, session: &Session<'_>, sink: &dyn Sink) -> Summary {
         gates: Gates::new(session.width),
         janitor,
     };
-    let ledger = &run.ledger;
+    let (ledger, tracker) = (&run.ledger, session.tracker);
     std::thread::scope(|threads| {
         threads.spawn(move || {
-            duty.serve(|log| {
-                ledger
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .logs
-                    .push(log);
-            });
+            duty.serve(
+                |log| tracker.gone(&log.resource()),
+                |log| {
+                    let ledger = ledger.lock();
+                    let mut ledger = ledger.unwrap_or_else(PoisonError::into_inner);
+                    ledger.logs.push(log);
+                },
+            );
         });
         if let Some(leaseholder) = &run.leaseholder {
             threads.spawn(|| leaseholder.serve());

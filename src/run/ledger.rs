@@ -47,6 +47,8 @@ pub(super) struct Cleanup<'a> {
 #[derive(Default)]
 pub(super) struct Ledger<'a> {
     pub(super) pending: Vec<Pending>,
+    /// Operations that make something and did not end when they were cancelled.
+    pub(super) undrained: Vec<(Client, String, Ticket)>,
     pub(super) logs: Vec<ExecLog>,
     pub(super) cleanups: Vec<Cleanup<'a>>,
     pub(super) summary: Summary,
@@ -112,14 +114,15 @@ impl Janitor {
 }
 
 impl Duty {
-    /// Works until the janitor retires. `failed` takes the logs that could not be deleted.
-    pub(super) fn serve(self, failed: impl Fn(ExecLog)) {
+    /// Works until the janitor retires. `done` takes the logs that are deleted, `failed` those that could not be.
+    pub(super) fn serve(self, done: impl Fn(&ExecLog), failed: impl Fn(ExecLog)) {
         for job in self.jobs {
             match job {
                 Job::Delete(job) => {
                     let (recorded, log) = *job;
-                    if recorded.delete().is_err() {
-                        failed(log);
+                    match recorded.delete() {
+                        Ok(()) => done(&log),
+                        Err(_) => failed(log),
                     }
                 }
                 Job::Drain(done) => {

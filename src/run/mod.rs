@@ -14,6 +14,7 @@ mod files;
 mod gate;
 mod isolate;
 mod ledger;
+mod logs;
 mod outlet;
 mod parallel;
 mod renewal;

@@ -56,18 +56,27 @@ impl Resource {
             .into_owned()
     }
 
-    /// What a daemon recorded of a command's output, as one resource.
-    pub fn recorded_output(client: &Client, instance: &str, operation: &str) -> Self {
+    /// An instance, in the client's project.
+    pub fn instance(client: &Client, name: &str) -> Self {
         Self {
-            path: format!(
-                "/1.0/instances/{}/logs/exec-output/exec_{}",
-                encode(instance),
-                encode(operation)
-            ),
+            path: format!("/1.0/instances/{}", encode(name)),
             remote: client.remote().to_string(),
             project: client.project().map(str::to_owned),
             target: None,
             extent: Extent::Itself,
+        }
+    }
+
+    /// What a daemon recorded of a command's output, as one resource.
+    pub fn recorded_output(client: &Client, instance: &str, operation: &str) -> Self {
+        let instance = Self::instance(client, instance);
+        Self {
+            path: format!(
+                "{}/logs/exec-output/exec_{}",
+                instance.path,
+                encode(operation)
+            ),
+            ..instance
         }
     }
 

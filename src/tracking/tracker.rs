@@ -92,12 +92,12 @@ enum Journal {
 }
 
 /// A request on its way, and what it does.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Ticket {
     act: Act,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Act {
     Nothing,
     Makes(u32),
@@ -278,10 +278,7 @@ impl Tracker {
     /// How the operation that the request began ended.
     pub fn ended(&self, ticket: &Ticket, operation: &Operation) {
         match (&ticket.act, operation.failed()) {
-            (Act::Makes(number), true) if is_taken(&operation.err) => {
-                self.now(*number, State::NotOurs);
-            }
-            // What a failed operation leaves half done is looked for when it is removed.
+            (Act::Makes(number), true) => self.inner().failed(*number, operation),
             (_, true) => {}
             (Act::Makes(number), false) => self.inner().finished(*number, operation),
             (_, false) => self.done(ticket),
@@ -568,6 +565,15 @@ impl Inner {
         match effect::made_by(&known.resource.clone(), operation) {
             Some(resource) => self.settle(number, Some(resource), State::Made),
             None => self.settle(number, None, State::NotOurs),
+        }
+    }
+
+    /// The operation that makes a resource has failed. What it leaves half done is looked for when it is removed, unless
+    /// it was somebody else's, or has not even a name.
+    fn failed(&mut self, number: u32, operation: &Operation) {
+        let state = self.resources.get(&number).map(|known| known.state);
+        if is_taken(&operation.err) || state == Some(State::SomeIntended) {
+            self.settle(number, None, State::NotOurs);
         }
     }
 
