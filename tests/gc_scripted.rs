@@ -235,12 +235,16 @@ fn a_project_in_which_a_living_run_has_something_stays() {
     let server = Scripted::serve(&[
         (
             "GET /1.0/projects?recursion=1",
-            &[sync(&json!([{"name": "default", "config": {}}, project]))],
+            &[sync(
+                &json!([{"name": "default", "config": {}}, project.clone()]),
+            )],
         ),
         (
             "GET /1.0/instances?recursion=1&project=p",
             &[sync(&json!([inside]))],
         ),
+        ("GET /1.0/projects/p", &[sync(&project)]),
+        ("PATCH /1.0/projects/p", &[sync(&json!({}))]),
         (
             "DELETE /1.0/projects/p",
             &[error(400, 400, "Only empty projects can be removed")],

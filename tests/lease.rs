@@ -13,7 +13,7 @@ use malleus::secret::Masker;
 use malleus::source::Source;
 use malleus::template::Engine;
 use malleus::tracking::Tracker;
-use serde_json::{Value, json};
+use serde_json::json;
 use support::ground::{Ground, on_both};
 use support::scripted::{Answer, Scripted, error, sync};
 
