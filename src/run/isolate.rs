@@ -11,7 +11,6 @@ use super::failure;
 use crate::client::{Limit, Request};
 use crate::diagnostic::Diagnostic;
 use crate::playbook::plan::Isolate;
-use crate::tracking::Before;
 
 /// How long making the project may take.
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
@@ -74,12 +73,11 @@ impl<'a> Run<'a> {
             progress: &|_| {},
         };
         let what = "POST /1.0/projects";
-        let seen = attempt
-            .exchange_knowing(&request, Before::Unknown)
-            .map_err(|error| {
-                let trouble = Trouble::client(error, what.into());
-                failure::of_trouble(frame.plan, isolate.span, trouble)
-            })?;
+        // An environment that is brought up again has its project already.
+        let seen = attempt.exchange_or_stand(&request).map_err(|error| {
+            let trouble = Trouble::client(error, what.into());
+            failure::of_trouble(frame.plan, isolate.span, trouble)
+        })?;
         match seen.error {
             None => {
                 self.session.tracker.takes_contents(&attempt_path(name));

@@ -101,11 +101,6 @@ impl Seen {
         }))
     }
 
-    /// Whether a write is refused where the resource has changed since it was looked at.
-    pub(super) fn is_guarded(&self) -> bool {
-        self.etag.is_some()
-    }
-
     /// Writes one mark, and changes nothing else. Refused with 412 where the resource has changed in between, on servers
     /// that know.
     pub(super) fn write(

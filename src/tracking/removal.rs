@@ -19,6 +19,8 @@ const IN_USE: Duration = Duration::from_secs(5);
 const FIRST: Duration = Duration::from_millis(100);
 /// The longest pause.
 const LONGEST: Duration = Duration::from_secs(2);
+/// How long a look may take whether a resource is there at all.
+const LOOK: Duration = Duration::from_secs(10);
 /// How many are removed at a time: stopping an instance is nearly all waiting.
 const WIDTH: usize = 16;
 
@@ -145,13 +147,25 @@ fn remove(
         } else if is_in_use(&error) {
             in_use
         } else {
-            return Err(error);
+            return gone_meanwhile(client, resource, error);
         };
         match patience.remaining() {
-            Some(Duration::ZERO) => return Err(error),
+            Some(Duration::ZERO) => return gone_meanwhile(client, resource, error),
             left => client.pause(left.map_or(pause, |left| left.min(pause)))?,
         }
         pause = (pause * 2).min(LONGEST);
+    }
+}
+
+/// A removal that failed because somebody else was quicker has not failed.
+fn gone_meanwhile(client: &Client, resource: &Resource, error: Error) -> Result<Gone, Error> {
+    if !matches!(error, Error::Api(_) | Error::Operation(_)) {
+        return Err(error);
+    }
+    let look = resource.request("GET").limit(Limit::after("look", LOOK));
+    match client.request(&look) {
+        Err(other) if other.status() == Some(404) => Ok(Gone::Already),
+        _ => Err(error),
     }
 }
 
@@ -216,7 +230,14 @@ fn carry_out(client: &Client, request: Request, limit: Limit) -> Result<(), Erro
 
 /// Whether the same request may well succeed a little later.
 fn passes_by(error: &Error) -> bool {
-    let busy = ["busy", "is not ready", "try again", "currently being"];
+    let busy = [
+        "busy",
+        "is not ready",
+        "try again",
+        "currently being",
+        // Somebody else's removal of the same instance has just ended.
+        "non-reusable operation",
+    ];
     error.is_transient()
         || matches!(error, Error::Interrupted { .. } | Error::Lost { .. })
         || message(error).is_some_and(|message| passes(&message))

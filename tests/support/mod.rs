@@ -11,6 +11,7 @@ pub(crate) mod cluster;
 pub(crate) mod container;
 pub(crate) mod daemon;
 pub(crate) mod folder;
+pub(crate) mod ground;
 pub(crate) mod leftovers;
 pub(crate) mod program;
 pub(crate) mod proxy;

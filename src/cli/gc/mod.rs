@@ -91,16 +91,7 @@ impl<'a> Sweep<'a> {
     fn remove(&self, wanted: &[&'a Remains], others: &[&Remains]) -> Result<Code> {
         let start = Instant::now();
         let mut code = Code::Fine;
-        let mut doomed = Vec::new();
-        let mut skipped = Vec::new();
-        for remains in wanted {
-            match self.doom(remains)? {
-                Ok(run) => doomed.push(run),
-                Err(reason) => {
-                    skipped.push((*remains, reason));
-                }
-            }
-        }
+        let (doomed, skipped) = self.doom(wanted)?;
         for (remains, reason) in &skipped {
             self.line(&format!("run {}: {}", remains.run, reason.words));
             if reason.is_refusal && !self.args.runs.is_empty() {
@@ -127,39 +118,46 @@ impl<'a> Sweep<'a> {
         Ok(code)
     }
 
-    /// Claims what a run has left, or says why it is not ours to remove.
-    fn doom(&self, remains: &'a Remains) -> Result<Result<Doomed<'a>, Reason>> {
-        let journal = match store().map(|store| store.open(&remains.run)) {
-            Ok(Ok(kept)) => Some(kept),
-            Ok(Err(StoreError::Busy { .. })) => {
-                return Ok(Err(Reason::refusal(
-                    "it is still in progress on this machine: end it first, or wait until it has ended",
-                )));
+    /// Claims what runs have left; those whose resources are not ours to remove come with the reason.
+    fn doom(&self, wanted: &[&'a Remains]) -> Result<(Vec<Doomed<'a>>, Skipped<'a>)> {
+        let mut skipped = Vec::new();
+        let mut free = Vec::new();
+        for remains in wanted {
+            match journal(remains) {
+                Ok(journal) => free.push((*remains, journal)),
+                Err(reason) => skipped.push((*remains, reason)),
             }
-            // Most runs have none here, and what a journal holds does not matter.
-            _ => None,
+        }
+        let was = |remains: &Remains| {
+            let by_lease = self.args.runs.is_empty();
+            by_lease.then(|| remains.standing(self.clock))
         };
-        let was = self
-            .args
-            .runs
-            .is_empty()
-            .then(|| remains.standing(self.clock));
-        let claimed = claim(&self.client, remains, (self.clock, was), self.limit)?;
-        Ok(match claimed {
-            Claimed::Ours(bearer) => Ok(Doomed {
-                remains,
-                bearer,
-                _journal: journal,
-            }),
-            Claimed::Theirs(since) => Err(Reason::other(format!(
-                "somebody else began to remove it {} ago",
-                duration::show(since)
-            ))),
-            Claimed::Renewed(until) => Err(Reason::other(format!(
-                "its lease has just been renewed, until {}",
-                humantime::format_rfc3339_seconds(until)
-            ))),
-        })
+        let runs: Vec<_> = free
+            .iter()
+            .map(|(remains, _)| (*remains, was(remains)))
+            .collect();
+        let claims = claim(&self.client, &runs, self.clock, self.limit)?;
+        let mut doomed = Vec::new();
+        for ((remains, journal), claimed) in free.into_iter().zip(claims) {
+            match claimed {
+                Claimed::Ours(bearer) => doomed.push(Doomed {
+                    remains,
+                    bearer,
+                    _journal: journal,
+                }),
+                Claimed::Theirs(since) => {
+                    let since = duration::show(since);
+                    let words = format!("somebody else began to remove it {since} ago");
+                    skipped.push((remains, Reason::other(words)));
+                }
+                Claimed::Renewed(until) => {
+                    let until = humantime::format_rfc3339_seconds(until);
+                    let words = format!("its lease has just been renewed, until {until}");
+                    skipped.push((remains, Reason::other(words)));
+                }
+            }
+        }
+        Ok((doomed, skipped))
     }
 
     fn carry_out(&self, doomed: &[Doomed<'_>]) -> Fates {
@@ -207,6 +205,21 @@ impl<'a> Sweep<'a> {
         }
     }
 }
+
+/// The run's journal, where it is on this machine and nobody writes it.
+fn journal(remains: &Remains) -> Result<Option<Kept>, Reason> {
+    match store().map(|store| store.open(&remains.run)) {
+        Ok(Ok(kept)) => Ok(Some(kept)),
+        Ok(Err(StoreError::Busy { .. })) => Err(Reason::refusal(
+            "it is still in progress on this machine: end it first, or wait until it has ended",
+        )),
+        // Most runs have none here, and what a journal holds does not matter.
+        _ => Ok(None),
+    }
+}
+
+/// Runs whose resources are not removed, with the reasons.
+type Skipped<'a> = Vec<(&'a Remains, Reason)>;
 
 /// Why a run's resources are not removed.
 struct Reason {

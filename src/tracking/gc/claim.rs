@@ -9,6 +9,8 @@ use crate::client::{Client, Error, Limit};
 
 /// How long a claim counts; whoever made it may have been killed since.
 const FRESH: Duration = Duration::from_secs(120);
+/// How long after another a claim may be written that the server accepted at the same time.
+const OVERLAP: Duration = Duration::from_millis(250);
 /// How often a claim is tried that comes too late because the resource has just changed.
 const ATTEMPTS: usize = 5;
 
@@ -23,97 +25,128 @@ pub enum Claimed {
     Renewed(SystemTime),
 }
 
-/// Claims what a run has left, before it is removed. With `was` the lease must still stand as it was found.
+/// Claims what runs have left, before it is removed; each with how its lease must still stand, where that matters.
 ///
 /// # Errors
 /// Those of the client, where it can be told neither who has it nor that the lease has ended.
 pub fn claim(
     client: &Client,
-    remains: &Remains,
-    (clock, was): (Clock, Option<Standing>),
+    runs: &[(&Remains, Option<Standing>)],
+    clock: Clock,
     limit: Limit,
-) -> Result<Claimed, Error> {
-    if let Some(since) = fresh(remains.claim.as_ref(), clock) {
-        return Ok(Claimed::Theirs(since));
-    }
-    let claim = Claim {
-        since: clock.now(),
-        by: (0..8).map(|_| fastrand::alphanumeric()).collect(),
+) -> Result<Vec<Claimed>, Error> {
+    let by: String = (0..8).map(|_| fastrand::alphanumeric()).collect();
+    let office = Office {
+        client,
+        clock,
+        limit,
+        claim: Claim {
+            since: clock.now(),
+            by,
+        },
     };
-    for bearer in &remains.bearers {
-        let made = on(client, bearer, (&remains.run, &claim), (clock, was, limit))?;
-        if let Some(claimed) = made {
-            return Ok(claimed);
-        }
+    let mut all = Vec::new();
+    for (remains, was) in runs {
+        all.push(office.claim(remains, *was)?);
     }
-    // Nothing is there any more, or nothing can be written to.
-    Ok(Claimed::Ours(None))
+    if all
+        .iter()
+        .any(|claimed| matches!(claimed, Claimed::Ours(Some(_))))
+    {
+        // Servers check and write in two steps, so that two claims at the same time may both be accepted.
+        client.pause(OVERLAP)?;
+    }
+    all.into_iter()
+        .map(|claimed| office.confirm(claimed))
+        .collect()
 }
 
-/// Claims one resource; nothing where it cannot bear a claim.
-fn on(
-    client: &Client,
-    bearer: &Resource,
-    (run, claim): (&str, &Claim),
-    (clock, was, limit): (Clock, Option<Standing>, Limit),
-) -> Result<Option<Claimed>, Error> {
-    for _ in 0..ATTEMPTS {
-        let Some(seen) = Seen::look(client, bearer, limit)? else {
-            return Ok(None);
-        };
-        if seen.marks.run != run {
-            return Ok(None);
-        }
-        if let Some(claimed) = taken(&seen.marks, (clock, was)) {
-            return Ok(Some(claimed));
-        }
-        match seen.write(client, (CLAIM_KEY, &claim.text()), limit) {
-            Ok(()) if seen.is_guarded() => return Ok(Some(Claimed::Ours(Some(bearer.clone())))),
-            Ok(()) => return unguarded(client, bearer, (claim, clock), limit),
-            Err(error) if error.status() == Some(412) => {}
-            Err(Error::Api(_) | Error::Operation(_)) => return Ok(None),
-            Err(error) => return Err(error),
-        }
-    }
-    // It changes all the time: somebody is at work on it.
-    Ok(Some(Claimed::Theirs(Duration::ZERO)))
-}
-
-/// Why a resource is not ours to remove.
-fn taken(marks: &Marks, (clock, was): (Clock, Option<Standing>)) -> Option<Claimed> {
-    if let Some(since) = fresh(marks.claim.as_ref(), clock) {
-        return Some(Claimed::Theirs(since));
-    }
-    match (was, clock.standing(marks.expires)) {
-        (Some(Standing::Expired(_)), Standing::Leased(until)) => Some(Claimed::Renewed(until)),
-        _ => None,
-    }
-}
-
-/// Where the server does not guard writes, the last one that wrote has the claim.
-fn unguarded(
-    client: &Client,
-    bearer: &Resource,
-    (claim, clock): (&Claim, Clock),
+/// Where claims are made.
+struct Office<'a> {
+    client: &'a Client,
+    clock: Clock,
     limit: Limit,
-) -> Result<Option<Claimed>, Error> {
-    let seen = Seen::look(client, bearer, limit)?;
-    let other = seen.and_then(|seen| seen.marks.claim);
-    Ok(match other {
-        Some(other) if other.by != claim.by => Some(Claimed::Theirs(since(&other, clock))),
-        Some(_) => Some(Claimed::Ours(Some(bearer.clone()))),
-        None => None,
-    })
+    claim: Claim,
 }
 
-fn fresh(claim: Option<&Claim>, clock: Clock) -> Option<Duration> {
-    claim
-        .map(|claim| since(claim, clock))
-        .filter(|since| *since < FRESH)
-}
+impl Office<'_> {
+    fn claim(&self, remains: &Remains, was: Option<Standing>) -> Result<Claimed, Error> {
+        if let Some(since) = self.fresh(remains.claim.as_ref()) {
+            return Ok(Claimed::Theirs(since));
+        }
+        for bearer in &remains.bearers {
+            if let Some(claimed) = self.claim_on(bearer, (&remains.run, was))? {
+                return Ok(claimed);
+            }
+        }
+        // Nothing is there any more, or nothing can be written to.
+        Ok(Claimed::Ours(None))
+    }
 
-fn since(claim: &Claim, clock: Clock) -> Duration {
-    clock.now().duration_since(claim.since).unwrap_or_default()
+    /// Claims one resource; nothing where it cannot bear a claim.
+    fn claim_on(
+        &self,
+        bearer: &Resource,
+        (run, was): (&str, Option<Standing>),
+    ) -> Result<Option<Claimed>, Error> {
+        for _ in 0..ATTEMPTS {
+            let Some(seen) = Seen::look(self.client, bearer, self.limit)? else {
+                return Ok(None);
+            };
+            if seen.marks.run != run {
+                return Ok(None);
+            }
+            if let Some(claimed) = self.taken(&seen.marks, was) {
+                return Ok(Some(claimed));
+            }
+            let mark = (CLAIM_KEY, self.claim.text());
+            match seen.write(self.client, (mark.0, &mark.1), self.limit) {
+                Ok(()) => return Ok(Some(Claimed::Ours(Some(bearer.clone())))),
+                Err(error) if error.status() == Some(412) => {}
+                Err(Error::Api(_) | Error::Operation(_)) => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+        // It changes all the time: somebody is at work on it.
+        Ok(Some(Claimed::Theirs(Duration::ZERO)))
+    }
+
+    /// Why a resource is not ours to remove.
+    fn taken(&self, marks: &Marks, was: Option<Standing>) -> Option<Claimed> {
+        if let Some(since) = self.fresh(marks.claim.as_ref()) {
+            return Some(Claimed::Theirs(since));
+        }
+        match (was, self.clock.standing(marks.expires)) {
+            (Some(Standing::Expired(_)), Standing::Leased(until)) => Some(Claimed::Renewed(until)),
+            _ => None,
+        }
+    }
+
+    /// Of two that have written a claim, the last one has it.
+    fn confirm(&self, claimed: Claimed) -> Result<Claimed, Error> {
+        let Claimed::Ours(Some(bearer)) = &claimed else {
+            return Ok(claimed);
+        };
+        let seen = Seen::look(self.client, bearer, self.limit)?;
+        let other = seen
+            .and_then(|seen| seen.marks.claim)
+            .filter(|other| other.by != self.claim.by);
+        Ok(match other {
+            Some(other) => Claimed::Theirs(self.since(&other)),
+            None => claimed,
+        })
+    }
+
+    fn fresh(&self, claim: Option<&Claim>) -> Option<Duration> {
+        claim
+            .map(|claim| self.since(claim))
+            .filter(|since| *since < FRESH)
+    }
+
+    fn since(&self, claim: &Claim) -> Duration {
+        let since = self.clock.now().duration_since(claim.since);
+        since.unwrap_or_default()
+    }
 }
 
 /// Takes a claim back, so that the next one need not wait until it is stale.
