@@ -117,3 +117,8 @@ pub use fixture::Fixture;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// Compiles the Rust of the page about fixtures.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/fixtures.md")]
+struct Fixtures;

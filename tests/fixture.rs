@@ -299,6 +299,7 @@ fn the_environment_leads_to_the_server() {
         assert!(Client::connect(&remote).is_ok());
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["run", "--quiet", "--example", "fixture"]);
+        cargo.env_remove("MALLEUS_REMOTE");
         for variable in Flavor::ALL.into_iter().flat_map(Flavor::variables) {
             cargo.env_remove(variable);
         }
