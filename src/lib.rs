@@ -23,6 +23,7 @@
 //! | [`run`] | carries out a plan with a client, emits events | the terminal, arguments |
 //! | [`report`] | events and plans to text | the client |
 //! | [`secret`] | values that no output may show | everything else |
+//! | `sim` | a simulated daemon on a socket; the only room that names hyper, tokio and bashkit | playbooks, the client |
 //!
 //! Imports run one way, down this table. What holds everywhere:
 //!
@@ -78,6 +79,8 @@ pub mod playbook;
 pub mod report;
 pub mod run;
 pub mod secret;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod source;
 pub mod template;
 pub mod yaml;

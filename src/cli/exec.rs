@@ -9,10 +9,11 @@ use malleus::diagnostic::Diagnostic;
 use super::args::{Common, Exec};
 use super::console::Console;
 use super::signals::Signals;
-use super::{Code, connect};
+use super::{Code, Daemon, connect};
 
 pub(crate) fn main(common: &Common, args: &Exec, console: &Console) -> Result<Code> {
-    let client = match connect(common, None, console) {
+    let daemon = Daemon::start(common, Vec::new())?;
+    let client = match connect(common, daemon.remote(), console) {
         Ok(client) => client,
         Err(code) => return Ok(code),
     };

@@ -9,6 +9,8 @@ mod request;
 mod run;
 mod show;
 mod signals;
+#[cfg(feature = "sim")]
+mod sim;
 mod trace;
 
 use std::process::ExitCode;
@@ -17,9 +19,12 @@ use std::sync::Arc;
 use clap::Parser;
 use malleus::client::{self, Client, Remote, Settings};
 use malleus::diagnostic::Diagnostic;
+use malleus::report::Verbosity;
 
 use args::{Cli, Command};
 use console::Console;
+#[cfg(feature = "sim")]
+use sim::Daemon;
 use trace::Tracer;
 
 /// What the process's exit code says.
@@ -64,6 +69,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Show(args) => show::main(&cli.common, &args, &console),
         Command::Request(args) => request::main(&cli.common, &args, &console),
         Command::Exec(args) => exec::main(&cli.common, &args, &console),
+        #[cfg(feature = "sim")]
+        Command::Sim(args) => sim::main(&cli.common, &args, &console),
         Command::Schema => Console::data(format!("{:#}\n", malleus::playbook::schema()).as_bytes())
             .map(|()| Code::Fine)
             .map_err(Into::into),
@@ -115,6 +122,14 @@ pub(crate) fn connect(
         None => Remote::discover(&environment),
     };
     let client = remote.and_then(|remote| Client::connect_with(&remote, settings));
+    if let Ok(client) = &client
+        && client.server().simulated
+        && console.human.says(Verbosity::Normal)
+    {
+        let what =
+            "a simulated daemon: nothing on this machine is changed, and nothing it says is real";
+        console.human.line(what);
+    }
     match client {
         Ok(client) => Ok(match &common.project {
             Some(project) => client.with_project(project),
@@ -132,6 +147,28 @@ pub(crate) fn connect(
     }
 }
 
+/// Without the feature there is no simulated daemon.
+#[cfg(not(feature = "sim"))]
+struct Daemon;
+
+#[cfg(not(feature = "sim"))]
+impl Daemon {
+    fn start(_: &args::Common, _: Vec<std::convert::Infallible>) -> anyhow::Result<Self> {
+        Ok(Self)
+    }
+
+    fn remote(&self) -> Option<&str> {
+        None
+    }
+}
+
+/// The ways on for somebody without a daemon.
+const HELP: &str = if cfg!(feature = "sim") {
+    "install LXD or Incus and start it, name its socket with `--remote /path/to/unix.socket`, or try without one: `--sim`"
+} else {
+    "install LXD or Incus and start it, or name its socket with `--remote /path/to/unix.socket`"
+};
+
 fn unreachable(error: &client::Error) -> Diagnostic {
     let client::Error::NoDaemon { tried } = error else {
         return Diagnostic::error(error.to_string());
@@ -140,7 +177,7 @@ fn unreachable(error: &client::Error) -> Diagnostic {
     for place in tried {
         problem = problem.note(format!("tried {}: {}", place.place, place.why));
     }
-    problem.help("install LXD or Incus and start it, or name its socket with `--remote /path/to/unix.socket`")
+    problem.help(HELP)
 }
 
 #[cfg(test)]

@@ -11,11 +11,12 @@ use serde_json::Value;
 use super::args::{Common, Request};
 use super::console::Console;
 use super::signals::Signals;
-use super::{Code, connect};
+use super::{Code, Daemon, connect};
 
 pub(crate) fn main(common: &Common, args: &Request, console: &Console) -> Result<Code> {
     let request = build(args)?;
-    let client = match connect(common, None, console) {
+    let daemon = Daemon::start(common, Vec::new())?;
+    let client = match connect(common, daemon.remote(), console) {
         Ok(client) => client,
         Err(code) => return Ok(code),
     };

@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::args::{Common, Out, Run};
 use super::console::Console;
 use super::signals::Signals;
-use super::{Code, check, connect, inputs};
+use super::{Code, Daemon, check, connect, inputs};
 
 /// A playbook with everything it needs but the server.
 struct Ready {
@@ -33,9 +33,11 @@ pub(crate) fn main(common: &Common, args: &Run, console: &Console) -> Result<Cod
         Err(code) => return Ok(code),
     };
     let signals = Signals::listen().context("cannot listen for signals")?;
+    let daemon = Daemon::start(common, Vec::new())?;
     let mut all = IndexMap::new();
     for playbook in ready {
-        let client = match connect(common, playbook.plan.remote.as_deref(), console) {
+        let remote = daemon.remote().or(playbook.plan.remote.as_deref());
+        let client = match connect(common, remote, console) {
             Ok(client) => client,
             Err(code) => return Ok(code),
         };

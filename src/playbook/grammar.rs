@@ -722,6 +722,7 @@ pub const SERVER: &[&str] = &[
     "extensions",
     "clustered",
     "name",
+    "simulated",
     "environment",
 ];
 
