@@ -26,6 +26,7 @@
 //! | [`artifacts`] | what explains a run that failed, as files | the terminal, arguments |
 //! | [`fixture`] | a run whose end is that of a value, for tests in Rust | the terminal, arguments |
 //! | [`secret`] | values that no output may show | everything else |
+//! | `sim` | a simulated daemon on a socket; the only room that names hyper, tokio and bashkit | playbooks, the client |
 //!
 //! Imports run one way, down this table. What holds everywhere:
 //!
@@ -106,6 +107,8 @@ pub mod playbook;
 pub mod report;
 pub mod run;
 pub mod secret;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod source;
 pub mod template;
 pub mod tracking;

@@ -50,6 +50,9 @@ pub(crate) enum Command {
     Request(Request),
     /// Run one command in an instance, with its input, output and exit code
     Exec(Exec),
+    /// Serve a simulated daemon on a socket, for any client, until it is interrupted
+    #[cfg(feature = "sim")]
+    Sim(super::sim::Serve),
     /// Print the JSON Schema of playbooks, for editors
     Schema,
 }
@@ -60,6 +63,9 @@ pub(crate) struct Common {
     /// The server: the path of a unix socket
     #[arg(long, global = true, env = "MALLEUS_REMOTE", value_name = "SOCKET")]
     pub(crate) remote: Option<String>,
+    #[cfg(feature = "sim")]
+    #[command(flatten)]
+    pub(crate) sim: super::sim::SimOptions,
     /// Project of every request that names none
     #[arg(long, global = true, env = "MALLEUS_PROJECT", value_name = "PROJECT")]
     pub(crate) project: Option<String>,

@@ -16,6 +16,8 @@ mod run;
 mod runs;
 mod show;
 mod signals;
+#[cfg(feature = "sim")]
+mod sim;
 mod table;
 mod test;
 mod trace;
@@ -28,6 +30,7 @@ use std::sync::Arc;
 use clap::Parser;
 use malleus::client::{self, Client, Remote, Settings};
 use malleus::diagnostic::Diagnostic;
+use malleus::report::Verbosity;
 
 use args::{Cli, Command};
 use console::Console;
@@ -69,28 +72,37 @@ impl From<Code> for ExitCode {
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let console = Console::new(&cli.common);
-    let ended = match cli.command {
-        Command::Run(args) => run::main(&cli.common, &args, &console),
-        Command::Test(args) => test::main(&cli.common, &args, &console),
-        Command::Up(args) => up::main(&cli.common, &args, &console),
-        Command::Down(args) => down::main(&args, &console),
-        Command::With(args) => Ok(with::main(&cli.common, &args, &console)),
-        Command::Runs(args) => runs::main(&args, &console),
-        Command::Gc(args) => gc::main(&cli.common, &args, &console),
-        Command::Check(args) => check::main(&args, &console),
-        Command::Show(args) => show::main(&cli.common, &args, &console),
-        Command::Request(args) => request::main(&cli.common, &args, &console),
-        Command::Exec(args) => exec::main(&cli.common, &args, &console),
-        Command::Schema => Console::data(format!("{:#}\n", malleus::playbook::schema()).as_bytes())
-            .map(|()| Code::Fine)
-            .map_err(Into::into),
-    };
-    ended
+    ended(cli, &console)
         .unwrap_or_else(|error| {
             console.problem(&Diagnostic::error(words(&error)));
             code_of(&error)
         })
         .into()
+}
+
+#[cfg_attr(not(feature = "sim"), allow(unused_mut))]
+fn ended(mut cli: Cli, console: &Console) -> anyhow::Result<Code> {
+    // Until the command has ended, whatever it is: from here on the daemon is a remote as any other.
+    #[cfg(feature = "sim")]
+    let _daemon = sim::Daemon::start(&mut cli.common)?;
+    match cli.command {
+        Command::Run(args) => run::main(&cli.common, &args, console),
+        Command::Test(args) => test::main(&cli.common, &args, console),
+        Command::Up(args) => up::main(&cli.common, &args, console),
+        Command::Down(args) => down::main(&args, console),
+        Command::With(args) => Ok(with::main(&cli.common, &args, console)),
+        Command::Runs(args) => runs::main(&args, console),
+        Command::Gc(args) => gc::main(&cli.common, &args, console),
+        Command::Check(args) => check::main(&args, console),
+        Command::Show(args) => show::main(&cli.common, &args, console),
+        Command::Request(args) => request::main(&cli.common, &args, console),
+        Command::Exec(args) => exec::main(&cli.common, &args, console),
+        #[cfg(feature = "sim")]
+        Command::Sim(args) => sim::main(&cli.common, &args, console),
+        Command::Schema => Console::data(format!("{:#}\n", malleus::playbook::schema()).as_bytes())
+            .map(|()| Code::Fine)
+            .map_err(Into::into),
+    }
 }
 
 /// An error with its causes; the client names them in its own message already.
@@ -153,6 +165,14 @@ pub(crate) fn try_connect(
         None => Remote::discover(&environment),
     };
     let client = remote.and_then(|remote| Client::connect_with(&remote, settings));
+    if let Ok(client) = &client
+        && client.server().simulated
+        && console.human.says(Verbosity::Normal)
+    {
+        let what =
+            "a simulated daemon: nothing on this machine is changed, and nothing it says is real";
+        console.human.line(what);
+    }
     match client {
         Ok(client) => Ok(match &common.project {
             Some(project) => client.with_project(project),
@@ -169,6 +189,13 @@ pub(crate) fn try_connect(
     }
 }
 
+/// The ways on for somebody without a daemon.
+const HELP: &str = if cfg!(feature = "sim") {
+    "install LXD or Incus and start it, name its socket with `--remote /path/to/unix.socket`, or try without one: `--sim`"
+} else {
+    "install LXD or Incus and start it, or name its socket with `--remote /path/to/unix.socket`"
+};
+
 fn unreachable(error: &client::Error) -> Diagnostic {
     let client::Error::NoDaemon { tried } = error else {
         return Diagnostic::error(error.to_string());
@@ -177,7 +204,7 @@ fn unreachable(error: &client::Error) -> Diagnostic {
     for place in tried {
         problem = problem.note(format!("tried {}: {}", place.place, place.why));
     }
-    problem.help("install LXD or Incus and start it, or name its socket with `--remote /path/to/unix.socket`")
+    problem.help(HELP)
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub struct Server {
     pub clustered: bool,
     /// `environment.server_name`: the host, or the member's name in a cluster.
     pub name: String,
+    /// Whether it is the simulated daemon of this crate (`environment.malleus_simulated`): nothing it says is real.
+    pub simulated: bool,
     /// `environment.project`: the project the answer was given for.
     pub project: String,
     /// `auth`: `"trusted"`, or `"untrusted"` for a client that may not do anything yet.
@@ -65,6 +67,7 @@ impl Server {
                 .collect(),
             clustered: environment["server_clustered"].as_bool().unwrap_or(false),
             name: text("server_name"),
+            simulated: environment["malleus_simulated"].as_bool().unwrap_or(false),
             project: text("project"),
             auth: metadata["auth"].as_str().unwrap_or_default().to_owned(),
             environment,

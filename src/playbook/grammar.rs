@@ -766,6 +766,7 @@ pub const SERVER: &[&str] = &[
     "extensions",
     "clustered",
     "name",
+    "simulated",
     "environment",
 ];
 

@@ -169,6 +169,7 @@ fn globals(session: &Session<'_>) -> Scope {
             "extensions": server.extensions,
             "clustered": server.clustered,
             "name": server.name,
+            "simulated": server.simulated,
             "environment": server.environment,
         }),
     );

@@ -1,0 +1,129 @@
+//! `--sim` and `malleus sim`: a simulated daemon in this process, for oneself or for any other client.
+
+use std::path::PathBuf;
+use std::sync::mpsc;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use malleus::sim::{Brand, Options, Rule, Sim, Time};
+
+use super::Code;
+use super::args::Common;
+use super::console::Console;
+use super::signals::Signals;
+
+/// A simulated daemon for this command alone.
+#[derive(Debug, Args)]
+pub(crate) struct SimOptions {
+    /// Use a simulated daemon, of incus or lxd, instead of a real one; nothing on the machine is changed
+    #[arg(
+        long,
+        global = true,
+        env = "MALLEUS_SIM",
+        value_name = "BRAND",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "incus",
+        conflicts_with = "remote"
+    )]
+    pub(crate) sim: Option<Brand>,
+    #[command(flatten)]
+    faults: FaultOptions,
+}
+
+/// How a simulated daemon fails.
+#[derive(Debug, Args)]
+pub(crate) struct FaultOptions {
+    /// With the simulated daemon, a failure on order, such as "POST instances#2=slow:5s"
+    #[arg(
+        long = "sim-fault",
+        global = true,
+        value_name = "METHOD PATH[#N]=FAULT"
+    )]
+    faults: Vec<Rule>,
+    /// With the simulated daemon, random failures, the same ones for the same seed
+    #[arg(long = "sim-seed", global = true, value_name = "NUMBER")]
+    seed: Option<u64>,
+    /// With the simulated daemon, a clock that is off by so many seconds
+    #[arg(
+        long = "sim-skew",
+        global = true,
+        value_name = "SECONDS",
+        default_value_t = 0,
+        allow_hyphen_values = true,
+        hide_default_value = true
+    )]
+    skew: i64,
+    /// With the simulated daemon, let its waiting take no time
+    #[arg(long = "sim-virtual-time", global = true)]
+    virtual_time: bool,
+}
+
+impl FaultOptions {
+    fn options(&self, brand: Brand) -> Options {
+        Options {
+            rules: self.faults.clone(),
+            seed: self.seed,
+            skew: self.skew,
+            time: if self.virtual_time {
+                Time::Virtual
+            } else {
+                Time::Real
+            },
+            ..Options::new(brand)
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Path of the unix socket to serve on
+    #[arg(long, value_name = "PATH")]
+    socket: PathBuf,
+    /// Which daemon to play: incus or lxd
+    #[arg(long, value_name = "BRAND", default_value_t = Brand::Incus)]
+    brand: Brand,
+}
+
+/// The daemon that `--sim` asks for, until it is dropped.
+pub(crate) struct Daemon {
+    /// Held for its end.
+    _sim: Option<Sim>,
+}
+
+impl Daemon {
+    /// Starts it with the command line's failures, and makes it the remote.
+    pub(crate) fn start(common: &mut Common) -> Result<Self> {
+        let Some(brand) = common.sim.sim else {
+            return Ok(Self { _sim: None });
+        };
+        let options = common.sim.faults.options(brand);
+        let sim = Sim::start(options).context("cannot start the simulated daemon")?;
+        common.remote = Some(sim.socket().display().to_string());
+        Ok(Self { _sim: Some(sim) })
+    }
+}
+
+/// `malleus sim`.
+pub(crate) fn main(common: &Common, args: &Serve, console: &Console) -> Result<Code> {
+    let signals = Signals::listen().context("cannot listen for signals")?;
+    let options = Options {
+        socket: Some(args.socket.clone()),
+        ..common.sim.faults.options(args.brand)
+    };
+    let sim = Sim::start(options)
+        .with_context(|| format!("cannot serve on {}", args.socket.display()))?;
+    console.human.line(&format!(
+        "a simulated {} serves on {} until it is interrupted; nothing it says is real",
+        args.brand,
+        sim.socket().display()
+    ));
+    let (stop, stopped) = mpsc::channel();
+    signals.reacts(move |_| {
+        // Whoever waits has it already.
+        let _ = stop.send(());
+    });
+    let _ = stopped.recv();
+    drop(sim);
+    Ok(Code::Fine)
+}

@@ -1,0 +1,15 @@
+//! What requests do, one file per kind of resource.
+
+pub(super) mod backups;
+pub(super) mod exec;
+pub(super) mod files;
+pub(super) mod filter;
+pub(super) mod generic;
+pub(super) mod images;
+pub(super) mod instances;
+pub(super) mod kinds;
+pub(super) mod logs;
+pub(super) mod server;
+pub(super) mod snapshots;
+pub(super) mod states;
+pub(super) mod valid;

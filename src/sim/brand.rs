@@ -1,0 +1,149 @@
+use std::fmt;
+use std::str::FromStr;
+
+/// Which product a simulated daemon plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Brand {
+    /// Incus 6.0.
+    #[default]
+    Incus,
+    /// LXD 5.0.
+    Lxd,
+}
+
+/// Where an error of an operation's own comes from when the wait for it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// `/wait` answers with an error envelope.
+    AsError,
+    /// `/wait` answers with the operation.
+    AsOperation,
+}
+
+/// What differs between the two, in the one place where it stands. Taken from the answers of LXD 5.0.2 and Incus 6.0.4.
+#[derive(Debug)]
+pub(super) struct Traits {
+    pub(super) brand: Brand,
+    pub(super) name: &'static str,
+    pub(super) title: &'static str,
+    pub(super) version: &'static str,
+    /// `api_extensions`, one a line.
+    pub(super) extensions: &'static str,
+    pub(super) kernel_feature: &'static str,
+    /// What file and image headers begin with, in lower case.
+    pub(super) header: &'static str,
+    pub(super) failed: Failed,
+    /// The folder of recorded output below an instance.
+    pub(super) exec_logs: &'static str,
+    /// The zero of an image's `expires_at`.
+    pub(super) no_expiry: &'static str,
+    /// Texts for names that are taken, in operations that create instances and snapshots.
+    pub(super) instance_taken: &'static str,
+    pub(super) snapshot_taken: &'static str,
+    pub(super) project_taken: (u16, &'static str),
+    pub(super) network_taken: (u16, &'static str),
+    pub(super) project_not_empty: &'static str,
+    pub(super) rename_running: &'static str,
+    /// The word for a snapshot that is not there.
+    pub(super) snapshot_kind: &'static str,
+    pub(super) unpack: &'static str,
+    /// Features that a new project has, and that `default` has beside them.
+    pub(super) features: &'static [&'static str],
+    pub(super) default_features: &'static [&'static str],
+    /// The mode of a folder that was made without one.
+    pub(super) folder_mode: u32,
+}
+
+impl Traits {
+    /// Whether it is Incus: for the few places where the behaviour itself differs.
+    pub(super) fn is_incus(&self) -> bool {
+        self.brand == Brand::Incus
+    }
+}
+
+const INCUS: Traits = Traits {
+    brand: Brand::Incus,
+    name: "incus",
+    title: "Incus",
+    version: "6.0.4",
+    extensions: include_str!("brand/extensions.incus"),
+    kernel_feature: "unpriv_binfmt",
+    header: "x-incus-",
+    failed: Failed::AsError,
+    exec_logs: "logs/exec-output",
+    no_expiry: "0001-01-01T00:00:00Z",
+    instance_taken: "Failed to create \"instances\" entry: UNIQUE constraint failed: instances.project_id, instances.name",
+    snapshot_taken: "Failed to create \"instances_snapshots\" entry: UNIQUE constraint failed: instances_snapshots.instance_id, instances_snapshots.name",
+    project_taken: (
+        500,
+        "Failed to create \"projects\" entry: UNIQUE constraint failed: projects.name",
+    ),
+    network_taken: (409, "Network \"{}\" already exists"),
+    project_not_empty: "Only empty projects can be removed.",
+    rename_running: "Renaming of running instance not allowed",
+    snapshot_kind: "Instance_snapshot",
+    unpack: "Unpacking image",
+    features: &[
+        "features.images",
+        "features.profiles",
+        "features.storage.buckets",
+        "features.storage.volumes",
+    ],
+    default_features: &["features.networks", "features.networks.zones"],
+    folder_mode: 0o755,
+};
+
+const LXD: Traits = Traits {
+    brand: Brand::Lxd,
+    name: "lxd",
+    title: "LXD",
+    version: "5.0.2",
+    extensions: include_str!("brand/extensions.lxd"),
+    kernel_feature: "shiftfs",
+    header: "x-lxd-",
+    failed: Failed::AsOperation,
+    exec_logs: "logs",
+    no_expiry: "1970-01-01T00:00:00Z",
+    instance_taken: "This \"instances\" entry already exists",
+    snapshot_taken: "This \"instances_snapshots\" entry already exists",
+    project_taken: (409, "This \"projects\" entry already exists"),
+    network_taken: (400, "The network already exists"),
+    project_not_empty: "Only empty projects can be removed",
+    rename_running: "Renaming of running container not allowed",
+    snapshot_kind: "InstanceSnapshot",
+    unpack: "Unpack",
+    features: &[
+        "features.images",
+        "features.profiles",
+        "features.storage.volumes",
+    ],
+    default_features: &["features.networks"],
+    folder_mode: 0o750,
+};
+
+impl Brand {
+    pub(super) fn traits(self) -> &'static Traits {
+        match self {
+            Self::Incus => &INCUS,
+            Self::Lxd => &LXD,
+        }
+    }
+}
+
+impl fmt::Display for Brand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.traits().name)
+    }
+}
+
+impl FromStr for Brand {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "incus" => Ok(Self::Incus),
+            "lxd" => Ok(Self::Lxd),
+            other => Err(format!("`{other}` is no brand: use incus or lxd")),
+        }
+    }
+}

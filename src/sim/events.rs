@@ -1,0 +1,164 @@
+//! Who is told what happens: the websocket of `GET /1.0/events`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::sync::broadcast;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::{Message, handshake::derive_accept_key};
+
+use super::call::{Answer, Call, Refusal, Reply};
+use super::daemon::Daemon;
+
+/// A websocket, seen from the server.
+pub(super) type Socket = WebSocketStream<TokioIo<Upgraded>>;
+
+const PING: Duration = Duration::from_secs(10);
+
+/// Turns the connection into a websocket once the answer has gone out.
+pub(super) async fn accept(connection: OnUpgrade) -> Option<Socket> {
+    let upgraded = connection.await.ok()?;
+    let io = TokioIo::new(upgraded);
+    Some(WebSocketStream::from_raw_socket(io, Role::Server, None).await)
+}
+
+/// The answer that goes with [`accept`].
+pub(super) fn accepted(key: &str) -> Reply {
+    Reply::Websocket(derive_accept_key(key.as_bytes()))
+}
+
+#[derive(Clone, Debug)]
+struct Event {
+    kind: &'static str,
+    project: String,
+    text: String,
+}
+
+/// All who listen.
+#[derive(Debug)]
+pub(super) struct Hub(broadcast::Sender<Event>);
+
+impl Default for Hub {
+    fn default() -> Self {
+        Self(broadcast::channel(4096).0)
+    }
+}
+
+/// One event: `kind` is `operation` or `lifecycle`.
+pub(super) struct News<'a> {
+    pub(super) kind: &'static str,
+    pub(super) project: &'a str,
+    pub(super) metadata: Value,
+}
+
+impl Hub {
+    pub(super) fn send(&self, daemon: &Daemon, news: News<'_>) {
+        if self.0.receiver_count() == 0 {
+            return;
+        }
+        let event = json!({
+            "type": news.kind, "timestamp": daemon.clock.text(), "metadata": news.metadata,
+            "location": "none", "project": news.project,
+        });
+        // That nobody listens any more is no error.
+        let _ = self.0.send(Event {
+            kind: news.kind,
+            project: news.project.to_owned(),
+            text: event.to_string(),
+        });
+    }
+}
+
+/// Tells of a change of a resource, such as `instance-created` of `/1.0/instances/c1`.
+pub(super) fn lifecycle(daemon: &Daemon, action: &str, (project, source): (&str, &str)) {
+    let name = source.rsplit('/').next().unwrap_or_default();
+    let mut metadata = json!({
+        "action": action, "source": source,
+        "requestor": {"username": "root", "protocol": "unix"},
+    });
+    if project != "default" {
+        metadata["source"] = json!(format!("{source}?project={project}"));
+    }
+    if daemon.traits.is_incus() {
+        metadata["name"] = json!(name);
+        metadata["project"] = json!(project);
+    }
+    daemon.events.send(
+        daemon,
+        News {
+            kind: "lifecycle",
+            project,
+            metadata,
+        },
+    );
+}
+
+/// `GET /1.0/events`.
+pub(super) fn listen(daemon: &Arc<Daemon>, call: Call) -> Answer {
+    let kinds: Vec<String> = match call.query("type") {
+        None | Some("") => ["logging", "operation", "lifecycle"]
+            .map(str::to_owned)
+            .into(),
+        Some(kinds) => kinds.split(',').map(str::to_owned).collect(),
+    };
+    let known = ["logging", "operation", "lifecycle", "network-acl", "ovn"];
+    if let Some(unknown) = kinds.iter().find(|kind| !known.contains(&kind.as_str())) {
+        let code = if daemon.traits.is_incus() { 400 } else { 500 };
+        return Err(Refusal::new(
+            code,
+            format!("'{unknown}' isn't a supported event type"),
+        ));
+    }
+    let project = (!call.all_projects()).then(|| call.project().to_owned());
+    let Some(upgrade) = call.upgrade else {
+        return Ok(Reply::Plain(400, "Bad Request\n"));
+    };
+    let answer = accepted(&upgrade.key);
+    let news = daemon.events.0.subscribe();
+    tokio::task::spawn_local(async move {
+        if let Some(socket) = accept(upgrade.connection).await {
+            tell(socket, news, |event| {
+                kinds.iter().any(|kind| kind == event.kind)
+                    && project
+                        .as_ref()
+                        .is_none_or(|project| *project == event.project)
+            })
+            .await;
+        }
+    });
+    Ok(answer)
+}
+
+/// Writes events until the listener has gone.
+async fn tell(
+    mut socket: Socket,
+    mut news: broadcast::Receiver<Event>,
+    wanted: impl Fn(&Event) -> bool,
+) {
+    let mut ping = tokio::time::interval(PING);
+    loop {
+        let message = tokio::select! {
+            _ = ping.tick() => Some(Message::Ping(bytes::Bytes::new())),
+            event = news.recv() => match event {
+                Ok(event) if wanted(&event) => Some(Message::text(event.text)),
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => None,
+                Err(broadcast::error::RecvError::Closed) => return,
+            },
+            read = super::exec::sockets::read(&mut socket) => match read {
+                None => return,
+                Some(_) => None,
+            },
+        };
+        if let Some(message) = message
+            && super::exec::sockets::write(&mut socket, message)
+                .await
+                .is_err()
+        {
+            return;
+        }
+    }
+}

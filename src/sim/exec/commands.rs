@@ -1,0 +1,326 @@
+//! Commands that need to know more than a file tree: who runs, which instance this is, what is on its network.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bashkit::{Bash, Builtin, BuiltinContext, ExecResult, Result, async_trait};
+
+use super::Place;
+use super::process::{Command, Process};
+
+/// Whether the shell knows a command of this name.
+pub(super) fn exists(name: &str) -> bool {
+    static NAMES: OnceLock<Vec<String>> = OnceLock::new();
+    let names = NAMES.get_or_init(|| {
+        let mut names = Bash::new().builtin_names();
+        names.extend(OWN.map(str::to_owned));
+        names.extend(["sh", "bash", "ash", "dash"].map(str::to_owned));
+        names.sort();
+        names
+    });
+    names
+        .binary_search_by(|each| each.as_str().cmp(name))
+        .is_ok()
+}
+
+const OWN: [&str; 10] = [
+    "hostname", "httpd", "id", "ip", "kill", "nc", "ps", "sleep", "wget", "whoami",
+];
+
+/// The commands of this file, for one command line.
+pub(super) fn own(
+    place: &Place,
+    (command, process): (&Command, &Arc<Process>),
+) -> Vec<(&'static str, Box<dyn Builtin>)> {
+    let make = |name: &'static str| {
+        let own = Own {
+            name,
+            place: place.clone(),
+            user: command.user,
+            group: command.group,
+            process: process.clone(),
+        };
+        (name, Box::new(own) as Box<dyn Builtin>)
+    };
+    OWN.into_iter().map(make).collect()
+}
+
+/// The name of a user, as the instance's `/etc/passwd` has it.
+pub(super) fn user_name(place: &Place, user: u32) -> String {
+    let passwd = place.tree.lock().read("/etc/passwd").unwrap_or_default();
+    let text = String::from_utf8_lossy(&passwd).into_owned();
+    let mut lines = text.lines().map(|line| line.split(':'));
+    let found = lines.find_map(|mut fields| {
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(user)).then(|| name.to_owned())
+    });
+    found.unwrap_or_else(|| user.to_string())
+}
+
+struct Own {
+    name: &'static str,
+    place: Place,
+    user: u32,
+    group: u32,
+    process: Arc<Process>,
+}
+
+#[async_trait]
+impl Builtin for Own {
+    async fn execute(&self, context: BuiltinContext<'_>) -> Result<ExecResult> {
+        let arguments: Vec<&str> = context.args.iter().map(String::as_str).collect();
+        let arguments = arguments.as_slice();
+        Ok(match self.name {
+            "hostname" => ExecResult::ok(format!("{}\n", self.place.instance)),
+            "whoami" => ExecResult::ok(format!("{}\n", user_name(&self.place, self.user))),
+            "id" => self.id(arguments),
+            "ps" => self.ps(arguments),
+            "kill" => self.kill(arguments).await,
+            "sleep" => self.sleep(arguments).await,
+            "ip" => self.ip(arguments),
+            "httpd" => self.httpd(arguments),
+            "wget" => self.wget(arguments),
+            _ => self.nc(arguments),
+        })
+    }
+}
+
+impl Own {
+    fn id(&self, arguments: &[&str]) -> ExecResult {
+        let name = user_name(&self.place, self.user);
+        let text = match arguments {
+            ["-u"] => self.user.to_string(),
+            ["-g" | "-G"] => self.group.to_string(),
+            ["-un" | "-nu"] => name,
+            _ => format!("uid={}({name}) gid={}", self.user, self.group),
+        };
+        ExecResult::ok(format!("{text}\n"))
+    }
+
+    fn ps(&self, arguments: &[&str]) -> ExecResult {
+        let only = arguments.iter().any(|argument| *argument == "args");
+        let mut lines = vec![(1, "{init} /bin/sh /sbin/init".to_owned())];
+        let processes = self.place.processes.list();
+        lines.extend(
+            processes
+                .iter()
+                .map(|process| (process.id, process.command.argv.join(" "))),
+        );
+        let head = if only {
+            "COMMAND\n"
+        } else {
+            "PID   USER     COMMAND\n"
+        };
+        let lines = lines.into_iter().map(|(id, words)| {
+            if only {
+                format!("{words}\n")
+            } else {
+                format!("{id:5} root     {words}\n")
+            }
+        });
+        ExecResult::ok(format!("{head}{}", lines.collect::<String>()))
+    }
+
+    async fn kill(&self, arguments: &[&str]) -> ExecResult {
+        let mut signal = 15;
+        let mut failed = String::new();
+        let mut arguments = arguments.iter().copied();
+        while let Some(argument) = arguments.next() {
+            let named = match argument {
+                "-s" => arguments.next(),
+                "--" => continue,
+                other => other.strip_prefix('-'),
+            };
+            if let Some(named) = named {
+                match number_of(named) {
+                    Some(number) => signal = number,
+                    None => return ExecResult::err(format!("sh: kill: bad signal '{named}'\n"), 1),
+                }
+                continue;
+            }
+            // The shell calls itself 1.
+            if argument == "1" && signal != 0 {
+                self.process.kill(signal);
+                std::future::pending::<()>().await;
+            }
+            let target = argument
+                .parse()
+                .ok()
+                .and_then(|id| self.place.processes.get(id));
+            match target {
+                Some(_) if signal == 0 => {}
+                Some(process) => process.kill(signal),
+                None => {
+                    failed.push_str(&format!("sh: can't kill pid {argument}: No such process\n"))
+                }
+            }
+        }
+        let code = i32::from(!failed.is_empty());
+        let mut result = ExecResult::with_code("", code);
+        result.stderr = failed.into();
+        result
+    }
+
+    async fn sleep(&self, arguments: &[&str]) -> ExecResult {
+        let mut total = Duration::ZERO;
+        for argument in arguments {
+            let (number, unit) = match argument.char_indices().last() {
+                Some((at, 's')) => (&argument[..at], 1.0),
+                Some((at, 'm')) => (&argument[..at], 60.0),
+                Some((at, 'h')) => (&argument[..at], 3600.0),
+                Some((at, 'd')) => (&argument[..at], 86400.0),
+                _ => (*argument, 1.0),
+            };
+            let seconds = number.parse::<f64>().ok();
+            let duration =
+                seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds * unit).ok());
+            match duration {
+                Some(duration) => total = total.saturating_add(duration),
+                None if *argument == "infinity" => total = Duration::MAX,
+                None => {
+                    return ExecResult::err(format!("sleep: invalid number '{argument}'\n"), 1);
+                }
+            }
+        }
+        self.place.daemon.clock.sleep(total).await;
+        ExecResult::ok("")
+    }
+
+    fn ip(&self, arguments: &[&str]) -> ExecResult {
+        let mut world = self.place.daemon.world();
+        let Ok(instance) = world.instance_mut(&self.place.project, &self.place.instance) else {
+            return ExecResult::ok("");
+        };
+        match arguments {
+            [
+                "addr" | "a" | "address",
+                "add",
+                address,
+                "dev",
+                interface,
+                ..,
+            ] => {
+                let (address, prefix) = address.split_once('/').unwrap_or((address, "32"));
+                let prefix = prefix.parse().unwrap_or(32);
+                let Some(addresses) = instance.interfaces.get_mut(*interface) else {
+                    let text = format!("ip: can't find device '{interface}'\n");
+                    return ExecResult::err(text, 1);
+                };
+                // Its own word goes before the lease.
+                addresses.insert(0, (address.to_owned(), prefix));
+                ExecResult::ok("")
+            }
+            ["addr" | "a" | "address"] | [] => {
+                let mut text = String::new();
+                for (name, addresses) in &instance.interfaces {
+                    text.push_str(&format!("{name}: <BROADCAST,MULTICAST,UP> mtu 1500\n"));
+                    for (address, prefix) in addresses {
+                        text.push_str(&format!(
+                            "    inet {address}/{prefix} scope global {name}\n"
+                        ));
+                    }
+                }
+                ExecResult::ok(text)
+            }
+            _ => ExecResult::ok(""),
+        }
+    }
+
+    /// Serves a folder: other instances' `wget` finds it by the instance's address.
+    fn httpd(&self, arguments: &[&str]) -> ExecResult {
+        let after = |option: &str| {
+            let at = arguments.iter().position(|argument| *argument == option)?;
+            arguments.get(at + 1).copied()
+        };
+        let folder = after("-h").unwrap_or("/").to_owned();
+        let port = after("-p").and_then(|port| port.rsplit(':').next()?.parse().ok());
+        let mut world = self.place.daemon.world();
+        if let Ok(instance) = world.instance_mut(&self.place.project, &self.place.instance) {
+            instance.served.insert(port.unwrap_or(80), folder);
+        }
+        ExecResult::ok("")
+    }
+
+    /// The folder that is served at an address, with the tree that it is in.
+    fn served(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> Option<(crate::sim::state::tree::SharedTree, String)> {
+        let world = self.place.daemon.world();
+        let own = ["localhost", "127.0.0.1"].contains(&host);
+        let mut all = world.instances.values();
+        let found = all.find(|instance| {
+            let mut addresses = instance.interfaces.values().flatten();
+            let here =
+                instance.name == self.place.instance && instance.project == self.place.project;
+            (own && here) || instance.name == host || addresses.any(|(address, _)| address == host)
+        })?;
+        Some((found.tree.clone(), found.served.get(&port)?.clone()))
+    }
+
+    fn wget(&self, arguments: &[&str]) -> ExecResult {
+        let url = arguments
+            .iter()
+            .find(|argument| argument.starts_with("http://"));
+        let Some(rest) = url.and_then(|url| url.strip_prefix("http://")) else {
+            return ExecResult::err("wget: only http:// here\n", 1);
+        };
+        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (name, port) = host.split_once(':').unwrap_or((host, "80"));
+        let Some((tree, folder)) = self.served(name, port.parse().unwrap_or(80)) else {
+            let text = format!("wget: can't connect to remote host ({name}): Connection refused\n");
+            return ExecResult::err(text, 1);
+        };
+        let path = if path.is_empty() { "index.html" } else { path };
+        let Ok(bytes) = tree.lock().read(&format!("{folder}/{path}")) else {
+            return ExecResult::err("wget: server returned error: HTTP/1.0 404 Not Found\n", 1);
+        };
+        let to = arguments.iter().position(|argument| *argument == "-O");
+        let to = to
+            .and_then(|at| arguments.get(at + 1))
+            .copied()
+            .unwrap_or(path);
+        if to == "-" {
+            return ExecResult::ok(bytes.to_vec());
+        }
+        let node = crate::sim::state::tree::Node::new(
+            crate::sim::state::tree::Content::File(bytes),
+            0o644,
+            std::time::SystemTime::now(),
+        );
+        match self.place.tree.lock().write(to, node) {
+            Ok(()) => ExecResult::ok(""),
+            Err(_) => ExecResult::err(format!("wget: can't open '{to}'\n"), 1),
+        }
+    }
+
+    /// `nc -z HOST PORT`: whether somebody listens.
+    fn nc(&self, arguments: &[&str]) -> ExecResult {
+        let plain = arguments
+            .iter()
+            .filter(|argument| !argument.starts_with('-'));
+        let plain: Vec<&&str> = plain.collect();
+        let listens = match plain.as_slice() {
+            [host, port, ..] => port
+                .parse()
+                .is_ok_and(|port| self.served(host, port).is_some()),
+            _ => false,
+        };
+        ExecResult::with_code("", i32::from(!listens))
+    }
+}
+
+fn number_of(signal: &str) -> Option<i32> {
+    let name = signal.strip_prefix("SIG").unwrap_or(signal);
+    match name {
+        "HUP" => Some(1),
+        "INT" => Some(2),
+        "QUIT" => Some(3),
+        "KILL" => Some(9),
+        "USR1" => Some(10),
+        "USR2" => Some(12),
+        "TERM" => Some(15),
+        number => number.parse().ok(),
+    }
+}

@@ -1,0 +1,259 @@
+//! Failures on order.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Something that goes wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// `fail`: the operation fails, and nothing has changed.
+    Fail,
+    /// `fail-late`: the operation does its work and then says that it failed.
+    FailLate,
+    /// `slow:DURATION`: the operation takes that long.
+    Slow(Duration),
+    /// `never`: the operation does not end.
+    Never,
+    /// `reset-before`: the connection breaks before the request is carried out.
+    ResetBefore,
+    /// `reset-after`: the request is carried out, then the connection breaks without an answer.
+    ResetAfter,
+    /// `unavailable`: status 503; nothing is carried out.
+    Unavailable,
+    /// `locked`: "database is locked"; nothing is carried out.
+    Locked,
+    /// `malformed`: the request is carried out; the answer is no JSON.
+    Malformed,
+    /// `truncated`: the request is carried out; half of the answer comes, then the connection breaks.
+    Truncated,
+    /// `trickle`: the answer comes byte by byte.
+    Trickle,
+    /// `restart`: the daemon starts again: it forgets its operations, and all connections break.
+    Restart,
+}
+
+const WORDS: &str = "fail, fail-late, slow:DURATION, never, reset-before, reset-after, unavailable, locked, \
+     malformed, truncated, trickle or restart";
+
+/// Faults that a seed may bring; one that never ends would only show the limit of whoever waits.
+const RANDOM: [Fault; 11] = [
+    Fault::Fail,
+    Fault::FailLate,
+    Fault::Slow(Duration::from_millis(30)),
+    Fault::ResetBefore,
+    Fault::ResetAfter,
+    Fault::Unavailable,
+    Fault::Locked,
+    Fault::Malformed,
+    Fault::Truncated,
+    Fault::Trickle,
+    Fault::Restart,
+];
+
+/// One request in so many has a random fault.
+const ONE_IN: u32 = 12;
+
+/// Which requests have a fault: written `METHOD PATH[#N]=FAULT`, such as `POST instances#2=slow:5s`.
+///
+/// A `*` in the path stands for one segment, the method may be one too. With `#N` the rule holds for the Nth
+/// matching request alone, counted from 1; without, for all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    method: String,
+    path: Vec<String>,
+    nth: Option<u32>,
+    fault: Fault,
+}
+
+/// Why a text is no [`Rule`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadRule(String);
+
+impl Rule {
+    /// A rule for requests written as `METHOD PATH`.
+    ///
+    /// # Errors
+    /// When there is no method or no path, or the fault is unknown.
+    pub fn new(on: &str, nth: Option<u32>, fault: &str) -> Result<Self, BadRule> {
+        let (method, path) = on
+            .trim()
+            .split_once(' ')
+            .ok_or_else(|| BadRule(format!("`{on}` names no request: write METHOD PATH")))?;
+        let path = path.trim().trim_start_matches('/');
+        let path = path.strip_prefix("1.0/").unwrap_or(path);
+        Ok(Self {
+            method: method.to_uppercase(),
+            path: path.split('/').map(str::to_owned).collect(),
+            nth,
+            fault: fault.parse()?,
+        })
+    }
+
+    fn matches(&self, method: &str, path: &[String]) -> bool {
+        let same = |(wanted, is): (&String, &String)| wanted == "*" || wanted == is;
+        (self.method == "*" || self.method == method)
+            && self.path.len() == path.len()
+            && self.path.iter().zip(path).all(same)
+    }
+}
+
+impl FromStr for Rule {
+    type Err = BadRule;
+
+    fn from_str(text: &str) -> Result<Self, BadRule> {
+        let (on, fault) = text
+            .rsplit_once('=')
+            .ok_or_else(|| BadRule(format!("`{text}`: write METHOD PATH[#N]=FAULT")))?;
+        let (on, nth) = match on.rsplit_once('#') {
+            None => (on, None),
+            Some((on, nth)) => match nth.trim().parse() {
+                Ok(nth) if nth > 0 => (on, Some(nth)),
+                _ => return Err(BadRule(format!("`{nth}` does not count from 1"))),
+            },
+        };
+        Self::new(on, nth, fault)
+    }
+}
+
+impl FromStr for Fault {
+    type Err = BadRule;
+
+    fn from_str(text: &str) -> Result<Self, BadRule> {
+        Ok(match text.trim() {
+            "fail" => Self::Fail,
+            "fail-late" => Self::FailLate,
+            "never" => Self::Never,
+            "reset-before" => Self::ResetBefore,
+            "reset-after" => Self::ResetAfter,
+            "unavailable" => Self::Unavailable,
+            "locked" => Self::Locked,
+            "malformed" => Self::Malformed,
+            "truncated" => Self::Truncated,
+            "trickle" => Self::Trickle,
+            "restart" => Self::Restart,
+            other => {
+                let duration = other.strip_prefix("slow:").map(crate::duration::parse);
+                match duration {
+                    Some(Ok(duration)) => Self::Slow(duration),
+                    Some(Err(error)) => return Err(BadRule(error.to_string())),
+                    None => return Err(BadRule(format!("`{other}` is no fault: use {WORDS}"))),
+                }
+            }
+        })
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:?} on {} {}",
+            self.fault,
+            self.method,
+            self.path.join("/")
+        )
+    }
+}
+
+/// What goes wrong with an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OperationFault {
+    Fail,
+    FailLate,
+    Slow(Duration),
+    Never,
+}
+
+/// What goes wrong with a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EdgeFault {
+    ResetBefore,
+    ResetAfter,
+    Unavailable,
+    Locked,
+    Malformed,
+    Truncated,
+    Trickle,
+    Restart,
+}
+
+/// What goes wrong with one request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Plan {
+    pub(super) edge: Option<EdgeFault>,
+    pub(super) operation: Option<OperationFault>,
+}
+
+impl Plan {
+    fn of(fault: &Fault) -> Self {
+        let edge = |edge| Self {
+            edge: Some(edge),
+            operation: None,
+        };
+        let operation = |operation| Self {
+            edge: None,
+            operation: Some(operation),
+        };
+        match fault {
+            Fault::Fail => operation(OperationFault::Fail),
+            Fault::FailLate => operation(OperationFault::FailLate),
+            Fault::Slow(duration) => operation(OperationFault::Slow(*duration)),
+            Fault::Never => operation(OperationFault::Never),
+            Fault::ResetBefore => edge(EdgeFault::ResetBefore),
+            Fault::ResetAfter => edge(EdgeFault::ResetAfter),
+            Fault::Unavailable => edge(EdgeFault::Unavailable),
+            Fault::Locked => edge(EdgeFault::Locked),
+            Fault::Malformed => edge(EdgeFault::Malformed),
+            Fault::Truncated => edge(EdgeFault::Truncated),
+            Fault::Trickle => edge(EdgeFault::Trickle),
+            Fault::Restart => edge(EdgeFault::Restart),
+        }
+    }
+}
+
+/// The rules of a daemon and how often each has matched.
+#[derive(Debug)]
+pub(super) struct Faults(Mutex<Counted>);
+
+#[derive(Debug)]
+struct Counted {
+    rules: Vec<(Rule, u32)>,
+    random: Option<fastrand::Rng>,
+}
+
+impl Faults {
+    pub(super) fn new(rules: Vec<Rule>, seed: Option<u64>) -> Self {
+        Self(Mutex::new(Counted {
+            rules: rules.into_iter().map(|rule| (rule, 0)).collect(),
+            random: seed.map(fastrand::Rng::with_seed),
+        }))
+    }
+
+    /// What is to go wrong with a request: the first rule that holds, else what the seed brings.
+    pub(super) fn plan(&self, method: &str, path: &[String]) -> Plan {
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut fault = None;
+        for (rule, seen) in &mut counted.rules {
+            if rule.matches(method, path) {
+                *seen += 1;
+                if rule.nth.is_none_or(|nth| nth == *seen) {
+                    fault = fault.or_else(|| Some(rule.fault.clone()));
+                }
+            }
+        }
+        // A client that is not told what answers it cannot begin: `GET /1.0` has no random faults.
+        let random = counted.random.as_mut().filter(|_| !path.is_empty());
+        let random = random.and_then(|random| {
+            let hit = random.u32(..ONE_IN) == 0;
+            let which = random.usize(..RANDOM.len());
+            hit.then(|| RANDOM[which].clone())
+        });
+        fault
+            .or(random)
+            .map(|fault| Plan::of(&fault))
+            .unwrap_or_default()
+    }
+}

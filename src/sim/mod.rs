@@ -1,0 +1,186 @@
+//! A simulated daemon: the API of LXD or Incus on a unix socket, with nothing behind it.
+//!
+//! Instances, images and all else are plain data in memory; commands run in an embedded shell on an in-memory file
+//! tree ([`Options`] says what a daemon begins with). Nothing on the machine is created and no command runs on it. What a
+//! real daemon does only rarely can be ordered: see [`Fault`].
+//!
+//! The room knows nothing of playbooks and of the client.
+//!
+//! | part | its one job |
+//! | --- | --- |
+//! | `brand` | the table of what differs between Incus and LXD |
+//! | `server` | connections, HTTP, and the faults that a connection shows |
+//! | `call` | a request as the API sees it, and its answer |
+//! | `routes` | which part answers which path |
+//! | `api` | one file per kind of resource: what its requests do |
+//! | `state` | what there is, as plain data |
+//! | `operations`, `events` | work that outlives its request, and who is told |
+//! | `exec` | commands: processes, the shell, their file tree and their websockets |
+//! | `fault`, `clock` | failures on order, time that costs nothing |
+//!
+//! ```no_run
+//! use malleus::sim::{Brand, Options, Sim};
+//!
+//! let sim = Sim::start(Options::new(Brand::Incus))?;
+//! println!("serves on {}", sim.socket().display());
+//! # Ok::<(), std::io::Error>(())
+//! ```
+
+mod api;
+mod brand;
+mod call;
+mod clock;
+mod daemon;
+mod events;
+mod exec;
+mod fault;
+mod operations;
+mod routes;
+mod server;
+mod state;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+pub use brand::Brand;
+pub use fault::{BadRule, Fault, Rule};
+
+/// What a simulated daemon begins with and how it behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which product it plays.
+    pub brand: Brand,
+    /// Where it listens; in a temporary folder of its own without one.
+    pub socket: Option<PathBuf>,
+    /// Failures on order.
+    pub rules: Vec<Rule>,
+    /// Random failures from this seed, the same ones for the same requests in the same order.
+    pub seed: Option<u64>,
+    /// Added to what the daemon says about time, in seconds: a clock that is off.
+    pub skew: i64,
+    /// Waiting of operations and of `sleep` in instances takes no time.
+    pub time: Time,
+}
+
+/// How the daemon waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Time {
+    /// As long as it says.
+    #[default]
+    Real,
+    /// Not at all: its clock moves instead.
+    Virtual,
+}
+
+impl Options {
+    /// A daemon without failures, on a socket of its own.
+    pub fn new(brand: Brand) -> Self {
+        Self {
+            brand,
+            socket: None,
+            rules: Vec::new(),
+            seed: None,
+            skew: 0,
+            time: Time::Real,
+        }
+    }
+}
+
+/// A simulated daemon that runs until this value is dropped.
+#[derive(Debug)]
+pub struct Sim {
+    socket: PathBuf,
+    /// The folder that is removed with it.
+    folder: Option<PathBuf>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Sim {
+    /// Starts one in a thread of its own; it answers when this returns.
+    ///
+    /// # Errors
+    /// When the socket cannot be made, such as one that is in use.
+    pub fn start(options: Options) -> io::Result<Self> {
+        let (socket, folder) = match &options.socket {
+            Some(socket) => (socket.clone(), None),
+            None => {
+                let folder = own_folder()?;
+                (folder.join("unix.socket"), Some(folder))
+            }
+        };
+        let started = serve(options, &socket);
+        match started {
+            Ok((stop, thread)) => Ok(Self {
+                socket,
+                folder,
+                stop: Some(stop),
+                thread: Some(thread),
+            }),
+            Err(error) => {
+                if let Some(folder) = folder {
+                    // Empty, and of no use to anybody.
+                    let _ = std::fs::remove_dir(folder);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // It has nothing left to say.
+            let _ = thread.join();
+        }
+        let _ = std::fs::remove_file(&self.socket);
+        if let Some(folder) = &self.folder {
+            let _ = std::fs::remove_dir(folder);
+        }
+    }
+}
+
+type Started = (oneshot::Sender<()>, JoinHandle<()>);
+
+fn serve(options: Options, socket: &Path) -> io::Result<Started> {
+    let listener = server::listen(socket)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let (stop, stopped) = oneshot::channel();
+    let thread = std::thread::Builder::new()
+        .name("sim".to_owned())
+        .spawn(move || {
+            let daemon = daemon::Daemon::new(&options);
+            let local = tokio::task::LocalSet::new();
+            local.block_on(&runtime, async {
+                tokio::select! {
+                    () = server::run(listener, daemon) => {}
+                    _ = stopped => {}
+                }
+            });
+            // Commands that still run are threads of their own and end by themselves.
+            runtime.shutdown_timeout(Duration::from_millis(10));
+        })?;
+    Ok((stop, thread))
+}
+
+/// A folder that only its owner may enter, with a short path: a socket's has 108 bytes at the most.
+fn own_folder() -> io::Result<PathBuf> {
+    use std::os::unix::fs::DirBuilderExt;
+    let name = format!("malleus-sim.{:08x}", fastrand::u32(..));
+    let folder = std::env::temp_dir().join(name);
+    std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
+    Ok(folder)
+}

@@ -1,0 +1,73 @@
+//! Which part answers which path.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::api::{
+    backups, exec, files, generic, images, instances, kinds, logs, server, snapshots, states,
+};
+use super::call::{Answer, Call, Refusal, Reply};
+use super::daemon::Daemon;
+use super::{events, operations};
+
+/// Carries out a request.
+pub(super) async fn answer(daemon: &Arc<Daemon>, mut call: Call) -> Answer {
+    let path = std::mem::take(&mut call.path);
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    match path.as_slice() {
+        [""] => Ok(Reply::Sync(json!(["/1.0"]))),
+        ["internal", "ready"] => Ok(Reply::empty()),
+        ["1.0", below @ ..] => below_api(daemon, call, below).await,
+        _ => Err(Refusal::not_found()),
+    }
+}
+
+async fn below_api(daemon: &Arc<Daemon>, call: Call, path: &[&str]) -> Answer {
+    let method = call.method.clone();
+    match (method.as_str(), path) {
+        ("GET", ["events"]) => events::listen(daemon, call),
+        ("GET", ["operations"]) => operations::list(daemon, &call),
+        ("GET", ["operations", id]) => operations::show(daemon, id),
+        ("DELETE", ["operations", id]) => operations::cancel(daemon, id),
+        ("GET", ["operations", id, "wait"]) => operations::wait(daemon, id, &call).await,
+        ("GET", ["operations", id, "websocket"]) => exec::connect(daemon, id, call),
+        (_, ["operations", ..]) => Err(Refusal::not_implemented()),
+        (_, ["instances"]) => instances::collection(daemon, &call),
+        (_, ["instances", name]) => instances::one(daemon, &call, name),
+        (_, ["instances", name, rest @ ..]) => below_instance(daemon, &call, (name, rest)),
+        (_, ["images"]) => images::collection(daemon, &call),
+        (_, ["images", "aliases", rest @ ..]) => {
+            generic::answer(daemon, &call, (&kinds::ALIASES, "", rest))
+        }
+        (_, ["images", fingerprint]) => images::one(daemon, &call, fingerprint),
+        ("GET", ["images", fingerprint, "export"]) => images::export(daemon, &call, fingerprint),
+        ("POST", ["images", fingerprint, "secret"]) => images::secret(daemon, &call, fingerprint),
+        (_, ["storage-pools", pool, rest @ ..]) if !rest.is_empty() => {
+            kinds::below_pool(daemon, &call, (pool, rest))
+        }
+        ("POST", ["projects", name]) => kinds::rename_project(daemon, &call, name),
+        ("GET", ["networks", name, "leases"]) => kinds::leases(daemon, &call, name),
+        ("GET", ["networks", name, "state"]) => kinds::network_state(daemon, &call, name),
+        (_, [kind, rest @ ..]) if kinds::by_path(kind).is_some() => {
+            let kind = kinds::by_path(kind).ok_or_else(Refusal::not_found)?;
+            generic::answer(daemon, &call, (kind, "", rest))
+        }
+        _ => server::answer(daemon, &call, path),
+    }
+}
+
+fn below_instance(daemon: &Arc<Daemon>, call: &Call, (name, rest): (&str, &[&str])) -> Answer {
+    match rest {
+        ["state"] => states::answer(daemon, call, name),
+        ["exec"] => exec::begin(daemon, call, name),
+        ["files"] => files::answer(daemon, call, name),
+        ["snapshots", rest @ ..] => snapshots::answer(daemon, call, (name, rest)),
+        ["backups", rest @ ..] => backups::answer(daemon, call, (name, rest)),
+        ["logs", rest @ ..] => logs::answer(daemon, call, (name, rest)),
+        ["console"] => logs::console(daemon, call, name),
+        ["metadata"] => instances::metadata(daemon, call, name),
+        ["metadata", "templates"] => Ok(Reply::Sync(json!([]))),
+        _ => Err(Refusal::not_found()),
+    }
+}
