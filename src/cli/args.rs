@@ -57,6 +57,20 @@ pub(crate) enum Command {
     Schema,
 }
 
+impl Common {
+    /// Whether the daemon is one that this command simulates, and takes along at its end.
+    #[cfg(feature = "sim")]
+    pub(crate) fn is_simulated(&self) -> bool {
+        self.sim.sim.is_some()
+    }
+
+    /// Without the feature none is.
+    #[cfg(not(feature = "sim"))]
+    pub(crate) fn is_simulated(&self) -> bool {
+        false
+    }
+}
+
 /// Options of every command.
 #[derive(Debug, Args)]
 pub(crate) struct Common {

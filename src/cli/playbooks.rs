@@ -22,7 +22,7 @@ use malleus::template::Engine;
 use malleus::tracking::{Header, Store, Tracker};
 use serde_json::Value;
 
-use super::args::Playing;
+use super::args::{Common, Playing};
 use super::console::Console;
 use super::signals::Signals;
 use super::trace::Tracer;
@@ -162,8 +162,8 @@ pub(crate) struct Way<'a> {
     pub(crate) sweeps: Sweeps,
     /// How long cleanup may take.
     pub(crate) cleanup: Duration,
-    /// Where journals are kept.
-    pub(crate) store: Store,
+    /// Where journals are kept, if any are.
+    pub(crate) store: Option<Store>,
     /// Where runs that fail leave what explains them.
     pub(crate) artifacts: Option<Artifacts>,
     /// What is done between the last step and the first cleanup, with the outputs.
@@ -172,13 +172,19 @@ pub(crate) struct Way<'a> {
 
 impl<'a> Way<'a> {
     /// As the arguments say, where nothing is removed but what the playbook says itself.
-    pub(crate) fn new(args: &Playing, engine: &'a Engine, sweeps: Sweeps) -> Result<Self> {
+    pub(crate) fn new(
+        (common, args): (&Common, &Playing),
+        engine: &'a Engine,
+        sweeps: Sweeps,
+    ) -> Result<Self> {
+        // What a daemon holds that ends with this command needs nobody to remove it later.
+        let is_lasting = !common.is_simulated();
         Ok(Self {
             engine,
             width: args.parallel.unwrap_or_else(usual_width),
             sweeps,
             cleanup: args.cleanup_timeout,
-            store: store()?,
+            store: is_lasting.then(store).transpose()?,
             artifacts: args.artifacts.as_deref().map(artifacts).transpose()?,
             interlude: None,
         })
@@ -208,6 +214,14 @@ impl Identity {
         let tracker = Tracker::journaled(store, header(plan, &id, environment));
         Self { id, tracker }
     }
+
+    /// A new run that leaves no journal.
+    fn unwritten() -> Self {
+        Self {
+            id: new_id(),
+            tracker: Tracker::default(),
+        }
+    }
 }
 
 /// The first line of a run's journal.
@@ -220,7 +234,10 @@ pub(crate) fn header(plan: &Plan, run: &str, environment: Option<&str>) -> Heade
 
 /// Runs a playbook as a new run, and tells what came of it.
 pub(crate) fn play(playbook: &Ready, client: Client, way: &Way<'_>, console: &Console) -> Record {
-    let identity = Identity::new(&playbook.plan, &way.store, None);
+    let identity = match &way.store {
+        Some(store) => Identity::new(&playbook.plan, store, None),
+        None => Identity::unwritten(),
+    };
     play_as((playbook, &identity), client, way, console)
 }
 

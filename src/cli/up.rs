@@ -26,9 +26,18 @@ pub(crate) fn main(common: &Common, args: &Up, console: &Console) -> Result<Code
         Ok(ready) => ready,
         Err(refused) => return Ok(reports.close(&refused.records, refused.code)),
     };
-    let mut way = Way::new(&args.playing, &engine, args.playing.keep.after_up())?;
+    let mut way = Way::new(
+        (common, &args.playing),
+        &engine,
+        args.playing.keep.after_up(),
+    )?;
     let name = args.name.as_deref().unwrap_or(&ready.plan.name);
-    let identity = identity(&ready, name, &way.store)?;
+    let Some(store) = &way.store else {
+        bail!(
+            "an environment of `--sim` would end with this command; serve one with `malleus sim --socket PATH` and name it with `--remote PATH`"
+        );
+    };
+    let identity = identity(&ready, name, store)?;
     if identity.tracker.is_resumed() {
         // What was there before this attempt is not its to take away.
         way.sweeps = Sweeps::always(Sweep::Nothing);

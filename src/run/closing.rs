@@ -280,7 +280,11 @@ impl<'a> Run<'a> {
                 ledger.summary.owed.push(words);
             }
         }
-        ledger.summary.recoverable = owed.len();
+        ledger.summary.recoverable = if tracker.is_journaled() {
+            owed.len()
+        } else {
+            0
+        };
         drop(ledger);
         if let Err(error) = tracker.end(ending, Rest::Owed) {
             self.emit(

@@ -166,6 +166,11 @@ impl Tracker {
         self.inner().environment.clone()
     }
 
+    /// Whether somebody else can remove what this process leaves.
+    pub fn is_journaled(&self) -> bool {
+        !matches!(self.inner().journal, Journal::None)
+    }
+
     /// Whether this is an environment that is brought to its state again.
     pub fn is_resumed(&self) -> bool {
         self.inner().past == Past::Environment
