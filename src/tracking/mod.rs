@@ -8,6 +8,7 @@
 //!
 //! A resource is only ever removed where it is known that it was not there before the request that made it.
 
+mod books;
 mod effect;
 mod emptying;
 mod gc;
@@ -22,6 +23,7 @@ mod stamp;
 mod store;
 mod tracker;
 
+pub use books::{Fate, Owner, Rest, Tracked};
 pub use gc::{Claimed, Clock, Remains, Standing, claim, release, survey};
 pub use journal::{Ending, Header, Recorded, State, VERSION};
 pub use kind::Wave;
@@ -31,4 +33,4 @@ pub use resource::{Extent, Resource};
 pub use settling::settle;
 pub use stamp::{Lease, Stamp};
 pub use store::{Kept, Life, Listed, Store, StoreError};
-pub use tracker::{Before, Fate, Mark, Owner, Rest, Ticket, Tracked, Tracker, is_gone};
+pub use tracker::{Before, Mark, Ticket, Tracker, is_gone};

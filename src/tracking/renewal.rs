@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use super::books::Tracked;
 use super::journal::State;
 use super::marks::{EXPIRES_KEY, Seen, disturbance};
 use super::stamp::Lease;
-use super::tracker::Tracked;
 use crate::client::{Client, Error, Limit};
 
 /// A lease is renewed this often before it would end.

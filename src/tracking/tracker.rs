@@ -1,27 +1,14 @@
 //! What a run made, as it goes.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::books::{Books, Fate, Journal, Owner, Past, Rest, Tracked, is_taken};
 use super::effect::{self, Effect};
-use super::journal::{Ending, Entry, Header, State, Writer};
+use super::journal::{Ending, Header, State};
 use super::resource::{Extent, Resource};
-use super::store::{Kept, Store, StoreError, discard};
+use super::store::{Kept, Store, StoreError};
 use crate::client::{Client, Error, Limit, Operation, Reply, Request};
-
-/// Numbers that tell whose a resource is: the step that made it, and the steps around that one.
-pub type Owner = Vec<u32>;
-
-/// Whether a resource is to be removed some day.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    /// It is.
-    Removed,
-    /// The playbook says that it stays.
-    Stays,
-}
 
 /// What is known of a resource before the request that would make it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,63 +19,13 @@ pub enum Before {
     Absent,
 }
 
-/// A resource of the run.
-#[derive(Debug, Clone)]
-pub struct Tracked {
-    /// Its number, in the order of making.
-    pub number: u32,
-    /// The resource.
-    pub resource: Resource,
-    /// What is known of it.
-    pub state: State,
-    owner: Owner,
-    fate: Fate,
-    /// Whether the playbook's own `cleanup:` sees to it.
-    is_seen_to: bool,
-    /// Since when the server owes an answer to the request that makes it.
-    asked: Option<Instant>,
-}
-
 /// A point in the order of making; what is made later has a number from here on.
 pub type Mark = u32;
 
 /// Follows the requests of one run. Used by many threads.
 #[derive(Debug, Default)]
 pub struct Tracker {
-    inner: Mutex<Inner>,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    journal: Journal,
-    /// The environment's name.
-    environment: Option<String>,
-    past: Past,
-    /// What is open, or not yet known to be ours, by number.
-    resources: BTreeMap<u32, Tracked>,
-    /// The number of the newest resource with a path.
-    by_path: HashMap<String, u32>,
-    next: u32,
-}
-
-/// Whether there was a run of this id before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Past {
-    /// There was none.
-    #[default]
-    None,
-    /// It provided the environment that this one brings to its state again.
-    Environment,
-}
-
-/// The journal, which is made when the first line is written.
-#[derive(Debug, Default)]
-enum Journal {
-    /// The run leaves no trace on this machine.
-    #[default]
-    None,
-    Planned(Store, Header),
-    Open(PathBuf, Writer),
+    books: Mutex<Books>,
 }
 
 /// A request on its way, and what it does.
@@ -122,10 +59,10 @@ impl Tracker {
     /// One that keeps a journal, as soon as there is something to write.
     pub fn journaled(store: &Store, header: Header) -> Self {
         Self {
-            inner: Mutex::new(Inner {
+            books: Mutex::new(Books {
                 environment: header.environment.clone(),
                 journal: Journal::Planned(store.clone(), header),
-                ..Inner::default()
+                ..Books::default()
             }),
         }
     }
@@ -138,15 +75,15 @@ impl Tracker {
         let known = kept.recorded.clone();
         let environment = header.environment.clone();
         let (path, writer) = kept.into_writer(header)?;
-        let mut inner = Inner {
+        let mut books = Books {
             journal: Journal::Open(path, writer),
             environment,
             past: Past::Environment,
             next: known.next,
-            ..Inner::default()
+            ..Books::default()
         };
         for (number, (resource, state)) in known.open {
-            inner.insert(Tracked {
+            books.insert(Tracked {
                 number,
                 resource,
                 state,
@@ -157,23 +94,23 @@ impl Tracker {
             });
         }
         Ok(Self {
-            inner: Mutex::new(inner),
+            books: Mutex::new(books),
         })
     }
 
     /// What `malleus down` calls the run, if not by its id.
     pub fn environment(&self) -> Option<String> {
-        self.inner().environment.clone()
+        self.books().environment.clone()
     }
 
     /// Whether somebody else can remove what this process leaves.
     pub fn is_journaled(&self) -> bool {
-        !matches!(self.inner().journal, Journal::None)
+        !matches!(self.books().journal, Journal::None)
     }
 
     /// Whether this is an environment that is brought to its state again.
     pub fn is_resumed(&self) -> bool {
-        self.inner().past == Past::Environment
+        self.books().past == Past::Environment
     }
 
     /// The resource that a request would make, where the environment has it already.
@@ -227,7 +164,7 @@ impl Tracker {
                 (resource, state)
             }
         };
-        let made = self.inner().begin(resource, state, (owner, fate));
+        let made = self.books().begin(resource, state, (owner, fate));
         let number = made.map_err(|error| unwritable(error, client))?;
         Ok(Ticket {
             act: Act::Makes(number),
@@ -235,8 +172,8 @@ impl Tracker {
     }
 
     fn rename(&self, from: Resource, to: Resource) -> Ticket {
-        let inner = self.inner();
-        let found = inner.find(&from).map(|known| known.number);
+        let books = self.books();
+        let found = books.find(&from).map(|known| known.number);
         let Some(number) = found else {
             return Ticket { act: Act::Nothing };
         };
@@ -250,8 +187,8 @@ impl Tracker {
         let Act::Makes(number) = ticket.act else {
             return None;
         };
-        let inner = self.inner();
-        let known = inner.resources.get(&number)?;
+        let books = self.books();
+        let known = books.resources.get(&number)?;
         (known.state == State::Intended).then(|| known.resource.clone())
     }
 
@@ -259,7 +196,7 @@ impl Tracker {
     pub fn replied(&self, ticket: &Ticket, reply: &Reply) {
         let is_running = reply.operation().is_some();
         if let Act::Makes(number) = &ticket.act
-            && let Some(known) = self.inner().resources.get_mut(number)
+            && let Some(known) = self.books().resources.get_mut(number)
         {
             known.asked = None;
         }
@@ -271,7 +208,7 @@ impl Tracker {
             (Act::MayMake(at, owner, fate), None) => {
                 if let Some(resource) = effect::made(at, reply) {
                     // Without a line in the journal it is removed by this process alone.
-                    let _ = self.inner().begin(resource, State::Made, (owner, *fate));
+                    let _ = self.books().begin(resource, State::Made, (owner, *fate));
                 }
             }
             (Act::Renames { .. } | Act::Removes(_), None) if !is_running => self.done(ticket),
@@ -283,40 +220,40 @@ impl Tracker {
     /// How the operation that the request began ended.
     pub fn ended(&self, ticket: &Ticket, operation: &Operation) {
         match (&ticket.act, operation.failed()) {
-            (Act::Makes(number), true) => self.inner().failed(*number, operation),
+            (Act::Makes(number), true) => self.books().failed(*number, operation),
             (_, true) => {}
-            (Act::Makes(number), false) => self.inner().finished(*number, operation),
+            (Act::Makes(number), false) => self.books().finished(*number, operation),
             (_, false) => self.done(ticket),
         }
     }
 
     fn accepted(&self, number: u32, reply: &Reply) {
-        let mut inner = self.inner();
-        let Some(known) = inner.resources.get(&number) else {
+        let mut books = self.books();
+        let Some(known) = books.resources.get(&number) else {
             return;
         };
         let is_running = reply.operation().is_some();
         if known.state == State::SomeIntended {
             match effect::made(&known.resource.clone(), reply) {
                 // What an operation makes is ours from here on, however it ends.
-                Some(resource) => inner.settle(number, Some(resource), State::Made),
+                Some(resource) => books.settle(number, Some(resource), State::Made),
                 // Its name comes with the operation's end.
                 None if is_running => {}
-                None => inner.settle(number, None, State::NotOurs),
+                None => books.settle(number, None, State::NotOurs),
             }
         } else if !is_running {
-            inner.settle(number, None, State::Made);
+            books.settle(number, None, State::Made);
         }
     }
 
     fn now(&self, number: u32, state: State) {
-        self.inner().settle(number, None, state);
+        self.books().settle(number, None, state);
     }
 
     /// A rename or a removal is done.
     fn done(&self, ticket: &Ticket) {
         match &ticket.act {
-            Act::Renames { number, from, to } => self.inner().moved(*number, from, to),
+            Act::Renames { number, from, to } => self.books().moved(*number, from, to),
             Act::Removes(resource) => self.gone(resource),
             Act::Nothing | Act::Makes(_) | Act::MayMake(..) => {}
         }
@@ -324,13 +261,13 @@ impl Tracker {
 
     /// A resource is not there any more, and what belonged to it neither.
     pub fn gone(&self, resource: &Resource) {
-        let mut inner = self.inner();
+        let mut books = self.books();
         let is_gone = |known: &&Tracked| {
             known.resource.is_same(resource) || resource.takes_along(&known.resource)
         };
-        let gone = inner.numbers(is_gone);
+        let gone = books.numbers(is_gone);
         for number in gone {
-            inner.settle(number, None, State::Removed);
+            books.settle(number, None, State::Removed);
         }
     }
 
@@ -338,32 +275,32 @@ impl Tracker {
     pub fn add(&self, resource: Resource, owner: &[u32]) {
         // Without a line in the journal it is removed by this process alone.
         let _ = self
-            .inner()
+            .books()
             .begin(resource, State::Made, (owner, Fate::Removed));
     }
 
     /// Whether the run made this resource, as far as is known, and has not removed it.
     pub fn has(&self, resource: &Resource) -> bool {
-        self.inner().find(resource).is_some()
+        self.books().find(resource).is_some()
     }
 
     /// Where the order of making stands.
     pub fn mark(&self) -> Mark {
-        self.inner().next
+        self.books().next
     }
 
     /// What a step made is seen to by its own `cleanup:` from now on.
     pub fn see_to(&self, step: u32) {
-        let mut inner = self.inner();
-        for known in inner.resources.values_mut() {
+        let mut books = self.books();
+        for known in books.resources.values_mut() {
             known.is_seen_to |= known.owner.contains(&step);
         }
     }
 
     /// What a step made is not seen to by its `cleanup:` after all.
     pub fn take_back(&self, step: u32) {
-        let mut inner = self.inner();
-        for known in inner.resources.values_mut() {
+        let mut books = self.books();
+        for known in books.resources.values_mut() {
             known.is_seen_to &= !known.owner.contains(&step);
         }
     }
@@ -377,42 +314,42 @@ impl Tracker {
 
     /// What may still have to be removed.
     pub fn open(&self) -> Vec<Tracked> {
-        let inner = self.inner();
-        let open = inner.resources.values().filter(|known| known.is_owed());
+        let books = self.books();
+        let open = books.resources.values().filter(|known| known.is_owed());
         open.cloned().collect()
     }
 
     /// The resource with this path takes along all that is in it.
     pub fn takes_contents(&self, path: &str) {
-        let mut inner = self.inner();
-        let found = inner.by_path.get(path).copied();
-        let known = found.and_then(|number| inner.resources.get(&number));
+        let mut books = self.books();
+        let found = books.by_path.get(path).copied();
+        let known = found.and_then(|number| books.resources.get(&number));
         if let Some(known) = known {
             let number = known.number;
             let resource = Resource {
                 extent: Extent::WithContents,
                 ..known.resource.clone()
             };
-            inner.settle(number, Some(resource), State::Made);
+            books.settle(number, Some(resource), State::Made);
         }
     }
 
     /// What nobody sees to is meant to stay.
     pub fn release_rest(&self) {
-        let mut inner = self.inner();
+        let mut books = self.books();
         let is_meant =
             |known: &&Tracked| !known.is_seen_to && known.resource.extent == Extent::Itself;
-        for number in inner.numbers(is_meant) {
-            inner.settle(number, None, State::NotOurs);
+        for number in books.numbers(is_meant) {
+            books.settle(number, None, State::NotOurs);
         }
     }
 
     /// What the playbook's own cleanups have seen to without removing it is meant to stay.
     pub fn release_seen_to(&self) {
-        let mut inner = self.inner();
-        let seen_to = inner.numbers(|known| known.is_seen_to);
+        let mut books = self.books();
+        let seen_to = books.numbers(|known| known.is_seen_to);
         for number in seen_to {
-            inner.settle(number, None, State::NotOurs);
+            books.settle(number, None, State::NotOurs);
         }
     }
 
@@ -421,217 +358,13 @@ impl Tracker {
     /// # Errors
     /// [`StoreError::System`] where the file can be neither written nor removed.
     pub fn end(&self, ending: Ending, rest: Rest) -> Result<(), StoreError> {
-        let mut inner = self.inner();
-        let is_needed = rest == Rest::Owed && inner.resources.values().any(Tracked::is_owed);
-        match std::mem::take(&mut inner.journal) {
-            Journal::Open(path, mut writer) if is_needed => writer
-                .promise(Entry::Ended(ending))
-                .map_err(|source| StoreError::System { path, source }),
-            Journal::Open(path, _locked) => discard(&path),
-            Journal::None | Journal::Planned(..) => Ok(()),
-        }
+        self.books().close(ending, rest)
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// What becomes of resources that are there when a run ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rest {
-    /// They are to be removed some day: the journal keeps them.
-    Owed,
-    /// They are meant to stay.
-    Meant,
-}
-
-impl Inner {
-    /// Appends a line and has it on the disk; nothing where no journal is kept.
-    fn write(&mut self, entry: Entry) -> Result<(), StoreError> {
-        if let Journal::Planned(store, header) = &self.journal {
-            let (path, writer) = store.begin(header)?;
-            self.journal = Journal::Open(path, writer);
-        }
-        match &mut self.journal {
-            Journal::Open(path, writer) => {
-                writer.promise(entry).map_err(|source| StoreError::System {
-                    path: path.clone(),
-                    source,
-                })
-            }
-            Journal::None | Journal::Planned(..) => Ok(()),
-        }
-    }
-
-    /// Appends a line that need not survive the power.
-    fn note(&mut self, entry: Entry) -> Result<(), StoreError> {
-        match &mut self.journal {
-            Journal::Open(path, writer) => {
-                writer.note(entry).map_err(|source| StoreError::System {
-                    path: path.clone(),
-                    source,
-                })
-            }
-            Journal::Planned(..) => self.write(entry),
-            Journal::None => Ok(()),
-        }
-    }
-
-    /// Begins to track a resource: the intention is on the disk when this returns, unless it is made already.
-    fn begin(
-        &mut self,
-        resource: Resource,
-        state: State,
-        (owner, fate): (&[u32], Fate),
-    ) -> Result<u32, StoreError> {
-        let number = self.next;
-        self.next += 1;
-        let line = Entry::Create {
-            number,
-            resource: resource.clone(),
-            state,
-        };
-        match (fate, state) {
-            (Fate::Stays, _) => {}
-            (Fate::Removed, State::Made) => self.note(line)?,
-            (Fate::Removed, _) => self.write(line)?,
-        }
-        self.insert(Tracked {
-            number,
-            resource,
-            state,
-            owner: owner.to_vec(),
-            fate,
-            is_seen_to: false,
-            asked: (state != State::Made).then(Instant::now),
-        });
-        Ok(number)
-    }
-
-    fn insert(&mut self, tracked: Tracked) {
-        self.by_path
-            .insert(tracked.resource.path.clone(), tracked.number);
-        self.resources.insert(tracked.number, tracked);
-    }
-
-    fn find(&self, resource: &Resource) -> Option<&Tracked> {
-        let newest = self.resources.get(self.by_path.get(&resource.path)?);
-        let fits = |known: &&Tracked| known.state.is_open() && known.resource.is_same(resource);
-        // The same path may be in several projects.
-        newest
-            .filter(fits)
-            .or_else(|| self.resources.values().rfind(fits))
-    }
-
-    fn numbers(&self, wanted: impl Fn(&&Tracked) -> bool) -> Vec<u32> {
-        let open = self
-            .resources
-            .values()
-            .filter(|known| known.state.is_open());
-        open.filter(wanted).map(|known| known.number).collect()
-    }
-
-    fn settle(&mut self, number: u32, resource: Option<Resource>, state: State) {
-        let Some(known) = self.resources.get_mut(&number) else {
-            return;
-        };
-        let is_journaled = known.fate == Fate::Removed;
-        let is_new = resource.is_some() || known.state != state;
-        known.state = state;
-        if let Some(resource) = &resource {
-            known.resource.clone_from(resource);
-            self.by_path.insert(resource.path.clone(), number);
-        }
-        if matches!(state, State::NotOurs | State::Removed)
-            && let Some(known) = self.resources.remove(&number)
-        {
-            self.by_path.remove(&known.resource.path);
-        }
-        if !is_journaled || !is_new {
-            return;
-        }
-        // A line that cannot be written leaves the intention, which is looked up on the server.
-        if let Some(resource) = resource {
-            let _ = self.note(Entry::Moved { number, resource });
-        }
-        let _ = self.note(Entry::Now { number, state });
-    }
-
-    /// The operation that makes a resource has ended well.
-    fn finished(&mut self, number: u32, operation: &Operation) {
-        let Some(known) = self.resources.get(&number) else {
-            return;
-        };
-        if known.state != State::SomeIntended {
-            self.settle(number, None, State::Made);
-            return;
-        }
-        match effect::made_by(&known.resource.clone(), operation) {
-            Some(resource) => self.settle(number, Some(resource), State::Made),
-            None => self.settle(number, None, State::NotOurs),
-        }
-    }
-
-    /// The operation that makes a resource has failed. What it leaves half done is looked for when it is removed, unless
-    /// it was somebody else's, or has not even a name.
-    fn failed(&mut self, number: u32, operation: &Operation) {
-        let state = self.resources.get(&number).map(|known| known.state);
-        if is_taken(&operation.err) || state == Some(State::SomeIntended) {
-            self.settle(number, None, State::NotOurs);
-        }
-    }
-
-    /// A resource has another path, and what belongs to it as well.
-    fn moved(&mut self, number: u32, from: &Resource, to: &Resource) {
-        let parts = self.numbers(|known| from.takes_along(&known.resource));
-        self.settle(number, Some(to.clone()), State::Made);
-        for part in parts {
-            let rest = self
-                .resources
-                .get(&part)
-                .and_then(|known| known.resource.path.strip_prefix(&from.path));
-            let Some(rest) = rest else { continue };
-            let moved = Resource {
-                path: format!("{}{rest}", to.path),
-                ..to.clone()
-            };
-            self.settle(part, Some(moved), State::Made);
-        }
-    }
-}
-
-impl Tracked {
-    /// How long the server may still need until a request that it has not answered shows an effect.
-    pub fn unsettled(&self) -> Duration {
-        let asked = self.asked.filter(|_| self.state.is_open());
-        asked.map_or(Duration::ZERO, |asked| {
-            TAKES_EFFECT.saturating_sub(asked.elapsed())
-        })
-    }
-
-    /// One that the run made, for tests of what is done about it.
-    #[cfg(test)]
-    pub(super) fn made(number: u32, resource: Resource) -> Self {
-        Self {
-            number,
-            resource,
-            state: State::Made,
-            owner: Owner::new(),
-            fate: Fate::Removed,
-            is_seen_to: false,
-            asked: None,
-        }
-    }
-
-    /// Whether it has to be removed some day.
-    fn is_owed(&self) -> bool {
-        self.state.is_open() && self.fate == Fate::Removed
-    }
-}
-
-/// After this time a request that a server has read shows an effect: networks and pools are made within the request.
-pub(super) const TAKES_EFFECT: Duration = Duration::from_secs(5);
 
 /// How long a look at a resource may take.
 const LOOK: Duration = Duration::from_secs(10);
@@ -648,14 +381,6 @@ fn look(client: &Client, resource: &Resource, limit: Option<Limit>) -> State {
 /// Whether the server says that a resource is not there.
 pub fn is_gone(client: &Client, resource: &Resource) -> bool {
     look(client, resource, None) == State::Intended
-}
-
-/// Whether a refusal says that the name is somebody else's. LXD and Incus have several words for it.
-fn is_taken(message: &str) -> bool {
-    let message = message.to_lowercase();
-    ["already exists", "unique constraint", "already in use by"]
-        .iter()
-        .any(|words| message.contains(words))
 }
 
 fn unwritable(error: StoreError, client: &Client) -> Error {

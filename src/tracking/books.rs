@@ -1,0 +1,290 @@
+//! The books of a run: its resources and what is known of them, each change with its line in the journal.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::effect;
+use super::journal::{Ending, Entry, Header, State, Writer};
+use super::resource::Resource;
+use super::store::{Store, StoreError, discard};
+use crate::client::Operation;
+
+/// Numbers that tell whose a resource is: the step that made it, and the steps around that one.
+pub type Owner = Vec<u32>;
+
+/// Whether a resource is to be removed some day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is.
+    Removed,
+    /// The playbook says that it stays.
+    Stays,
+}
+
+/// A resource of the run.
+#[derive(Debug, Clone)]
+pub struct Tracked {
+    /// Its number, in the order of making.
+    pub number: u32,
+    /// The resource.
+    pub resource: Resource,
+    /// What is known of it.
+    pub state: State,
+    pub(super) owner: Owner,
+    pub(super) fate: Fate,
+    /// Whether the playbook's own `cleanup:` sees to it.
+    pub(super) is_seen_to: bool,
+    /// Since when the server owes an answer to the request that makes it.
+    pub(super) asked: Option<Instant>,
+}
+
+/// What becomes of resources that are there when a run ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    /// They are to be removed some day: the journal keeps them.
+    Owed,
+    /// They are meant to stay.
+    Meant,
+}
+
+/// After this time a request that a server has read shows an effect: networks and pools are made within the request.
+pub(super) const TAKES_EFFECT: Duration = Duration::from_secs(5);
+
+/// All that is known.
+#[derive(Debug, Default)]
+pub(super) struct Books {
+    pub(super) journal: Journal,
+    /// The environment's name.
+    pub(super) environment: Option<String>,
+    pub(super) past: Past,
+    /// What is open, or not yet known to be ours, by number.
+    pub(super) resources: BTreeMap<u32, Tracked>,
+    /// The number of the newest resource with a path.
+    pub(super) by_path: HashMap<String, u32>,
+    pub(super) next: u32,
+}
+
+/// Whether there was a run of this id before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Past {
+    /// There was none.
+    #[default]
+    None,
+    /// It provided the environment that this one brings to its state again.
+    Environment,
+}
+
+/// The journal, which is made when the first line is written.
+#[derive(Debug, Default)]
+pub(super) enum Journal {
+    /// The run leaves no trace on this machine.
+    #[default]
+    None,
+    Planned(Store, Header),
+    Open(PathBuf, Writer),
+}
+
+impl Books {
+    /// Appends a line and has it on the disk; nothing where no journal is kept.
+    fn write(&mut self, entry: Entry) -> Result<(), StoreError> {
+        if let Journal::Planned(store, header) = &self.journal {
+            let (path, writer) = store.begin(header)?;
+            self.journal = Journal::Open(path, writer);
+        }
+        match &mut self.journal {
+            Journal::Open(path, writer) => {
+                writer.promise(entry).map_err(|source| StoreError::System {
+                    path: path.clone(),
+                    source,
+                })
+            }
+            Journal::None | Journal::Planned(..) => Ok(()),
+        }
+    }
+
+    /// Appends a line that need not survive the power.
+    fn note(&mut self, entry: Entry) -> Result<(), StoreError> {
+        match &mut self.journal {
+            Journal::Open(path, writer) => {
+                writer.note(entry).map_err(|source| StoreError::System {
+                    path: path.clone(),
+                    source,
+                })
+            }
+            Journal::Planned(..) => self.write(entry),
+            Journal::None => Ok(()),
+        }
+    }
+
+    /// Ends the journal.
+    pub(super) fn close(&mut self, ending: Ending, rest: Rest) -> Result<(), StoreError> {
+        let is_needed = rest == Rest::Owed && self.resources.values().any(Tracked::is_owed);
+        match std::mem::take(&mut self.journal) {
+            Journal::Open(path, mut writer) if is_needed => writer
+                .promise(Entry::Ended(ending))
+                .map_err(|source| StoreError::System { path, source }),
+            Journal::Open(path, _locked) => discard(&path),
+            Journal::None | Journal::Planned(..) => Ok(()),
+        }
+    }
+
+    /// Begins to track a resource: the intention is on the disk when this returns, unless it is made already.
+    pub(super) fn begin(
+        &mut self,
+        resource: Resource,
+        state: State,
+        (owner, fate): (&[u32], Fate),
+    ) -> Result<u32, StoreError> {
+        let number = self.next;
+        self.next += 1;
+        let line = Entry::Create {
+            number,
+            resource: resource.clone(),
+            state,
+        };
+        match (fate, state) {
+            (Fate::Stays, _) => {}
+            (Fate::Removed, State::Made) => self.note(line)?,
+            (Fate::Removed, _) => self.write(line)?,
+        }
+        self.insert(Tracked {
+            number,
+            resource,
+            state,
+            owner: owner.to_vec(),
+            fate,
+            is_seen_to: false,
+            asked: (state != State::Made).then(Instant::now),
+        });
+        Ok(number)
+    }
+
+    pub(super) fn insert(&mut self, tracked: Tracked) {
+        self.by_path
+            .insert(tracked.resource.path.clone(), tracked.number);
+        self.resources.insert(tracked.number, tracked);
+    }
+
+    pub(super) fn find(&self, resource: &Resource) -> Option<&Tracked> {
+        let newest = self.resources.get(self.by_path.get(&resource.path)?);
+        let fits = |known: &&Tracked| known.state.is_open() && known.resource.is_same(resource);
+        // The same path may be in several projects.
+        newest
+            .filter(fits)
+            .or_else(|| self.resources.values().rfind(fits))
+    }
+
+    pub(super) fn numbers(&self, wanted: impl Fn(&&Tracked) -> bool) -> Vec<u32> {
+        let open = self
+            .resources
+            .values()
+            .filter(|known| known.state.is_open());
+        open.filter(wanted).map(|known| known.number).collect()
+    }
+
+    pub(super) fn settle(&mut self, number: u32, resource: Option<Resource>, state: State) {
+        let Some(known) = self.resources.get_mut(&number) else {
+            return;
+        };
+        let is_journaled = known.fate == Fate::Removed;
+        let is_new = resource.is_some() || known.state != state;
+        known.state = state;
+        if let Some(resource) = &resource {
+            known.resource.clone_from(resource);
+            self.by_path.insert(resource.path.clone(), number);
+        }
+        if matches!(state, State::NotOurs | State::Removed)
+            && let Some(known) = self.resources.remove(&number)
+        {
+            self.by_path.remove(&known.resource.path);
+        }
+        if !is_journaled || !is_new {
+            return;
+        }
+        // A line that cannot be written leaves the intention, which is looked up on the server.
+        if let Some(resource) = resource {
+            let _ = self.note(Entry::Moved { number, resource });
+        }
+        let _ = self.note(Entry::Now { number, state });
+    }
+
+    /// The operation that makes a resource has ended well.
+    pub(super) fn finished(&mut self, number: u32, operation: &Operation) {
+        let Some(known) = self.resources.get(&number) else {
+            return;
+        };
+        if known.state != State::SomeIntended {
+            self.settle(number, None, State::Made);
+            return;
+        }
+        match effect::made_by(&known.resource.clone(), operation) {
+            Some(resource) => self.settle(number, Some(resource), State::Made),
+            None => self.settle(number, None, State::NotOurs),
+        }
+    }
+
+    /// The operation that makes a resource has failed. What it leaves half done is looked for when it is removed, unless
+    /// it was somebody else's, or has not even a name.
+    pub(super) fn failed(&mut self, number: u32, operation: &Operation) {
+        let state = self.resources.get(&number).map(|known| known.state);
+        if is_taken(&operation.err) || state == Some(State::SomeIntended) {
+            self.settle(number, None, State::NotOurs);
+        }
+    }
+
+    /// A resource has another path, and what belongs to it as well.
+    pub(super) fn moved(&mut self, number: u32, from: &Resource, to: &Resource) {
+        let parts = self.numbers(|known| from.takes_along(&known.resource));
+        self.settle(number, Some(to.clone()), State::Made);
+        for part in parts {
+            let rest = self
+                .resources
+                .get(&part)
+                .and_then(|known| known.resource.path.strip_prefix(&from.path));
+            let Some(rest) = rest else { continue };
+            let moved = Resource {
+                path: format!("{}{rest}", to.path),
+                ..to.clone()
+            };
+            self.settle(part, Some(moved), State::Made);
+        }
+    }
+}
+
+impl Tracked {
+    /// How long the server may still need until a request that it has not answered shows an effect.
+    pub fn unsettled(&self) -> Duration {
+        let asked = self.asked.filter(|_| self.state.is_open());
+        asked.map_or(Duration::ZERO, |asked| {
+            TAKES_EFFECT.saturating_sub(asked.elapsed())
+        })
+    }
+
+    /// One that the run made, for tests of what is done about it.
+    #[cfg(test)]
+    pub(super) fn made(number: u32, resource: Resource) -> Self {
+        Self {
+            number,
+            resource,
+            state: State::Made,
+            owner: Owner::new(),
+            fate: Fate::Removed,
+            is_seen_to: false,
+            asked: None,
+        }
+    }
+
+    /// Whether it has to be removed some day.
+    pub(super) fn is_owed(&self) -> bool {
+        self.state.is_open() && self.fate == Fate::Removed
+    }
+}
+
+/// Whether a refusal says that the name is somebody else's. LXD and Incus have several words for it.
+pub(super) fn is_taken(message: &str) -> bool {
+    let message = message.to_lowercase();
+    ["already exists", "unique constraint", "already in use by"]
+        .iter()
+        .any(|words| message.contains(words))
+}
