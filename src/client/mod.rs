@@ -40,6 +40,8 @@
 //! # Ok::<(), malleus::client::Error>(())
 //! ```
 
+mod deadline;
+mod dial;
 mod ending;
 mod error;
 mod events;
@@ -47,8 +49,11 @@ mod exchange;
 mod exec;
 mod file;
 mod flavor;
+mod https;
 mod limit;
+mod link;
 mod operation;
+mod proxy;
 mod ready;
 mod recorded;
 mod refusal;
@@ -61,6 +66,7 @@ mod server;
 mod settings;
 mod signals;
 mod stream;
+mod tls;
 mod transport;
 mod verbs;
 mod wait;
@@ -69,13 +75,16 @@ mod websocket;
 use std::fmt;
 use std::sync::Arc;
 
+pub use dial::presented_certificate;
 pub use error::{Error, Sent, Tried, is_transient_message as passes};
 pub use events::{EventType, Events, ServerEvent};
 pub use exec::{Exec, Exit, Output};
 pub use file::{FileContent, FileInfo, FileKind, Pull, Pulled, Push, Pushed, Source};
 pub use flavor::Flavor;
+pub use https::{Address, Https};
 pub use limit::Limit;
 pub use operation::{Class, Operation};
+pub use proxy::Proxy;
 pub use ready::{Addresses, Condition, NotReady, NotReadyCause, Observation, Readiness};
 pub use recorded::{LogPath, Recorded, Stream};
 pub use refusal::{ApiError, OperationError};
@@ -88,10 +97,12 @@ pub use settings::{
 };
 pub use signals::Signals;
 pub use stream::Stdio;
+pub use tls::{Certificate, Distrust, Fingerprint, Identity, Trust};
 pub use verbs::Completed;
 pub use wait::Wait;
 
-use exchange::{Outgoing, Sink, Wire};
+use dial::Dialer;
+use exchange::{CONNECT, Outgoing, Sink, Wire};
 use scope::Scope;
 
 /// A connection to a server, cheap to clone. Clones share connections and cancellation.
@@ -107,16 +118,19 @@ impl Client {
     /// Connects and reads `GET /1.0`, with the default [`Settings`].
     ///
     /// # Errors
-    /// [`Error::Connect`] when nothing listens or the user may not use the socket, [`Error::Timeout`] after
-    /// ten seconds, [`Error::Protocol`] when what answers is neither LXD nor Incus.
+    /// [`Error::Connect`] when nothing listens or the user may not use the socket, [`Error::Unverified`] when the server is
+    /// not the one it should be, [`Error::Timeout`] after ten seconds, [`Error::Protocol`] when what answers is neither LXD
+    /// nor Incus.
     pub fn connect(remote: &Remote) -> Result<Self, Error> {
         Self::connect_with(remote, Settings::default())
     }
 
     /// Connects like [`Client::connect`], with settings of your own.
     pub fn connect_with(remote: &Remote, settings: Settings) -> Result<Self, Error> {
-        let scope = Scope::new(remote, &settings);
+        let dialer = Arc::new(Dialer::new(remote, settings.connect_timeout)?);
+        let scope = Scope::new(&dialer, &settings);
         let wire = Wire {
+            dialer,
             remote: remote.clone(),
             settings: Arc::new(settings),
             scope,
@@ -125,7 +139,7 @@ impl Client {
         let out = Outgoing {
             request: &request,
             target: request.target(&[])?,
-            limit: Limit::after("connect", wire.settings.connect_timeout),
+            limit: Limit::after(CONNECT, wire.settings.connect_timeout),
         };
         let reply = wire.exchange(&out, Sink::Memory)?;
         wire.settings.validation.validate(&reply)?;
@@ -203,7 +217,7 @@ impl Client {
     #[must_use]
     pub fn detached(&self) -> Self {
         let mut detached = self.clone();
-        detached.wire.scope = Scope::new(&self.wire.remote, &self.wire.settings);
+        detached.wire.scope = Scope::new(&self.wire.dialer, &self.wire.settings);
         detached
     }
 

@@ -3,7 +3,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use super::error::{Tried, explain_connect};
-use super::{Error, Flavor};
+use super::{Error, Flavor, Https};
 
 /// Where a daemon listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -11,6 +11,8 @@ use super::{Error, Flavor};
 pub enum Remote {
     /// A unix socket of a daemon on this machine.
     Unix(PathBuf),
+    /// A server, or the members of a cluster, over HTTPS.
+    Https(Box<Https>),
 }
 
 /// A place to look for a daemon, and what brought us there.
@@ -38,11 +40,11 @@ const USUAL: [(&str, Flavor); 4] = [
 ];
 
 impl Remote {
-    /// Reads a remote as people write it: `unix:///path`, `unix:/path` or a path that begins with
-    /// `/`, `./` or `../`.
+    /// Reads a remote as people write it: `unix:///path`, `unix:/path`, a path that begins with `/`, `./` or `../`, or
+    /// `https://HOST[:PORT]`, which is known by the authorities of this system; [`Https`] has more choices.
     ///
     /// # Errors
-    /// [`Error::InvalidRemote`] for anything else; `https://` addresses are not available.
+    /// [`Error::InvalidRemote`] for anything else.
     ///
     /// ```
     /// use malleus::client::Remote;
@@ -57,9 +59,7 @@ impl Remote {
             reason: reason.to_owned(),
         };
         if text.starts_with("https://") || text.starts_with("http://") {
-            return Err(invalid(
-                "HTTPS remotes are not available; give the unix socket of a local daemon",
-            ));
+            return Ok(Self::Https(Box::new(Https::at(text.parse()?))));
         }
         let path = text
             .strip_prefix("unix://")
@@ -71,7 +71,7 @@ impl Remote {
                 Ok(Self::Unix(PathBuf::from(path)))
             }
             _ => Err(invalid(
-                "a socket is written as an absolute path or as unix:///path",
+                "a socket is written as an absolute path or as unix:///path, a server as https://HOST:PORT",
             )),
         }
     }
@@ -111,6 +111,15 @@ impl Remote {
     pub fn socket(&self) -> Option<&Path> {
         match self {
             Self::Unix(path) => Some(path),
+            Self::Https(_) => None,
+        }
+    }
+
+    /// The host part of URLs: on a unix socket servers accept any name.
+    pub(super) fn host(&self) -> String {
+        match self {
+            Self::Unix(_) => "malleus".to_owned(),
+            Self::Https(server) => server.authority(),
         }
     }
 }
@@ -153,6 +162,7 @@ impl fmt::Display for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix(path) => write!(f, "{}", path.display()),
+            Self::Https(server) => f.write_str(&server.name),
         }
     }
 }
@@ -234,7 +244,8 @@ mod tests {
             ("./x", Ok("./x")),
             ("unix://", Err("the path of the socket is missing")),
             ("", Err("the path of the socket is missing")),
-            ("https://host:8443", Err("HTTPS remotes are not available")),
+            ("https://host", Ok("https://host:8443")),
+            ("http://host:8443", Err("over https:// alone")),
             ("local", Err("written as an absolute path")),
         ] {
             match (Remote::parse(text), expected) {
