@@ -40,6 +40,7 @@
 //! # Ok::<(), malleus::client::Error>(())
 //! ```
 
+mod bearer;
 mod deadline;
 mod dial;
 mod ending;
@@ -67,6 +68,7 @@ mod settings;
 mod signals;
 mod stream;
 mod tls;
+mod token;
 mod transport;
 mod verbs;
 mod wait;
@@ -75,6 +77,7 @@ mod websocket;
 use std::fmt;
 use std::sync::Arc;
 
+pub use bearer::Bearer;
 pub use dial::presented_certificate;
 pub use error::{Error, Sent, Tried, is_transient_message as passes};
 pub use events::{EventType, Events, ServerEvent};
@@ -98,6 +101,7 @@ pub use settings::{
 pub use signals::Signals;
 pub use stream::Stdio;
 pub use tls::{Certificate, Distrust, Fingerprint, Identity, Trust};
+pub use token::Token;
 pub use verbs::Completed;
 pub use wait::Wait;
 

@@ -94,8 +94,37 @@ impl Remote {
     /// # Ok::<(), malleus::client::Error>(())
     /// ```
     pub fn discover(environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {
+        Self::first(candidates(environment))
+    }
+
+    /// Finds the daemon of one brand on this machine, as that brand's client does.
+    ///
+    /// # Errors
+    /// [`Error::NoDaemon`] as for [`Remote::discover`].
+    pub fn discover_brand(
+        flavor: Flavor,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Error> {
+        let of_brand = |variable: &str| {
+            VARIABLES
+                .iter()
+                .any(|(name, _, of)| *name == variable && *of == flavor)
+        };
+        let mut candidates = candidates(&|name| environment(name).filter(|_| of_brand(name)));
+        candidates.retain(|candidate| candidate.flavor == flavor);
+        Self::first(candidates)
+    }
+
+    /// Whether a variable names the daemon of this machine to talk to.
+    pub fn is_named(environment: &dyn Fn(&str) -> Option<String>) -> bool {
+        VARIABLES
+            .iter()
+            .any(|(name, _, _)| environment(name).is_some_and(|value| !value.is_empty()))
+    }
+
+    fn first(candidates: Vec<Candidate>) -> Result<Self, Error> {
         let mut tried = Vec::new();
-        for candidate in candidates(environment) {
+        for candidate in candidates {
             match UnixStream::connect(&candidate.socket) {
                 Ok(_) => return Ok(Self::Unix(candidate.socket)),
                 Err(error) => tried.push(Tried {

@@ -1,0 +1,485 @@
+//! Servers by name and over HTTPS, from the command line.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "helpers of tests may end them"
+)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use malleus::client::{Certificate, Client, Request, Token};
+use serde_json::{Value, json};
+use support::container::connect;
+use support::daemon::{Daemon, Flavor, daemons};
+use support::https::{Pair, free_address, listen, trust};
+use support::impostor::{Impostor, Manner};
+use support::program::{Ran, Running, malleus};
+use tempfile::TempDir;
+
+/// A folder as home, and what all commands in it have said.
+struct Home {
+    folder: TempDir,
+    said: std::cell::RefCell<String>,
+}
+
+impl Home {
+    fn new() -> Home {
+        Home {
+            folder: tempfile::tempdir().unwrap(),
+            said: std::cell::RefCell::default(),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        self.run_with(arguments, &[])
+    }
+
+    fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
+        let mut command = malleus(self.path());
+        command.args(arguments).envs(variables.iter().copied());
+        let ran = Running::start(&mut command, None).end();
+        self.said
+            .borrow_mut()
+            .push_str(&format!("{}{}", ran.stdout(), ran.stderr()));
+        ran
+    }
+
+    /// Runs what must end well; what it wrote.
+    fn good(&self, arguments: &[&str]) -> String {
+        let ran = self.run(arguments);
+        assert_eq!(ran.code(), Some(0), "{arguments:?}: {}", ran.stderr());
+        format!("{}{}", ran.stdout(), ran.stderr())
+    }
+
+    /// Runs what must not end well; what it wrote to stderr.
+    fn bad(&self, code: i32, arguments: &[&str], variables: &[(&str, &str)]) -> String {
+        let ran = self.run_with(arguments, variables);
+        assert_eq!(
+            ran.code(),
+            Some(code),
+            "{arguments:?}: {}{}",
+            ran.stdout(),
+            ran.stderr()
+        );
+        ran.stderr()
+    }
+
+    fn never_said(&self, secret: &str) {
+        assert!(secret.len() > 20);
+        for line in secret
+            .lines()
+            .filter(|line| line.len() > 20 && !line.starts_with("---"))
+        {
+            assert!(!self.said.borrow().contains(line), "a secret was said");
+        }
+    }
+}
+
+fn token(client: &Client) -> String {
+    let ask = Request::post("certificates")
+        .json(json!({"name": "test", "type": "client", "token": true}));
+    let reply = client.request(&ask).expect("a token");
+    let operation = malleus::client::Operation::from_value(reply.metadata()).expect("an operation");
+    Token::of(&operation).expect("whole").joined()
+}
+
+fn quickstart() -> String {
+    format!("{}/scenarios/quickstart.yaml", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+fn json_of(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// A command of a brand's own client, with its configuration in a folder.
+fn brand(flavor: Flavor, config: &Path, arguments: &[&str]) {
+    let (program, variable) = match flavor {
+        Flavor::Incus => ("incus", "INCUS_CONF"),
+        Flavor::Lxd => ("lxc", "LXD_CONF"),
+    };
+    let ran = Command::new(program)
+        .args(arguments)
+        .env(variable, config)
+        .env("HOME", config)
+        .env_remove("INCUS_DIR")
+        .env_remove("LXD_DIR")
+        .output()
+        .expect("the brand's client is installed");
+    assert!(
+        ran.status.success(),
+        "{}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
+}
+
+#[test]
+fn from_nothing_to_a_run_over_https_by_a_token() {
+    for flavor in daemons() {
+        println!("--- {flavor}");
+        let daemon = Daemon::start(flavor);
+        let local = connect(&daemon);
+        let (address, certificate) = listen(&local);
+        let home = Home::new();
+        let secret = token(&local);
+
+        let said = home.good(&["-vv", "remote", "add", "srv", &secret]);
+        assert!(
+            said.contains(&certificate.fingerprint().to_string()),
+            "{said}"
+        );
+        assert!(
+            said.contains("trusted; use it with `--remote srv`"),
+            "{said}"
+        );
+        let config = home.path().join(".config/malleus");
+        let key = config.join("remotes/srv.key");
+        for (path, expected) in [
+            (&config, 0o700),
+            (&config.join("remotes"), 0o700),
+            (&key, 0o600),
+            (&config.join("remotes.yaml"), 0o600),
+        ] {
+            assert_eq!(mode(path), expected, "{}", path.display());
+        }
+        let listed = json_of(&home.run(&["remote", "list", "--format", "json"]).stdout());
+        assert_eq!(listed[0]["name"], "srv");
+        assert_eq!(
+            listed[0]["addresses"],
+            json!([format!("https://{address}")])
+        );
+        assert_eq!(
+            listed[0]["fingerprint"],
+            certificate.fingerprint().to_string()
+        );
+
+        let said = home.good(&["-vv", "run", &quickstart(), "--remote", "srv"]);
+        assert!(said.contains("passed"), "{said}");
+        // By its address too.
+        home.good(&[
+            "request",
+            "GET",
+            "instances",
+            "--remote",
+            &format!("https://{address}"),
+        ]);
+
+        // The token was good for one use.
+        let said = home.bad(3, &["remote", "add", "again", &secret], &[]);
+        assert!(
+            said.contains("the server does not take the token")
+                && said.contains("ask for a new one"),
+            "{said}"
+        );
+        assert!(!config.join("remotes/again.key").exists());
+        assert_eq!(
+            json_of(&home.run(&["remote", "list", "--format", "json"]).stdout())
+                .as_array()
+                .unwrap()
+                .len(),
+            1
+        );
+
+        // From the environment, and by hand.
+        let other = token(&local);
+        let ran = home.run_with(&["remote", "add", "two"], &[("MALLEUS_TOKEN", &other)]);
+        assert_eq!(ran.code(), Some(0), "{}", ran.stderr());
+        let said = home.bad(
+            3,
+            &["remote", "add", "three", &format!("https://{address}")],
+            &[],
+        );
+        let fingerprint = certificate.fingerprint().to_string();
+        assert!(
+            said.contains(&format!("--fingerprint {fingerprint}")),
+            "{said}"
+        );
+        let said = home.good(&[
+            "remote",
+            "add",
+            "three",
+            &address,
+            "--fingerprint",
+            &fingerprint,
+        ]);
+        assert!(said.contains("not trusted yet: copy"), "{said}");
+        let said = home.bad(3, &["run", &quickstart(), "--remote", "three"], &[]);
+        assert!(said.contains("three does not trust this client"), "{said}");
+        let pem = fs::read_to_string(config.join("remotes/three.crt")).unwrap();
+        let der = Certificate::from_pem(&pem).unwrap();
+        let add = json!({"name": "three", "type": "client", "certificate": base64(der.der())});
+        local
+            .request(&Request::post("certificates").json(add))
+            .unwrap();
+        home.good(&["request", "GET", "instances", "--remote", "three"]);
+
+        for own in [
+            &secret,
+            &other,
+            &Token::parse(&secret).unwrap().secret().to_owned(),
+            &fs::read_to_string(&key).unwrap(),
+        ] {
+            home.never_said(own);
+        }
+        home.good(&["remote", "remove", "srv"]);
+        assert!(!key.exists());
+        let said = home.bad(2, &["request", "GET", "instances", "--remote", "srv"], &[]);
+        assert!(said.contains("there is no remote \"srv\""), "{said}");
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+#[test]
+fn remotes_of_the_brands_clients_are_used_as_they_are() {
+    for flavor in daemons() {
+        println!("--- {flavor}");
+        let daemon = Daemon::start(flavor);
+        let local = connect(&daemon);
+        let (address, _) = listen(&local);
+        let home = Home::new();
+        let (folder, label) = match flavor {
+            Flavor::Incus => (".config/incus", "incus:srv"),
+            Flavor::Lxd => (".config/lxc", "lxc:srv"),
+        };
+        let config = home.path().join(folder);
+        fs::create_dir_all(&config).unwrap();
+        brand(flavor, &config, &["remote", "add", "srv", &token(&local)]);
+        let before = tree(&config);
+
+        for name in ["srv", label] {
+            let said = home.good(&["run", &quickstart(), "--remote", name]);
+            assert!(said.contains("passed"), "{said}");
+        }
+        // Not the default: there, this machine's own daemon is.
+        home.bad(3, &["request", "GET", "instances"], &[("PATH", "/nowhere")]);
+        brand(flavor, &config, &["remote", "switch", "srv"]);
+        home.good(&["request", "GET", "instances"]);
+        let listed = home.good(&["remote", "list"]);
+        assert!(
+            listed.contains(&format!("{label} (default)")) && listed.contains(&address),
+            "{listed}"
+        );
+        assert!(
+            !listed.contains("simplestreams") && !listed.contains("images.linux"),
+            "{listed}"
+        );
+        let said = home.bad(
+            2,
+            &["request", "GET", "instances", "--remote", "images"],
+            &[],
+        );
+        assert!(said.contains("a server of images"), "{said}");
+        brand(flavor, &config, &["remote", "switch", "local"]);
+        assert_eq!(tree(&config), before, "the configuration is only read");
+
+        // What it has made is found again by its journal.
+        let playbook = home.path().join("environment.yaml");
+        fs::write(&playbook, ENVIRONMENT).unwrap();
+        home.good(&["up", "environment.yaml", "--remote", "srv"]);
+        assert_eq!(instances(&local), json!(["/1.0/instances/kept"]));
+        home.good(&["down", "environment"]);
+        assert_eq!(instances(&local), json!([]));
+
+        // A server with another certificate is refused, and gets nothing.
+        let impostor = Impostor::start(Manner::Tls(Pair::new()));
+        let file = config.join("config.yml");
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, text.replace(&address, &impostor.address)).unwrap();
+        let said = home.bad(3, &["run", &quickstart(), "--remote", "srv"], &[]);
+        assert!(
+            said.contains("its certificate is not the one that is stored: expected"),
+            "{said}"
+        );
+        assert!(
+            said.contains("nothing was sent") && said.contains("remote remove srv"),
+            "{said}"
+        );
+        assert_eq!(impostor.got(), "");
+    }
+}
+
+const ENVIRONMENT: &str = "
+playbook: environment
+steps:
+  - name: An instance
+    request: POST /1.0/instances
+    body:
+      name: kept
+      source: {type: image, alias: busybox}
+";
+
+fn instances(client: &Client) -> Value {
+    client
+        .request(&Request::get("instances"))
+        .unwrap()
+        .metadata()
+        .clone()
+}
+
+/// All files below a folder with their content.
+fn tree(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.extend(tree(&path));
+        } else {
+            let content = fs::read(&path).unwrap();
+            all.push((path, content));
+        }
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn a_server_of_an_automatic_job_is_in_variables() {
+    for flavor in daemons() {
+        println!("--- {flavor}");
+        let daemon = Daemon::start(flavor);
+        let local = connect(&daemon);
+        let (address, certificate) = listen(&local);
+        let pair = Pair::new();
+        trust(&local, &pair.identity());
+        let home = Home::new();
+        let url = format!("https://{address}");
+        let pin = certificate.fingerprint().to_string();
+        let key_file = home.path().join("key.pem");
+        fs::write(&key_file, &pair.key).unwrap();
+        let key_file = key_file.to_str().unwrap();
+        for (key, server) in [(pair.key.as_str(), pin.as_str()), (key_file, pin.as_str())] {
+            let variables = [
+                ("MALLEUS_REMOTE", url.as_str()),
+                ("MALLEUS_CLIENT_CERT", pair.certificate.as_str()),
+                ("MALLEUS_CLIENT_KEY", key),
+                ("MALLEUS_SERVER_CERT", server),
+            ];
+            let ran = home.run_with(&["-vv", "run", &quickstart()], &variables);
+            assert_eq!(ran.code(), Some(0), "{}", ran.stderr());
+        }
+        let pem = Pair::new();
+        let wrong = [
+            ("MALLEUS_REMOTE", url.as_str()),
+            ("MALLEUS_CLIENT_CERT", pair.certificate.as_str()),
+            ("MALLEUS_CLIENT_KEY", pem.key.as_str()),
+        ];
+        let said = home.bad(2, &["run", &quickstart()], &wrong);
+        assert!(
+            said.contains("MALLEUS_CLIENT_KEY: the private key does not belong"),
+            "{said}"
+        );
+        home.never_said(&pair.key);
+        home.never_said(&pem.key);
+    }
+}
+
+#[test]
+fn servers_that_must_not_be_talked_to() {
+    let home = Home::new();
+    let pin = "0".repeat(64);
+    for (manner, expected) in [
+        (Manner::Plain, "does not speak TLS"),
+        (Manner::Old, "does not speak TLS 1.3"),
+        (
+            Manner::Silent,
+            "the TLS handshake did not end within the connect limit of 10s",
+        ),
+        (Manner::Tls(Pair::new()), "expected 0000"),
+    ] {
+        let impostor = Impostor::start(manner);
+        let variables = [
+            ("MALLEUS_REMOTE", &*format!("https://{}", impostor.address)),
+            ("MALLEUS_SERVER_CERT", &pin),
+            ("MALLEUS_BEARER_TOKEN", "a-bearer-token-that-is-secret"),
+        ];
+        let begun = Instant::now();
+        let said = home.bad(3, &["run", &quickstart()], &variables);
+        assert!(said.contains(expected), "{said}");
+        assert!(
+            begun.elapsed() < Duration::from_secs(12),
+            "{:?}",
+            begun.elapsed()
+        );
+        assert!(!impostor.got().contains("bearer"), "{}", impostor.got());
+    }
+    let nobody = format!("https://{}", free_address());
+    let said = home.bad(3, &["run", &quickstart(), "--remote", &nobody], &[]);
+    assert!(said.contains("nothing listens at"), "{said}");
+    let said = home.bad(
+        2,
+        &["run", &quickstart(), "--remote", "http://127.0.0.1:1"],
+        &[],
+    );
+    assert!(said.contains("over https:// alone"), "{said}");
+    // The variables are for the server that was chosen, not for one that a playbook names.
+    let stranger = Pair::new();
+    let pin = Certificate::from_pem(&stranger.certificate)
+        .unwrap()
+        .fingerprint()
+        .to_string();
+    let impostor = Impostor::start(Manner::Tls(stranger));
+    let text = format!(
+        "playbook: p\nremote: https://{}\nsteps: []\n",
+        impostor.address
+    );
+    fs::write(home.path().join("p.yaml"), text).unwrap();
+    let variables = [
+        ("MALLEUS_SERVER_CERT", &*pin),
+        ("MALLEUS_BEARER_TOKEN", "a-bearer-token-that-is-secret"),
+    ];
+    home.bad(3, &["run", "p.yaml"], &variables);
+    assert_eq!(impostor.got(), "");
+    home.never_said("a-bearer-token-that-is-secret");
+}
+
+#[test]
+fn tokens_that_cannot_be_used() {
+    let home = Home::new();
+    for (text, expected) in [
+        (
+            "c29tZXRoaW5nIGVsc2U".repeat(4),
+            "neither a token nor an address",
+        ),
+        (
+            base64(old_token("2001-01-01T00:00:00Z").as_bytes()),
+            "the token has expired at 2001",
+        ),
+    ] {
+        let ran = home.run(&["remote", "add", "srv", &text]);
+        assert!(matches!(ran.code(), Some(2 | 3)), "{ran:?}");
+        assert!(ran.stderr().contains(expected), "{}", ran.stderr());
+        home.never_said(&text);
+    }
+    for name in ["local", "a/b", "-x", ""] {
+        let ran = home.run(&["remote", "add", "--", name, "https://127.0.0.1:1"]);
+        assert_eq!(ran.code(), Some(2), "{}", ran.stderr());
+    }
+}
+
+fn old_token(expires: &str) -> String {
+    json!({
+        "client_name": "x",
+        "fingerprint": "0".repeat(64),
+        "addresses": ["127.0.0.1:1"],
+        "secret": "abcdefabcdefabcdefabcdef",
+        "expires_at": expires,
+    })
+    .to_string()
+}
