@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use malleus::client::{Certificate, Client, Request, Token};
 use serde_json::{Value, json};
 use support::container::connect;
-use support::daemon::{Daemon, Flavor, daemons};
+use support::daemon::{Daemon, Flavor, Seed, daemons};
 use support::https::{Pair, free_address, listen, trust};
 use support::impostor::{Impostor, Manner};
 use support::program::{Ran, Running, malleus};
@@ -267,6 +267,7 @@ fn remotes_of_the_brands_clients_are_used_as_they_are() {
             let said = home.good(&["run", &quickstart(), "--remote", name]);
             assert!(said.contains("passed"), "{said}");
         }
+        assert!(tree(&config) == before, "the configuration is only read");
         // Not the default: there, this machine's own daemon is.
         home.bad(3, &["request", "GET", "instances"], &[("PATH", "/nowhere")]);
         brand(flavor, &config, &["remote", "switch", "srv"]);
@@ -286,9 +287,6 @@ fn remotes_of_the_brands_clients_are_used_as_they_are() {
             &[],
         );
         assert!(said.contains("a server of images"), "{said}");
-        brand(flavor, &config, &["remote", "switch", "local"]);
-        assert_eq!(tree(&config), before, "the configuration is only read");
-
         // What it has made is found again by its journal.
         let playbook = home.path().join("environment.yaml");
         fs::write(&playbook, ENVIRONMENT).unwrap();
@@ -316,7 +314,8 @@ fn remotes_of_the_brands_clients_are_used_as_they_are() {
 }
 
 const ENVIRONMENT: &str = "
-playbook: environment
+playbook: 1
+name: environment
 steps:
   - name: An instance
     request: POST /1.0/instances
@@ -436,7 +435,7 @@ fn servers_that_must_not_be_talked_to() {
         .to_string();
     let impostor = Impostor::start(Manner::Tls(stranger));
     let text = format!(
-        "playbook: p\nremote: https://{}\nsteps: []\n",
+        "playbook: 1\nname: p\nremote: https://{}\nsteps:\n  - request: GET /1.0\n",
         impostor.address
     );
     fs::write(home.path().join("p.yaml"), text).unwrap();
@@ -482,4 +481,174 @@ fn old_token(expires: &str) -> String {
         "expires_at": expires,
     })
     .to_string()
+}
+
+/// The states of what was looked at, by name.
+fn examined(report: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let checks = report["checks"].as_array().unwrap();
+    checks
+        .iter()
+        .map(|check| (text(&check["check"]), text(&check["state"])))
+        .collect()
+}
+
+#[test]
+fn the_doctor_says_what_is_missing_and_how_to_mend_it() {
+    for flavor in daemons() {
+        println!("--- {flavor}");
+        let daemon = Daemon::start_with(flavor, Seed::Nothing);
+        let local = connect(&daemon);
+        let (address, certificate) = listen(&local);
+        let home = Home::new();
+        home.good(&["remote", "add", "srv", &token(&local)]);
+        let ran = home.run(&["doctor", "srv", "--format", "json"]);
+        assert_eq!(ran.code(), Some(1), "{}", ran.stderr());
+        let report = json_of(&ran.stdout());
+        assert_eq!(report[0]["remote"], "srv");
+        let examined_now = examined(&report[0]);
+        for (name, state) in [
+            ("reachable", "ok"),
+            ("verified", "ok"),
+            ("trusted", "ok"),
+            ("server", "ok"),
+            ("extensions", "ok"),
+            ("project", "ok"),
+            ("pool", "error"),
+            ("profile", "warning"),
+        ] {
+            assert!(
+                examined_now.contains(&(name.to_owned(), state.to_owned())),
+                "{name}: {report:#}"
+            );
+        }
+        // What it says to do mends it.
+        let tool = match flavor {
+            Flavor::Incus => "incus",
+            Flavor::Lxd => "lxc",
+        };
+        let scratch = tempfile::tempdir().unwrap();
+        for check in ["pool", "profile"] {
+            let found = report[0]["checks"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|one| one["check"] == check)
+                .unwrap();
+            let mut words = found["mend"].as_str().unwrap().split(' ');
+            assert_eq!(words.next(), Some(tool));
+            let mended = Command::new(tool)
+                .args(words)
+                .envs(daemon.environment())
+                .env("HOME", scratch.path())
+                .output()
+                .unwrap();
+            assert!(
+                mended.status.success(),
+                "{}",
+                String::from_utf8_lossy(&mended.stderr)
+            );
+        }
+        let said = home.good(&["doctor", "--remote", "srv"]);
+        assert!(
+            said.contains("✓ pool        default (dir)")
+                && said.contains(&certificate.fingerprint().to_string()),
+            "{said}"
+        );
+        let said = home.bad(1, &["doctor", "srv", "--project", "nowhere"], &[]);
+        assert!(said.contains("project create nowhere"), "{said}");
+
+        // One that does not trust us, one that is away, and one that is somebody else.
+        let fingerprint = certificate.fingerprint().to_string();
+        home.good(&[
+            "remote",
+            "add",
+            "stranger",
+            &address,
+            "--fingerprint",
+            &fingerprint,
+        ]);
+        let said = home.bad(3, &["doctor", "stranger"], &[]);
+        assert!(
+            said.contains("✗ trusted") && said.contains("config trust add"),
+            "{said}"
+        );
+        let said = home.bad(3, &["doctor", &format!("https://{}", free_address())], &[]);
+        assert!(
+            said.contains("✗ reachable") && said.contains("core.https_address"),
+            "{said}"
+        );
+        let impostor = Impostor::start(Manner::Tls(Pair::new()));
+        let list = home.path().join(".config/malleus/remotes.yaml");
+        let text = fs::read_to_string(&list).unwrap();
+        fs::write(&list, text.replace(&address, &impostor.address)).unwrap();
+        let ran = home.run(&["doctor", "--all", "--format", "json"]);
+        assert_eq!(ran.code(), Some(3));
+        let report = json_of(&ran.stdout());
+        assert_eq!(report.as_array().unwrap().len(), 2, "{report:#}");
+        assert_eq!(
+            examined(&report[0]),
+            [("verified".to_owned(), "error".to_owned())]
+        );
+        assert_eq!(impostor.got(), "");
+    }
+}
+
+#[test]
+fn a_bearer_token_proves_who_is_asking() {
+    for flavor in daemons() {
+        println!("--- {flavor}");
+        let daemon = Daemon::start(flavor);
+        let pair = Pair::new();
+        let certificate = Certificate::from_pem(&pair.certificate).unwrap();
+        let good = "eyJhbGciOiJIUzI1NiJ9.a-token-of-the-test.0123456789";
+        let front = Impostor::start(Manner::Front(pair, good.to_owned(), daemon.socket.clone()));
+        let home = Home::new();
+        let fingerprint = certificate.fingerprint().to_string();
+        let file = home.path().join("token");
+        fs::write(&file, format!("{good}\n")).unwrap();
+
+        let said = home.good(&[
+            "-vv",
+            "remote",
+            "add",
+            "srv",
+            &front.address,
+            "--fingerprint",
+            &fingerprint,
+            "--bearer-file",
+            "token",
+        ]);
+        assert!(said.contains("trusted; use it"), "{said}");
+        assert!(!home.path().join(".config/malleus/remotes/srv.key").exists());
+        home.good(&["-vv", "run", &quickstart(), "--remote", "srv"]);
+        // Read anew, and from the file of a client.
+        let oidc = json!({"access_token": good, "refresh_token": "not-this-one-not-this-one"});
+        fs::write(&file, oidc.to_string()).unwrap();
+        home.good(&["request", "GET", "instances", "--remote", "srv"]);
+
+        let url = format!("https://{}", front.address);
+        let by = |token: &str| {
+            let variables = [
+                ("MALLEUS_REMOTE", url.as_str()),
+                ("MALLEUS_SERVER_CERT", fingerprint.as_str()),
+                ("MALLEUS_BEARER_TOKEN", token),
+            ];
+            let ran = home.run_with(&["-vv", "request", "GET", "instances"], &variables);
+            (ran.code(), ran.stderr())
+        };
+        assert_eq!(by(good).0, Some(0));
+        let (code, said) = by("a-token-that-is-over-0123456789");
+        assert_eq!(code, Some(3), "{said}");
+        assert!(
+            said.contains("not authorized") && said.contains("a token that is over"),
+            "{said}"
+        );
+        let (code, said) = by("no token\tat all");
+        assert_eq!(code, Some(3), "{said}");
+        assert!(said.contains("characters that no token has"), "{said}");
+        for secret in [good, "a-token-that-is-over-0123456789"] {
+            home.never_said(secret);
+        }
+    }
 }

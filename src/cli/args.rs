@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Request(Request),
     /// Run one command in an instance, with its input, output and exit code
     Exec(Exec),
+    /// Look whether playbooks can run on a server, and say how to mend what is missing
+    Doctor(Doctor),
     /// Servers by name: malleus's own, and those of the `incus` and `lxc` clients
     Remote(Remote),
     /// Print the JSON Schema of playbooks, for editors
@@ -193,6 +195,19 @@ pub(crate) struct Gc {
 pub(crate) enum ListFormat {
     Human,
     Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Remotes; the one that other commands would use where none is given
+    #[arg(value_name = "REMOTE")]
+    pub(crate) names: Vec<String>,
+    /// All remotes there are
+    #[arg(long, conflicts_with = "names")]
+    pub(crate) all: bool,
+    /// For people, or as JSON
+    #[arg(long, value_enum, default_value_t = ListFormat::Human)]
+    pub(crate) format: ListFormat,
 }
 
 #[derive(Debug, Args)]

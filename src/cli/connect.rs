@@ -166,7 +166,7 @@ fn mend(problem: Diagnostic, remote: &str, reason: &Distrust) -> Diagnostic {
 }
 
 /// The server does not know us.
-fn untrusted(client: &Client, resolved: &Resolved) -> Diagnostic {
+pub(crate) fn untrusted(client: &Client, resolved: &Resolved) -> Diagnostic {
     let remote = client.remote();
     let problem = Diagnostic::error(format!("{remote} does not trust this client"));
     let tool = match client.server().flavor {

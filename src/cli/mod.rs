@@ -4,6 +4,7 @@ mod args;
 mod check;
 mod connect;
 mod console;
+mod doctor;
 mod down;
 mod exec;
 mod gc;
@@ -84,6 +85,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Show(args) => show::main(&cli.common, &args, &console),
         Command::Request(args) => request::main(&cli.common, &args, &console),
         Command::Exec(args) => exec::main(&cli.common, &args, &console),
+        Command::Doctor(args) => doctor::main(&cli.common, &args, &console),
         Command::Remote(args) => remote::main(cli.common.project.as_deref(), &args, &console),
         Command::Schema => Console::data(format!("{:#}\n", malleus::playbook::schema()).as_bytes())
             .map(|()| Code::Fine)

@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -24,6 +26,9 @@ pub(crate) enum Manner {
     Silent,
     /// Closes connections at once.
     Closing,
+    /// Speaks TLS with a certificate and passes requests on to a daemon's socket where they bring this bearer token; others get
+    /// what daemons say to strangers.
+    Front(Pair, String, PathBuf),
     /// Passes connections on to this address, whatever it is asked for, to those who log in as `user` with `secret`.
     Proxy(String),
 }
@@ -45,10 +50,15 @@ impl Impostor {
         let got = Arc::default();
         let known = Arc::clone(&got);
         thread::spawn(move || {
-            let mut kept = Vec::new();
+            let manner = Arc::new(manner);
             for stream in listener.incoming().map_while(Result::ok) {
                 stream.set_read_timeout(Some(Duration::from_secs(20))).ok();
-                kept.extend(manner.receive(stream, &known));
+                let (manner, known) = (Arc::clone(&manner), Arc::clone(&known));
+                thread::spawn(move || {
+                    if let Some(_kept) = manner.receive(stream, &known) {
+                        thread::sleep(Duration::from_secs(20));
+                    }
+                });
             }
         });
         Impostor { address, got }
@@ -70,6 +80,26 @@ impl Manner {
                 while let Ok(amount @ 1..) = tls.read(&mut buffer) {
                     got.lock().expect("no panic").extend(&buffer[..amount]);
                 }
+                None
+            }
+            Manner::Front(pair, token, socket) => {
+                let mut tls = StreamOwned::new(serving(pair), stream);
+                let request = one_request(&mut tls)?;
+                let head = String::from_utf8_lossy(&request).into_owned();
+                let known = head.contains(&format!("authorization: Bearer {token}\r\n"));
+                let answer = if known {
+                    ask(socket, &request)
+                } else {
+                    let words = r#"{"type":"error","error":"not authorized","error_code":403}"#;
+                    format!(
+                        "HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{words}",
+                        words.len()
+                    )
+                    .into_bytes()
+                };
+                tls.write_all(&answer).ok()?;
+                tls.conn.send_close_notify();
+                tls.flush().ok();
                 None
             }
             Manner::Plain => {
@@ -106,6 +136,34 @@ impl Manner {
             }
         }
     }
+}
+
+/// A request as a whole, whose connection is to be closed after it.
+fn one_request(from: &mut impl Read) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut byte = [0];
+    while !bytes.ends_with(b"\r\n\r\n") {
+        from.read_exact(&mut byte).ok()?;
+        bytes.extend(byte);
+    }
+    let head = String::from_utf8_lossy(&bytes).to_ascii_lowercase();
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    from.read_exact(&mut body).ok()?;
+    bytes.truncate(bytes.len() - 2);
+    bytes.extend(b"Connection: close\r\n\r\n");
+    bytes.extend(body);
+    Some(bytes)
+}
+
+fn ask(socket: &Path, request: &[u8]) -> Vec<u8> {
+    let mut daemon = UnixStream::connect(socket).expect("the daemon listens");
+    daemon.write_all(request).expect("it reads");
+    let mut answer = Vec::new();
+    daemon.read_to_end(&mut answer).expect("it answers");
+    answer
 }
 
 fn pass_on(one: TcpStream, other: TcpStream) {
