@@ -193,7 +193,29 @@ fn from_nothing_to_a_run_over_https_by_a_token() {
             1
         );
 
-        // From the environment, and by hand.
+        for own in [
+            &secret,
+            &Token::parse(&secret).unwrap().secret().to_owned(),
+            &fs::read_to_string(&key).unwrap(),
+        ] {
+            home.never_said(own);
+        }
+        home.good(&["remote", "remove", "srv"]);
+        assert!(!key.exists());
+        let said = home.bad(2, &["request", "GET", "instances", "--remote", "srv"], &[]);
+        assert!(said.contains("there is no remote \"srv\""), "{said}");
+    }
+}
+
+#[test]
+fn a_token_from_the_environment_and_a_certificate_by_hand() {
+    for flavor in daemons() {
+        println!("--- {flavor}");
+        let daemon = Daemon::start(flavor);
+        let local = connect(&daemon);
+        let (address, certificate) = listen(&local);
+        let home = Home::new();
+        let config = home.path().join(".config/malleus");
         let other = token(&local);
         let ran = home.run_with(&["remote", "add", "two"], &[("MALLEUS_TOKEN", &other)]);
         assert_eq!(ran.code(), Some(0), "{}", ran.stderr());
@@ -226,18 +248,7 @@ fn from_nothing_to_a_run_over_https_by_a_token() {
             .unwrap();
         home.good(&["request", "GET", "instances", "--remote", "three"]);
 
-        for own in [
-            &secret,
-            &other,
-            &Token::parse(&secret).unwrap().secret().to_owned(),
-            &fs::read_to_string(&key).unwrap(),
-        ] {
-            home.never_said(own);
-        }
-        home.good(&["remote", "remove", "srv"]);
-        assert!(!key.exists());
-        let said = home.bad(2, &["request", "GET", "instances", "--remote", "srv"], &[]);
-        assert!(said.contains("there is no remote \"srv\""), "{said}");
+        home.never_said(&other);
     }
 }
 

@@ -91,7 +91,7 @@ impl Check {
 
     fn of(name: &'static str, problem: &Diagnostic) -> Self {
         let mut check = Self::new(name, State::Shut, problem.message.clone());
-        check.mend = problem.help.clone();
+        check.mend.clone_from(&problem.help);
         check
     }
 }

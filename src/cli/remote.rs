@@ -21,7 +21,7 @@ pub(crate) fn main(project: Option<&str>, args: &Remote, console: &Console) -> R
     match &args.command {
         RemoteCommand::Add(args) => add(project, args, console),
         RemoteCommand::List(args) => list(args.format, console),
-        RemoteCommand::Remove(args) => remove(args, console),
+        RemoteCommand::Remove(args) => Ok(remove(args, console)),
     }
 }
 
@@ -208,7 +208,7 @@ fn as_json(entry: &Entry, catalog: &Catalog) -> Value {
     })
 }
 
-fn remove(args: &RemoteRemove, console: &Console) -> Result<Code> {
+fn remove(args: &RemoteRemove, console: &Console) -> Code {
     let own = Own::find(&variable);
     match own.and_then(|own| own.remove(&args.name)) {
         Ok(true) => {
@@ -217,19 +217,19 @@ fn remove(args: &RemoteRemove, console: &Console) -> Result<Code> {
                  `lxc config trust list`)",
                 args.name
             ));
-            Ok(Code::Fine)
+            Code::Fine
         }
         Ok(false) => {
             let problem = Diagnostic::error(format!("malleus keeps no remote {:?}", args.name));
             console.problem(&problem.help(
                 "`malleus remote list` shows all; those of the `incus` and `lxc` clients are removed with these",
             ));
-            Ok(Code::Invalid)
+            Code::Invalid
         }
         Err(error) => {
             let (code, problem) = unresolved(&error);
             console.problem(&problem);
-            Ok(code)
+            code
         }
     }
 }
