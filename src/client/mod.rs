@@ -233,7 +233,7 @@ impl Client {
     pub fn lingering(&self) -> Result<Self, Error> {
         self.scope().check()?;
         let mut lingering = self.clone();
-        let make = || Scope::new(&self.wire.remote, &self.wire.settings);
+        let make = || Scope::new(&self.wire.dialer, &self.wire.settings);
         lingering.wire.scope = self.scope().lingering(make);
         Ok(lingering)
     }
