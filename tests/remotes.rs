@@ -336,11 +336,10 @@ steps:
 ";
 
 fn instances(client: &Client) -> Value {
-    client
-        .request(&Request::get("instances"))
-        .unwrap()
-        .metadata()
-        .clone()
+    let reply = client.request(&Request::get("instances")).unwrap();
+    let mut all = reply.metadata().as_array().unwrap().clone();
+    all.sort_by_key(Value::to_string);
+    all.into()
 }
 
 /// All files below a folder with their content.
@@ -663,3 +662,204 @@ fn a_bearer_token_proves_who_is_asking() {
         }
     }
 }
+
+#[test]
+fn a_playbook_makes_tokens_that_work_and_does_not_wait_for_them() {
+    for flavor in daemons() {
+        println!("--- {flavor}");
+        let daemon = Daemon::start(flavor);
+        listen(&connect(&daemon));
+        let home = Home::new();
+        fs::write(home.path().join("invite.yaml"), INVITE).unwrap();
+        let socket = daemon.socket.to_str().unwrap();
+        let begun = Instant::now();
+        home.good(&[
+            "-vv",
+            "run",
+            "invite.yaml",
+            "--remote",
+            socket,
+            "--out",
+            "json=out.json",
+        ]);
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "{:?}",
+            begun.elapsed()
+        );
+        let outputs = json_of(&fs::read_to_string(home.path().join("out.json")).unwrap());
+        for name in ["first", "second"] {
+            let token = outputs[name].as_str().unwrap();
+            home.good(&["remote", "add", name, token]);
+            home.never_said(token);
+            home.never_said(Token::parse(token).unwrap().secret());
+        }
+    }
+}
+
+const INVITE: &str = "
+playbook: 1
+name: invite
+steps:
+  - request: POST /1.0/certificates
+    body: {name: first, type: client, token: true}
+    capture: {first: metadata.token}
+  - id: later
+    request: POST /1.0/certificates
+    body: {name: second, type: client, token: true}
+    background: true
+outputs:
+  first: '{{ first }}'
+  second: '{{ later.metadata.token }}'
+";
+
+#[test]
+fn one_playbook_acts_on_two_servers_and_each_is_cleaned_up() {
+    for flavor in daemons() {
+        println!("--- {flavor}");
+        let (here, there) = (Daemon::start(flavor), Daemon::start(flavor));
+        let (local, other) = (connect(&here), connect(&there));
+        let (address, _) = listen(&local);
+        listen(&other);
+        let home = Home::new();
+        home.good(&["remote", "add", "there", &token(&other)]);
+        let alias = other
+            .request(&Request::get("images/aliases/busybox"))
+            .unwrap();
+        let fingerprint = alias.metadata()["target"].as_str().unwrap().to_owned();
+        let wait = malleus::client::Wait::within(support::container::within(60));
+        other
+            .run(&Request::delete(format!("images/{fingerprint}")), &wait)
+            .unwrap();
+        fs::write(home.path().join("move.yaml"), MOVE).unwrap();
+        let socket = here.socket.to_str().unwrap();
+        let at = format!("address={address}");
+        home.good(&["check", "move.yaml"]);
+        let said = home.good(&[
+            "up",
+            "move.yaml",
+            "--remote",
+            socket,
+            "--var",
+            &at,
+            "--out",
+            "json=out.json",
+        ]);
+        assert_eq!(instances(&local), json!(["/1.0/instances/moved"]), "{said}");
+        assert_eq!(
+            instances(&other),
+            json!(["/1.0/instances/beside", "/1.0/instances/moved"]),
+            "{said}"
+        );
+        let outputs = json_of(&fs::read_to_string(home.path().join("out.json")).unwrap());
+        let name = |client: &Client| client.server().environment["server_pid"].clone();
+        assert_eq!(outputs["here"], name(&local));
+        assert_eq!(outputs["there"], name(&other));
+        assert_eq!(outputs["again"], name(&local));
+        home.good(&["down", "move"]);
+        assert_eq!(
+            (instances(&local), instances(&other)),
+            (json!([]), json!([]))
+        );
+        let gone = other.request(&Request::get(format!("images/{fingerprint}")));
+        assert_eq!(gone.unwrap_err().status(), Some(404));
+        // As a test, all is gone at its end, also where it fails there.
+        let failing = MOVE.replace("name == where_it_is", "name == 'nobody'");
+        assert_ne!(failing, MOVE);
+        fs::write(home.path().join("fails.yaml"), failing).unwrap();
+        let said = home.bad(
+            1,
+            &["test", "fails.yaml", "--remote", socket, "--var", &at],
+            &[],
+        );
+        assert_eq!(
+            (instances(&local), instances(&other)),
+            (json!([]), json!([])),
+            "{said}"
+        );
+        let said = home.bad(
+            1,
+            &[
+                "test",
+                "fails.yaml",
+                "--remote",
+                socket,
+                "--var",
+                &at,
+                "--var",
+                "there=nowhere",
+            ],
+            &[],
+        );
+        assert!(said.contains("there is no remote \"nowhere\""), "{said}");
+    }
+}
+
+const MOVE: &str = "
+playbook: 1
+name: move
+inputs:
+  address: {type: string, required: true}
+  there: there
+vars:
+  certificate: '{{ server.environment.certificate }}'
+  here: '{{ server.environment.server_pid }}'
+steps:
+  - id: image
+    request: GET /1.0/images/aliases/busybox
+  - id: secret
+    request: POST /1.0/images/{{ image.metadata.target }}/secret
+  - name: The image there
+    remote: '{{ there }}'
+    request: POST /1.0/images
+    body:
+      source:
+        type: image
+        mode: pull
+        server: 'https://{{ address }}'
+        protocol: '{{ server.flavor }}'
+        certificate: '{{ certificate }}'
+        fingerprint: '{{ image.metadata.target }}'
+        secret: '{{ secret.metadata.secret }}'
+  - request: POST /1.0/instances
+    body:
+      name: moved
+      source: {type: image, alias: busybox}
+  - id: offer
+    request: POST /1.0/instances/moved
+    body: {name: moved, migration: true}
+  - remote: '{{ there }}'
+    steps:
+      - request: POST /1.0/instances
+        body:
+          name: moved
+          architecture: '{{ server.environment.kernel_architecture }}'
+          source:
+            type: migration
+            mode: pull
+            operation: 'https://{{ address }}/1.0/operations/{{ offer.operation.id }}'
+            certificate: '{{ certificate }}'
+            secrets: '{{ offer.metadata }}'
+      - remote: '{{ run.id and there }}'
+        parallel:
+          - request: POST /1.0/instances
+            body:
+              name: beside
+              source: {type: image, fingerprint: '{{ image.metadata.target }}'}
+          - id: look
+            request: GET /1.0/instances/moved
+      - set: {where_it_is: '{{ look.metadata.name }}'}
+      - request: GET /1.0/instances/moved
+        until: metadata.name == where_it_is
+        within: 5s
+  - remote: '{{ there }}'
+    request: GET /1.0
+    capture: {away: metadata.environment.server_pid}
+  - remote: '{{ there }}'
+    check: server.environment.server_pid == away
+  - check: server.environment.server_pid == here
+outputs:
+  here: '{{ here }}'
+  there: '{{ away }}'
+  again: '{{ server.environment.server_pid }}'
+";

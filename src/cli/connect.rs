@@ -1,10 +1,10 @@
 //! From what people name to connected clients, and what to do where that does not succeed.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use malleus::client::{self, Client, Distrust, Flavor, Remote};
 use malleus::diagnostic::{Diagnostic, did_you_mean};
-use malleus::remotes::{Catalog, RemotesError, Resolved};
+use malleus::remotes::{RemotesError, Resolved};
 
 use super::args::Common;
 use super::console::Console;
@@ -16,31 +16,14 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// The server that is meant, or the default one. `chosen` is what the user gave, for which the variables with certificates and
-/// tokens are.
+/// The server that is meant, or the default one; see [`malleus::remotes::resolve`].
 pub(crate) fn resolve(named: Option<&str>, chosen: Option<&str>) -> Result<Resolved, RemotesError> {
-    match named {
-        // What needs no configuration does not fail because of it.
-        Some(path) if path.contains('/') && !path.contains("://") => {
-            Ok(Remote::parse(path)?.into())
-        }
-        None if Remote::is_named(&variable) => Ok(Remote::discover(&variable)?.into()),
-        Some(named) => Catalog::read(&variable)?.resolve(named, chosen, &variable),
-        None => Catalog::read(&variable)?.resolve_default(&variable),
-    }
+    malleus::remotes::resolve(named, chosen, &variable)
 }
 
 /// Connects to what was resolved.
 pub(crate) fn open(resolved: &Resolved, console: &Console) -> Result<Client, client::Error> {
-    let mut settings = settings(console);
-    if let Some(authentication) = &resolved.authentication {
-        settings.authentication = Arc::clone(authentication);
-    }
-    let client = Client::connect_with(&resolved.remote, settings)?;
-    Ok(match &resolved.project {
-        Some(project) => client.with_project(project),
-        None => client,
-    })
+    resolved.connect(settings(console))
 }
 
 /// Connects to the remote that the arguments, the playbook or the environment name, or says why not.
@@ -199,16 +182,16 @@ pub(crate) fn how_to_trust(tool: &str, file: &str) -> String {
 
 /// One client for each server that was named.
 pub(crate) struct Clients<'a> {
-    pub(crate) console: &'a Console,
+    console: &'a Console,
     chosen: Option<&'a str>,
     known: Mutex<Vec<(String, Client)>>,
 }
 
 impl<'a> Clients<'a> {
-    pub(crate) fn new(common: &'a Common, console: &'a Console) -> Self {
+    pub(crate) fn new(chosen: Option<&'a str>, console: &'a Console) -> Self {
         Self {
             console,
-            chosen: common.remote.as_deref(),
+            chosen,
             known: Mutex::default(),
         }
     }
@@ -219,14 +202,17 @@ impl<'a> Clients<'a> {
         if let Some((_, client)) = known.iter().find(|(name, _)| name == remote) {
             return Ok(client.clone());
         }
-        let resolved = resolve(Some(remote), self.chosen).map_err(|error| match error {
-            RemotesError::Client(error) => error,
-            error => client::Error::InvalidRemote {
-                remote: remote.to_owned(),
-                reason: error.to_string(),
-            },
-        })?;
+        let resolved =
+            resolve(Some(remote), self.chosen).map_err(|error| error.into_client(remote))?;
         let client = open(&resolved, self.console)?;
+        if !client.server().is_trusted() {
+            return Err(client::Error::InvalidRemote {
+                remote: remote.to_owned(),
+                reason: format!(
+                    "the server does not trust this client; `malleus doctor {remote}` says what to do"
+                ),
+            });
+        }
         known.push((remote.to_owned(), client.clone()));
         Ok(client)
     }

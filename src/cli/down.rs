@@ -71,7 +71,7 @@ fn bring_down(
         Err(error) => return Err(error.into()),
     };
     let limit = Limit::after("cleanup", args.cleanup_timeout);
-    let clients = Clients::new(common, console);
+    let clients = Clients::new(common.remote.as_deref(), console);
     let connect = |remote: &str| clients.get(remote);
     let resources = match tracking::settle(&kept.recorded, &connect, limit) {
         Ok(resources) => resources,

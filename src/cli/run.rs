@@ -25,7 +25,11 @@ pub(crate) fn main(common: &Common, args: &Run, console: &Console) -> Result<Cod
         Ok(ready) => ready,
         Err(refused) => return Ok(reports.close(&refused.records, refused.code)),
     };
-    let way = Way::new(&args.playing, &engine, args.playing.keep.after_run())?;
+    let way = Way::new(
+        (common, &args.playing),
+        &engine,
+        args.playing.keep.after_run(),
+    )?;
     let signals = Signals::listen().context("cannot listen for signals")?;
     let waiting = ready.iter().map(|playbook| Record::waiting(&playbook.plan));
     let mut records: Vec<Record> = waiting.collect();

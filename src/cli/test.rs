@@ -36,7 +36,11 @@ pub(crate) fn main(common: &Common, args: &Test, console: &Console) -> Result<Co
         Ok(ready) => ready,
         Err(refused) => return Ok(reports.close(&refused.records, refused.code)),
     };
-    let mut way = Way::new(&args.playing, &engine, args.playing.keep.after_test())?;
+    let mut way = Way::new(
+        (common, &args.playing),
+        &engine,
+        args.playing.keep.after_test(),
+    )?;
     let signals = Signals::listen().context("cannot listen for signals")?;
     let began = Instant::now();
     let clients = match connected(common, &ready, console) {

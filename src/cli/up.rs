@@ -26,7 +26,11 @@ pub(crate) fn main(common: &Common, args: &Up, console: &Console) -> Result<Code
         Ok(ready) => ready,
         Err(refused) => return Ok(reports.close(&refused.records, refused.code)),
     };
-    let mut way = Way::new(&args.playing, &engine, args.playing.keep.after_up())?;
+    let mut way = Way::new(
+        (common, &args.playing),
+        &engine,
+        args.playing.keep.after_up(),
+    )?;
     let name = args.name.as_deref().unwrap_or(&ready.plan.name);
     let identity = identity(&ready, name, &way.store)?;
     if identity.tracker.is_resumed() {

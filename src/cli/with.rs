@@ -56,7 +56,11 @@ fn provide(common: &Common, args: &With, console: &Console) -> Result<Code> {
             _ => Verdict::Failed,
         }
     };
-    let mut way = Way::new(&args.playing, &engine, args.playing.keep.after_test())?;
+    let mut way = Way::new(
+        (common, &args.playing),
+        &engine,
+        args.playing.keep.after_test(),
+    )?;
     way.interlude = Some(&interlude);
     let signals = Signals::listen().context("cannot listen for signals")?;
     let client = match try_connect(common, ready.plan.remote.as_deref(), console) {

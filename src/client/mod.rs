@@ -101,7 +101,7 @@ pub use settings::{
 pub use signals::Signals;
 pub use stream::Stdio;
 pub use tls::{Certificate, Distrust, Fingerprint, Identity, Trust};
-pub use token::Token;
+pub use token::{Token, secrets_of};
 pub use verbs::Completed;
 pub use wait::Wait;
 
@@ -223,6 +223,14 @@ impl Client {
         let mut detached = self.clone();
         detached.wire.scope = Scope::new(&self.wire.dialer, &self.wire.settings);
         detached
+    }
+
+    /// A copy of another client, of any server, with connections of its own that are cancelled with this one.
+    #[must_use]
+    pub fn companion(&self, other: &Self) -> Self {
+        let companion = other.detached();
+        self.scope().adopt(&companion.wire.scope);
+        companion
     }
 
     /// A copy that a cancellation of this one ends only after ten seconds: for a request whose outcome must be known, as

@@ -94,6 +94,29 @@ impl Token {
     }
 }
 
+/// What must not be shown of an operation as it began: its token, and the secrets that open its websockets.
+pub fn secrets_of(operation: &Operation) -> Vec<String> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let parts = &operation.metadata;
+    let mut secrets: Vec<String> = match operation.class {
+        Class::Token => text(&parts["secret"]).into_iter().collect(),
+        // Of copies and migrations, then of commands.
+        Class::Websocket => ["control", "fs", "criu"]
+            .iter()
+            .filter_map(|name| text(&parts[name]))
+            .chain(
+                parts["fds"]
+                    .as_object()
+                    .into_iter()
+                    .flat_map(|fds| fds.values().filter_map(text)),
+            )
+            .collect(),
+        _ => Vec::new(),
+    };
+    secrets.extend(Token::of(operation).map(|token| token.joined()));
+    secrets
+}
+
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Token")

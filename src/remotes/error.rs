@@ -92,3 +92,16 @@ pub enum RemotesError {
     #[error(transparent)]
     Client(#[from] client::Error),
 }
+
+impl RemotesError {
+    /// The same where only errors of the client are known.
+    pub fn into_client(self, named: &str) -> client::Error {
+        match self {
+            Self::Client(error) => error,
+            error => client::Error::InvalidRemote {
+                remote: named.to_owned(),
+                reason: error.to_string(),
+            },
+        }
+    }
+}

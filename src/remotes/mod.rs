@@ -17,7 +17,7 @@ pub use enrol::{Added, Addition, Way, enrol};
 pub use entry::{Entry, Origin, Pin, Place};
 pub use error::RemotesError;
 pub use own::Own;
-pub use resolve::Resolved;
+pub use resolve::{Resolved, resolve};
 
 /// Reads a variable.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::entry::{Entry, Origin, Pin, Place};
 use super::{Catalog, Environment, RemotesError};
 use crate::client::{
-    Address, Authentication, Bearer, Certificate, Https, Identity, Proxy, Remote, Trust,
+    Address, Authentication, Bearer, Certificate, Client, Error, Https, Identity, Proxy, Remote,
+    Settings, Trust,
 };
 
 /// A remote with all that is needed to connect.
@@ -26,6 +27,44 @@ impl std::fmt::Debug for Resolved {
         f.debug_struct("Resolved")
             .field("remote", &self.remote)
             .finish_non_exhaustive()
+    }
+}
+
+/// The server that is meant, or the default one. `chosen` is what the user gave, for which the variables with certificates and
+/// tokens are; see [`Catalog::resolve`].
+///
+/// # Errors
+/// When there is none, or what is known of it cannot be used.
+pub fn resolve(
+    named: Option<&str>,
+    chosen: Option<&str>,
+    environment: Environment<'_>,
+) -> Result<Resolved, RemotesError> {
+    match named {
+        // What needs no configuration does not fail because of it.
+        Some(path) if path.contains('/') && !path.contains("://") => {
+            Ok(Remote::parse(path)?.into())
+        }
+        None if Remote::is_named(environment) => Ok(Remote::discover(environment)?.into()),
+        Some(named) => Catalog::read(environment)?.resolve(named, chosen, environment),
+        None => Catalog::read(environment)?.resolve_default(environment),
+    }
+}
+
+impl Resolved {
+    /// Connects.
+    ///
+    /// # Errors
+    /// As [`Client::connect_with`].
+    pub fn connect(&self, mut settings: Settings) -> Result<Client, Error> {
+        if let Some(authentication) = &self.authentication {
+            settings.authentication = Arc::clone(authentication);
+        }
+        let client = Client::connect_with(&self.remote, settings)?;
+        Ok(match &self.project {
+            Some(project) => client.with_project(project),
+            None => client,
+        })
     }
 }
 
