@@ -20,6 +20,7 @@
 //! | [`template`] | names, rendering, expressions; the only room that names minijinja | HTTP |
 //! | [`playbook`] | the language: what was written, whether it holds, what will run | HTTP, threads |
 //! | [`client`] | the API of LXD and Incus, a library on its own; the only room that names ureq and tungstenite | playbooks |
+//! | [`remotes`] | which names mean which servers: malleus's own remotes, those of the `incus` and `lxc` clients | playbooks |
 //! | [`tracking`] | which resources a run made, its journal, their removal | playbooks |
 //! | [`run`] | carries out a plan with a client, emits events | the terminal, arguments |
 //! | [`report`] | events and plans to text and files | the client |
@@ -79,6 +80,7 @@
 //! let header = Header::new(&id, &plan.name, plan.source.name());
 //! let session = Session {
 //!     client: Client::connect(&Remote::discover(&environment)?)?,
+//!     remotes: &|name| Client::connect(&Remote::parse(name)?),
 //!     inputs,
 //!     environment: &environment,
 //!     engine: &engine,
@@ -104,6 +106,7 @@ pub mod duration;
 pub mod fixture;
 mod part;
 pub mod playbook;
+pub mod remotes;
 pub mod report;
 pub mod run;
 pub mod secret;

@@ -63,6 +63,7 @@ outputs:
         let outputs = std::sync::Mutex::new(None);
         let session = Session {
             client: ground.client.clone(),
+            remotes: &|name| Client::connect(&Remote::parse(name)?),
             inputs: indexmap::IndexMap::new(),
             environment: &|_| None,
             engine: &engine,
@@ -113,6 +114,7 @@ fn a_renewal_that_fails_does_not_break_the_run() {
     let tracker = Tracker::default();
     let session = Session {
         client: Client::connect(&Remote::Unix(server.socket.clone())).expect("connected"),
+        remotes: &|name| Client::connect(&Remote::parse(name)?),
         inputs: indexmap::IndexMap::new(),
         environment: &|_| None,
         engine: &engine,

@@ -50,6 +50,10 @@ pub(crate) enum Command {
     Request(Request),
     /// Run one command in an instance, with its input, output and exit code
     Exec(Exec),
+    /// Look whether playbooks can run on a server, and say how to mend what is missing
+    Doctor(Doctor),
+    /// Servers by name: malleus's own, and those of the `incus` and `lxc` clients
+    Remote(Remote),
     /// Serve a simulated daemon on a socket, for any client, until it is interrupted
     #[cfg(feature = "sim")]
     Sim(super::sim::Serve),
@@ -74,8 +78,13 @@ impl Common {
 /// Options of every command.
 #[derive(Debug, Args)]
 pub(crate) struct Common {
-    /// The server: the path of a unix socket
-    #[arg(long, global = true, env = "MALLEUS_REMOTE", value_name = "SOCKET")]
+    /// The server: the name of a remote, https://HOST:PORT, or the path of a unix socket
+    #[arg(
+        long,
+        global = true,
+        env = "MALLEUS_REMOTE",
+        value_name = "NAME|URL|SOCKET"
+    )]
     pub(crate) remote: Option<String>,
     #[cfg(feature = "sim")]
     #[command(flatten)]
@@ -206,6 +215,57 @@ pub(crate) struct Gc {
 pub(crate) enum ListFormat {
     Human,
     Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Remotes; the one that other commands would use where none is given
+    #[arg(value_name = "REMOTE")]
+    pub(crate) names: Vec<String>,
+    /// All remotes there are
+    #[arg(long, conflicts_with = "names")]
+    pub(crate) all: bool,
+    /// For people, or as JSON
+    #[arg(long, value_enum, default_value_t = ListFormat::Human)]
+    pub(crate) format: ListFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Remote {
+    #[command(subcommand)]
+    pub(crate) command: RemoteCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RemoteCommand {
+    /// Add a server: make a key pair, make sure of the server, have it trust us, store all of it
+    Add(RemoteAdd),
+    /// List remotes: malleus's own, and those of the `incus` and `lxc` clients
+    List(Runs),
+    /// Remove one of malleus's own remotes with its key pair
+    Remove(RemoteRemove),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemoteAdd {
+    /// What it is to be called
+    pub(crate) name: String,
+    /// A trust token of the server, or its address: https://HOST:PORT. Without it the variable `MALLEUS_TOKEN` has the
+    /// token; - reads it from stdin
+    #[arg(value_name = "TOKEN|ADDRESS")]
+    pub(crate) server: Option<String>,
+    /// The SHA-256 of the server's certificate, where no authority vouches for it and there is no token
+    #[arg(long, value_name = "HEX")]
+    pub(crate) fingerprint: Option<malleus::client::Fingerprint>,
+    /// Send the bearer token in this file instead of making a key pair
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bearer_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemoteRemove {
+    /// Its name
+    pub(crate) name: String,
 }
 
 /// Options of every command that runs playbooks.

@@ -4,23 +4,24 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use anyhow::Result;
-use malleus::client::{Client, Limit, Remote};
+use malleus::client::Limit;
 use malleus::diagnostic::{Diagnostic, count};
 use malleus::duration;
 use malleus::report::Verbosity;
 use malleus::tracking::{self, Gone, Kept, Listed, Resource, Store, StoreError};
 
-use super::args::Down;
+use super::Code;
+use super::args::{Common, Down};
+use super::connect::Clients;
 use super::console::Console;
 use super::playbooks::store;
 use super::signals::Signals;
-use super::{Code, settings};
 
-pub(crate) fn main(args: &Down, console: &Console) -> Result<Code> {
+pub(crate) fn main(common: &Common, args: &Down, console: &Console) -> Result<Code> {
     let store = store()?;
     let mut code = Code::Fine;
     for run in wanted(args, &store, console)? {
-        code = graver(code, bring_down(&run, &store, args, console)?);
+        code = graver(code, bring_down(&run, &store, (common, args), console)?);
     }
     Ok(code)
 }
@@ -53,7 +54,12 @@ fn wanted(args: &Down, store: &Store, console: &Console) -> Result<Vec<String>> 
     Ok(runs)
 }
 
-fn bring_down(run: &str, store: &Store, args: &Down, console: &Console) -> Result<Code> {
+fn bring_down(
+    run: &str,
+    store: &Store,
+    (common, args): (&Common, &Down),
+    console: &Console,
+) -> Result<Code> {
     let start = Instant::now();
     let kept = match store.open(run) {
         Ok(kept) => kept,
@@ -65,7 +71,7 @@ fn bring_down(run: &str, store: &Store, args: &Down, console: &Console) -> Resul
         Err(error) => return Err(error.into()),
     };
     let limit = Limit::after("cleanup", args.cleanup_timeout);
-    let clients = Clients::new(console);
+    let clients = Clients::new(common.remote.as_deref(), console);
     let connect = |remote: &str| clients.get(remote);
     let resources = match tracking::settle(&kept.recorded, &connect, limit) {
         Ok(resources) => resources,
@@ -149,39 +155,6 @@ fn remove(
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// One client for each server.
-struct Clients<'a> {
-    console: &'a Console,
-    known: Mutex<Vec<(String, Client)>>,
-}
-
-impl<'a> Clients<'a> {
-    fn new(console: &'a Console) -> Self {
-        Self {
-            console,
-            known: Mutex::default(),
-        }
-    }
-
-    fn get(&self, remote: &str) -> Result<Client, malleus::client::Error> {
-        let mut known = lock(&self.known);
-        if let Some((_, client)) = known.iter().find(|(name, _)| name == remote) {
-            return Ok(client.clone());
-        }
-        let client = Client::connect_with(&Remote::parse(remote)?, settings(self.console))?;
-        known.push((remote.to_owned(), client.clone()));
-        Ok(client)
-    }
-
-    /// The first signal ends the removal; the journal knows the rest.
-    fn obey(&self, signals: &Signals) {
-        let known = lock(&self.known);
-        let clients: Vec<Client> = known.iter().map(|(_, client)| client.clone()).collect();
-        drop(known);
-        signals.reacts(move |_| clients.iter().for_each(Client::cancel));
-    }
 }
 
 /// Of two exit codes the one that says more.

@@ -2,7 +2,9 @@
 
 mod args;
 mod check;
+mod connect;
 mod console;
+mod doctor;
 mod down;
 mod exec;
 mod gc;
@@ -10,6 +12,7 @@ mod inputs;
 mod lanes;
 mod outputs;
 mod playbooks;
+mod remote;
 mod reports;
 mod request;
 mod run;
@@ -28,11 +31,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use malleus::client::{self, Client, Remote, Settings};
+use malleus::client::{self, Settings};
 use malleus::diagnostic::Diagnostic;
-use malleus::report::Verbosity;
 
 use args::{Cli, Command};
+pub(crate) use connect::{connect, try_connect};
 use console::Console;
 use trace::Tracer;
 
@@ -89,7 +92,7 @@ fn ended(mut cli: Cli, console: &Console) -> anyhow::Result<Code> {
         Command::Run(args) => run::main(&cli.common, &args, console),
         Command::Test(args) => test::main(&cli.common, &args, console),
         Command::Up(args) => up::main(&cli.common, &args, console),
-        Command::Down(args) => down::main(&args, console),
+        Command::Down(args) => down::main(&cli.common, &args, console),
         Command::With(args) => Ok(with::main(&cli.common, &args, console)),
         Command::Runs(args) => runs::main(&args, console),
         Command::Gc(args) => gc::main(&cli.common, &args, console),
@@ -97,6 +100,8 @@ fn ended(mut cli: Cli, console: &Console) -> anyhow::Result<Code> {
         Command::Show(args) => show::main(&cli.common, &args, console),
         Command::Request(args) => request::main(&cli.common, &args, console),
         Command::Exec(args) => exec::main(&cli.common, &args, console),
+        Command::Doctor(args) => doctor::main(&cli.common, &args, console),
+        Command::Remote(args) => remote::main(cli.common.project.as_deref(), &args, console),
         #[cfg(feature = "sim")]
         Command::Sim(args) => sim::main(&cli.common, &args, console),
         Command::Schema => Console::data(format!("{:#}\n", malleus::playbook::schema()).as_bytes())
@@ -127,7 +132,10 @@ pub(crate) fn code_of_client(error: &client::Error) -> Code {
         client::Error::InvalidRequest { .. }
         | client::Error::InvalidRemote { .. }
         | client::Error::File { .. } => Code::Invalid,
-        client::Error::NoDaemon { .. } | client::Error::Connect { .. } => Code::Unreachable,
+        client::Error::NoDaemon { .. }
+        | client::Error::Connect { .. }
+        | client::Error::Unverified { .. }
+        | client::Error::InvalidIdentity { .. } => Code::Unreachable,
         _ => Code::Failed,
     }
 }
@@ -138,73 +146,6 @@ pub(crate) fn settings(console: &Console) -> Settings {
         observer: Tracer::observer(console).map(|tracer| Arc::new(tracer) as _),
         ..Settings::default()
     }
-}
-
-/// Connects to the remote that the arguments, the playbook or the environment name, or says why not.
-pub(crate) fn connect(
-    common: &args::Common,
-    playbook: Option<&str>,
-    console: &Console,
-) -> Result<Client, Code> {
-    try_connect(common, playbook, console).map_err(|(code, problem)| {
-        console.problem(&problem);
-        code
-    })
-}
-
-/// Connects as [`connect`], and leaves it to the caller to say what is wrong.
-pub(crate) fn try_connect(
-    common: &args::Common,
-    playbook: Option<&str>,
-    console: &Console,
-) -> Result<Client, (Code, Diagnostic)> {
-    let settings = settings(console);
-    let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let remote = match common.remote.as_deref().or(playbook) {
-        Some(named) => Remote::parse(named),
-        None => Remote::discover(&environment),
-    };
-    let client = remote.and_then(|remote| Client::connect_with(&remote, settings));
-    if let Ok(client) = &client
-        && client.server().simulated
-        && console.human.says(Verbosity::Normal)
-    {
-        let what =
-            "a simulated daemon: nothing on this machine is changed, and nothing it says is real";
-        console.human.line(what);
-    }
-    match client {
-        Ok(client) => Ok(match &common.project {
-            Some(project) => client.with_project(project),
-            None => client,
-        }),
-        Err(error) => {
-            let code = if matches!(error, client::Error::InvalidRemote { .. }) {
-                Code::Invalid
-            } else {
-                Code::Unreachable
-            };
-            Err((code, unreachable(&error)))
-        }
-    }
-}
-
-/// The ways on for somebody without a daemon.
-const HELP: &str = if cfg!(feature = "sim") {
-    "install LXD or Incus and start it, name its socket with `--remote /path/to/unix.socket`, or try without one: `--sim`"
-} else {
-    "install LXD or Incus and start it, or name its socket with `--remote /path/to/unix.socket`"
-};
-
-fn unreachable(error: &client::Error) -> Diagnostic {
-    let client::Error::NoDaemon { tried } = error else {
-        return Diagnostic::error(error.to_string());
-    };
-    let mut problem = Diagnostic::error("no LXD or Incus daemon found");
-    for place in tried {
-        problem = problem.note(format!("tried {}: {}", place.place, place.why));
-    }
-    problem.help(HELP)
 }
 
 #[cfg(test)]

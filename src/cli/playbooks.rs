@@ -15,7 +15,7 @@ use malleus::playbook::{Given, Plan};
 use malleus::report::record::Outcome;
 use malleus::report::{Collector, Record, Verbosity};
 use malleus::run::{
-    Examination, Interlude, Scene, Session, Sink, Sweeps, new_id, run, usual_width,
+    Examination, Interlude, Remotes, Scene, Session, Sink, Sweeps, new_id, run, usual_width,
 };
 use malleus::secret::Masker;
 use malleus::template::Engine;
@@ -23,6 +23,7 @@ use malleus::tracking::{Header, Store, Tracker};
 use serde_json::Value;
 
 use super::args::{Common, Playing};
+use super::connect::Clients;
 use super::console::Console;
 use super::signals::Signals;
 use super::trace::Tracer;
@@ -156,6 +157,8 @@ pub(crate) fn one(
 #[derive(Clone)]
 pub(crate) struct Way<'a> {
     pub(crate) engine: &'a Engine,
+    /// The remote that the user has chosen, if any.
+    pub(crate) chosen: Option<&'a str>,
     /// How many operations that build something a server gets at a time.
     pub(crate) width: usize,
     /// What is removed at the end.
@@ -173,7 +176,7 @@ pub(crate) struct Way<'a> {
 impl<'a> Way<'a> {
     /// As the arguments say, where nothing is removed but what the playbook says itself.
     pub(crate) fn new(
-        (common, args): (&Common, &Playing),
+        (common, args): (&'a Common, &Playing),
         engine: &'a Engine,
         sweeps: Sweeps,
     ) -> Result<Self> {
@@ -181,6 +184,7 @@ impl<'a> Way<'a> {
         let is_lasting = !common.is_simulated();
         Ok(Self {
             engine,
+            chosen: common.remote.as_deref(),
             width: args.parallel.unwrap_or_else(usual_width),
             sweeps,
             cleanup: args.cleanup_timeout,
@@ -248,10 +252,12 @@ pub(crate) fn play_as(
     way: &Way<'_>,
     console: &Console,
 ) -> Record {
+    let others = Clients::new(way.chosen, console);
+    let remotes = |name: &str| others.get(name);
     let Some(artifacts) = &way.artifacts else {
         return carry_out(
             (playbook, identity),
-            (client, None),
+            (client, &remotes, None),
             way,
             (console, &console.masker),
         );
@@ -261,7 +267,7 @@ pub(crate) fn play_as(
     let client = client.with_observer(dossier.observer(tracer));
     let examination = |scene: &Scene<'_>| dossier.examine(scene, &identity.tracker);
     let sink = dossier.sink(console);
-    let run = (client, Some(&examination as _));
+    let run: Run<'_> = (client, &remotes, Some(&examination as _));
     let record = carry_out((playbook, identity), run, way, (&sink, &console.masker));
     if record.outcome() != Outcome::Passed || dossier.is_begun() {
         if let Err(problems) = dossier.close() {
@@ -274,16 +280,20 @@ pub(crate) fn play_as(
     record
 }
 
+/// The server, the way to others, and what looks at failures.
+type Run<'a> = (Client, &'a Remotes<'a>, Option<&'a Examination<'a>>);
+
 /// The one place where a session is made of arguments.
 fn carry_out(
     (playbook, identity): (&Ready, &Identity),
-    (client, examination): (Client, Option<&Examination<'_>>),
+    (client, remotes, examination): Run<'_>,
     way: &Way<'_>,
     (sink, masker): (&dyn Sink, &Masker),
 ) -> Record {
     let collector = Collector::new(&playbook.plan, sink);
     let session = Session {
         client,
+        remotes,
         inputs: playbook.inputs.clone(),
         environment: &|name| std::env::var(name).ok(),
         engine: way.engine,

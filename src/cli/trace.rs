@@ -1,6 +1,6 @@
 //! `-v` and `-vv`: requests and replies as they happen.
 
-use malleus::client::{Content, Observer, Reply, Trace};
+use malleus::client::{Content, Observer, Reply, Trace, secrets_of};
 use malleus::report::Verbosity;
 use serde_json::Value;
 
@@ -45,6 +45,9 @@ impl Observer for Tracer {
                 self.body(">", &body.map(Value::to_string).unwrap_or_default());
             }
             Trace::Reply { reply, elapsed } => {
+                if let Some(begun) = reply.operation() {
+                    self.0.masker.add(&secrets_of(&begun).into());
+                }
                 let time = elapsed.as_secs_f64() * 1000.0;
                 self.0.line(format!(
                     "    {} {} → {} ({time:.1} ms)",

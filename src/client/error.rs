@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use humantime::format_duration;
 
-use super::{ApiError, Flavor, NotReady, Operation, OperationError};
+use super::{ApiError, Distrust, Flavor, NotReady, Operation, OperationError};
 
 /// Everything that can go wrong in the client, shown in one line that reads well after `error: `.
 #[derive(Debug, thiserror::Error)]
@@ -27,10 +27,26 @@ pub enum Error {
     /// No connection came about. Nothing was sent.
     #[error("cannot connect to {remote}: {}", explain_connect(source, None))]
     Connect {
-        /// The socket.
+        /// The remote.
         remote: String,
         /// What the system said.
         source: io::Error,
+    },
+    /// The server is not what it should be. Nothing was sent.
+    #[error("cannot trust {remote}{}: {reason}", beside(remote, address))]
+    Unverified {
+        /// The remote.
+        remote: String,
+        /// The host and port that answered.
+        address: String,
+        /// What is wrong.
+        reason: Box<Distrust>,
+    },
+    /// A certificate or private key, ours or an authority's, cannot be used. Nothing was sent.
+    #[error("{reason}")]
+    InvalidIdentity {
+        /// What is wrong with it, without any part of a key.
+        reason: String,
     },
     /// The server refused or failed: an error envelope, or an HTTP status outside 2xx.
     #[error("{0}")]
@@ -255,6 +271,8 @@ impl Error {
         match self {
             Self::NoDaemon { .. }
             | Self::InvalidRemote { .. }
+            | Self::InvalidIdentity { .. }
+            | Self::Unverified { .. }
             | Self::Connect { .. }
             | Self::Unfit { .. }
             | Self::InvalidRequest { .. } => false,
@@ -295,6 +313,15 @@ fn listed(tried: &[Tried]) -> String {
     each.collect::<Vec<_>>().join("; ")
 }
 
+/// The address, where the remote's own name does not say it.
+fn beside(remote: &str, address: &str) -> String {
+    if remote.ends_with(address) {
+        String::new()
+    } else {
+        format!(" ({address})")
+    }
+}
+
 fn appended(note: Option<&str>) -> String {
     note.map(|note| format!("; {note}")).unwrap_or_default()
 }
@@ -302,6 +329,8 @@ fn appended(note: Option<&str>) -> String {
 /// What a failed connection means, in words that say what to do.
 pub(super) fn explain_connect(error: &io::Error, flavor: Option<Flavor>) -> String {
     match error.kind() {
+        // It says itself what it means.
+        _ if error.get_ref().is_some() => error.to_string(),
         io::ErrorKind::NotFound => "there is no such socket".to_owned(),
         io::ErrorKind::ConnectionRefused => {
             "nothing listens on it; is the daemon running?".to_owned()

@@ -10,9 +10,10 @@ use serde_json::Value;
 use ureq::SendBody;
 use ureq::http;
 
+use super::dial::{DialError, Dialer};
 use super::request::Body;
 use super::scope::Scope;
-use super::transport::{Age, ConnectFailed, NothingSent};
+use super::transport::{Age, NothingSent};
 use super::{
     Content, Envelope, Error, Headers, Limit, Remote, Reply, Request, Sent, Settings, Trace,
 };
@@ -20,8 +21,8 @@ use super::{
 /// The most of a body that is kept in memory: 64 MiB.
 pub(super) const LARGEST_IN_MEMORY: u64 = 64 << 20;
 
-/// The host part of URLs: servers accept any name on a unix socket.
-pub(super) const HOST: &str = "malleus";
+/// The name of the limit of connecting.
+pub(super) const CONNECT: &str = "connect";
 
 /// The place to send requests to, and how.
 #[derive(Clone)]
@@ -29,6 +30,7 @@ pub(super) struct Wire {
     pub(super) remote: Remote,
     pub(super) settings: Arc<Settings>,
     pub(super) scope: Arc<Scope>,
+    pub(super) dialer: Arc<Dialer>,
 }
 
 /// Where the body of a good reply goes.
@@ -137,9 +139,11 @@ impl Wire {
         length: Option<u64>,
     ) -> Result<http::request::Builder, Error> {
         let method = out.request.method();
-        let mut head = http::Request::builder()
-            .method(method)
-            .uri(format!("http://{HOST}{}", out.target));
+        let mut head = http::Request::builder().method(method).uri(format!(
+            "http://{}{}",
+            self.remote.host(),
+            out.target
+        ));
         let given = out.request.headers();
         let authentication = self.settings.authentication.headers(method, &out.target)?;
         for (name, value) in given.iter().chain(&authentication) {
@@ -168,18 +172,34 @@ impl Wire {
             ureq::Error::Other(inner) => inner,
             error => return explain(out, error),
         };
-        let inner = match inner.downcast::<ConnectFailed>() {
-            Ok(failed) => {
-                return Error::Connect {
-                    remote: self.remote.to_string(),
-                    source: failed.0,
-                };
-            }
+        let inner = match inner.downcast::<DialError>() {
+            Ok(failed) => return self.not_connected(out, *failed),
             Err(inner) => inner,
         };
         match inner.downcast::<NothingSent>() {
             Ok(nothing) => broken(out, Sent::Nothing, nothing.source),
             Err(inner) => broken(out, Sent::Maybe, io::Error::other(inner)),
+        }
+    }
+
+    /// No connection came about: the limit of the request may have been shorter than that of connecting.
+    fn not_connected(&self, out: &Outgoing<'_>, failed: DialError) -> Error {
+        match failed {
+            DialError::Io(error)
+                if error.kind() == io::ErrorKind::TimedOut
+                    && out.limit.is_over()
+                    && out.limit.name() != CONNECT =>
+            {
+                Error::Timeout {
+                    limit: out.limit.name(),
+                    after: out.limit.total(),
+                    method: out.request.method().to_owned(),
+                    path: out.target.clone(),
+                    operation: None,
+                    note: Some(error.to_string().into()),
+                }
+            }
+            failed => failed.explain(&self.remote),
         }
     }
 }

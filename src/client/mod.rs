@@ -40,6 +40,9 @@
 //! # Ok::<(), malleus::client::Error>(())
 //! ```
 
+mod bearer;
+mod deadline;
+mod dial;
 mod ending;
 mod error;
 mod events;
@@ -47,8 +50,11 @@ mod exchange;
 mod exec;
 mod file;
 mod flavor;
+mod https;
 mod limit;
+mod link;
 mod operation;
+mod proxy;
 mod ready;
 mod recorded;
 mod refusal;
@@ -61,6 +67,8 @@ mod server;
 mod settings;
 mod signals;
 mod stream;
+mod tls;
+mod token;
 mod transport;
 mod verbs;
 mod wait;
@@ -69,13 +77,17 @@ mod websocket;
 use std::fmt;
 use std::sync::Arc;
 
+pub use bearer::Bearer;
+pub use dial::presented_certificate;
 pub use error::{Error, Sent, Tried, is_transient_message as passes};
 pub use events::{EventType, Events, ServerEvent};
 pub use exec::{Exec, Exit, Output};
 pub use file::{FileContent, FileInfo, FileKind, Pull, Pulled, Push, Pushed, Source};
 pub use flavor::Flavor;
+pub use https::{Address, Https};
 pub use limit::Limit;
 pub use operation::{Class, Operation};
+pub use proxy::Proxy;
 pub use ready::{Addresses, Condition, NotReady, NotReadyCause, Observation, Readiness};
 pub use recorded::{LogPath, Recorded, Stream};
 pub use refusal::{ApiError, OperationError};
@@ -88,10 +100,13 @@ pub use settings::{
 };
 pub use signals::Signals;
 pub use stream::Stdio;
+pub use tls::{Certificate, Distrust, Fingerprint, Identity, Trust};
+pub use token::{Token, secrets_of};
 pub use verbs::Completed;
 pub use wait::Wait;
 
-use exchange::{Outgoing, Sink, Wire};
+use dial::Dialer;
+use exchange::{CONNECT, Outgoing, Sink, Wire};
 use scope::Scope;
 
 /// A connection to a server, cheap to clone. Clones share connections and cancellation.
@@ -107,16 +122,19 @@ impl Client {
     /// Connects and reads `GET /1.0`, with the default [`Settings`].
     ///
     /// # Errors
-    /// [`Error::Connect`] when nothing listens or the user may not use the socket, [`Error::Timeout`] after
-    /// ten seconds, [`Error::Protocol`] when what answers is neither LXD nor Incus.
+    /// [`Error::Connect`] when nothing listens or the user may not use the socket, [`Error::Unverified`] when the server is
+    /// not the one it should be, [`Error::Timeout`] after ten seconds, [`Error::Protocol`] when what answers is neither LXD
+    /// nor Incus.
     pub fn connect(remote: &Remote) -> Result<Self, Error> {
         Self::connect_with(remote, Settings::default())
     }
 
     /// Connects like [`Client::connect`], with settings of your own.
     pub fn connect_with(remote: &Remote, settings: Settings) -> Result<Self, Error> {
-        let scope = Scope::new(remote, &settings);
+        let dialer = Arc::new(Dialer::new(remote, settings.connect_timeout)?);
+        let scope = Scope::new(&dialer, &settings);
         let wire = Wire {
+            dialer,
             remote: remote.clone(),
             settings: Arc::new(settings),
             scope,
@@ -125,7 +143,7 @@ impl Client {
         let out = Outgoing {
             request: &request,
             target: request.target(&[])?,
-            limit: Limit::after("connect", wire.settings.connect_timeout),
+            limit: Limit::after(CONNECT, wire.settings.connect_timeout),
         };
         let reply = wire.exchange(&out, Sink::Memory)?;
         wire.settings.validation.validate(&reply)?;
@@ -203,8 +221,16 @@ impl Client {
     #[must_use]
     pub fn detached(&self) -> Self {
         let mut detached = self.clone();
-        detached.wire.scope = Scope::new(&self.wire.remote, &self.wire.settings);
+        detached.wire.scope = Scope::new(&self.wire.dialer, &self.wire.settings);
         detached
+    }
+
+    /// A copy of another client, of any server, with connections of its own that are cancelled with this one.
+    #[must_use]
+    pub fn companion(&self, other: &Self) -> Self {
+        let companion = other.detached();
+        self.scope().adopt(&companion.wire.scope);
+        companion
     }
 
     /// A copy that a cancellation of this one ends only after ten seconds: for a request whose outcome must be known, as
@@ -215,7 +241,7 @@ impl Client {
     pub fn lingering(&self) -> Result<Self, Error> {
         self.scope().check()?;
         let mut lingering = self.clone();
-        let make = || Scope::new(&self.wire.remote, &self.wire.settings);
+        let make = || Scope::new(&self.wire.dialer, &self.wire.settings);
         lingering.wire.scope = self.scope().lingering(make);
         Ok(lingering)
     }

@@ -75,7 +75,7 @@ impl Operation {
     }
 
     /// Reads an operation record; `None` when the value is none.
-    pub(super) fn from_value(raw: &Value) -> Option<Self> {
+    pub fn from_value(raw: &Value) -> Option<Self> {
         let id = raw["id"].as_str()?.to_owned();
         let text = |key: &str| raw[key].as_str().unwrap_or_default().to_owned();
         Some(Self {

@@ -3,7 +3,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use super::error::{Tried, explain_connect};
-use super::{Error, Flavor};
+use super::{Error, Flavor, Https};
 
 /// Where a daemon listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -11,6 +11,8 @@ use super::{Error, Flavor};
 pub enum Remote {
     /// A unix socket of a daemon on this machine.
     Unix(PathBuf),
+    /// A server, or the members of a cluster, over HTTPS.
+    Https(Box<Https>),
 }
 
 /// A place to look for a daemon, and what brought us there.
@@ -38,11 +40,11 @@ const USUAL: [(&str, Flavor); 4] = [
 ];
 
 impl Remote {
-    /// Reads a remote as people write it: `unix:///path`, `unix:/path` or a path that begins with
-    /// `/`, `./` or `../`.
+    /// Reads a remote as people write it: `unix:///path`, `unix:/path`, a path that begins with `/`, `./` or `../`, or
+    /// `https://HOST[:PORT]`, which is known by the authorities of this system; [`Https`] has more choices.
     ///
     /// # Errors
-    /// [`Error::InvalidRemote`] for anything else; `https://` addresses are not available.
+    /// [`Error::InvalidRemote`] for anything else.
     ///
     /// ```
     /// use malleus::client::Remote;
@@ -57,9 +59,7 @@ impl Remote {
             reason: reason.to_owned(),
         };
         if text.starts_with("https://") || text.starts_with("http://") {
-            return Err(invalid(
-                "HTTPS remotes are not available; give the unix socket of a local daemon",
-            ));
+            return Ok(Self::Https(Box::new(Https::at(text.parse()?))));
         }
         let path = text
             .strip_prefix("unix://")
@@ -71,7 +71,7 @@ impl Remote {
                 Ok(Self::Unix(PathBuf::from(path)))
             }
             _ => Err(invalid(
-                "a socket is written as an absolute path or as unix:///path",
+                "a socket is written as an absolute path or as unix:///path, a server as https://HOST:PORT",
             )),
         }
     }
@@ -94,8 +94,37 @@ impl Remote {
     /// # Ok::<(), malleus::client::Error>(())
     /// ```
     pub fn discover(environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {
+        Self::first(candidates(environment))
+    }
+
+    /// Finds the daemon of one brand on this machine, as that brand's client does.
+    ///
+    /// # Errors
+    /// [`Error::NoDaemon`] as for [`Remote::discover`].
+    pub fn discover_brand(
+        flavor: Flavor,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Error> {
+        let of_brand = |variable: &str| {
+            VARIABLES
+                .iter()
+                .any(|(name, _, of)| *name == variable && *of == flavor)
+        };
+        let mut candidates = candidates(&|name| environment(name).filter(|_| of_brand(name)));
+        candidates.retain(|candidate| candidate.flavor == flavor);
+        Self::first(candidates)
+    }
+
+    /// Whether a variable names the daemon of this machine to talk to.
+    pub fn is_named(environment: &dyn Fn(&str) -> Option<String>) -> bool {
+        VARIABLES
+            .iter()
+            .any(|(name, _, _)| environment(name).is_some_and(|value| !value.is_empty()))
+    }
+
+    fn first(candidates: Vec<Candidate>) -> Result<Self, Error> {
         let mut tried = Vec::new();
-        for candidate in candidates(environment) {
+        for candidate in candidates {
             match UnixStream::connect(&candidate.socket) {
                 Ok(_) => return Ok(Self::Unix(candidate.socket)),
                 Err(error) => tried.push(Tried {
@@ -111,6 +140,15 @@ impl Remote {
     pub fn socket(&self) -> Option<&Path> {
         match self {
             Self::Unix(path) => Some(path),
+            Self::Https(_) => None,
+        }
+    }
+
+    /// The host part of URLs: on a unix socket servers accept any name.
+    pub(super) fn host(&self) -> String {
+        match self {
+            Self::Unix(_) => "malleus".to_owned(),
+            Self::Https(server) => server.authority(),
         }
     }
 }
@@ -153,6 +191,7 @@ impl fmt::Display for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix(path) => write!(f, "{}", path.display()),
+            Self::Https(server) => f.write_str(&server.name),
         }
     }
 }
@@ -234,7 +273,8 @@ mod tests {
             ("./x", Ok("./x")),
             ("unix://", Err("the path of the socket is missing")),
             ("", Err("the path of the socket is missing")),
-            ("https://host:8443", Err("HTTPS remotes are not available")),
+            ("https://host", Ok("https://host:8443")),
+            ("http://host:8443", Err("over https:// alone")),
             ("local", Err("written as an absolute path")),
         ] {
             match (Remote::parse(text), expected) {

@@ -1,6 +1,3 @@
-use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
@@ -8,8 +5,10 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::config::Config;
 
-use super::transport::{NoResolver, UnixConnector};
-use super::{Error, Remote, Settings};
+use super::dial::Dialer;
+use super::link::Link;
+use super::transport::{LinkConnector, NoResolver};
+use super::{Error, Settings};
 
 /// More connections than a runner has jobs: an idle one costs a file descriptor.
 const IDLE_CONNECTIONS: usize = 64;
@@ -17,7 +16,7 @@ const IDLE_CONNECTIONS: usize = 64;
 /// What is cancelled together: a pool of connections, the websockets, and the scopes forked off.
 pub(super) struct Scope {
     agent: Agent,
-    cancelled: AtomicBool,
+    cancelled: Arc<AtomicBool>,
     members: Mutex<Members>,
     woken: Condvar,
     /// What outlives a cancellation of this scope for a while; made when it is first needed.
@@ -29,16 +28,20 @@ const LINGERS: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
 struct Members {
-    sockets: Vec<Weak<UnixStream>>,
+    sockets: Vec<Weak<Link>>,
     forks: Vec<Weak<Scope>>,
 }
 
 impl Scope {
-    pub(super) fn new(remote: &Remote, settings: &Settings) -> Arc<Self> {
-        let Remote::Unix(socket) = remote;
+    pub(super) fn new(dialer: &Arc<Dialer>, settings: &Settings) -> Arc<Self> {
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let connector = LinkConnector {
+            dialer: Arc::clone(dialer),
+            cancelled: Arc::clone(&cancelled),
+        };
         Arc::new(Self {
-            agent: agent(socket, settings),
-            cancelled: AtomicBool::new(false),
+            agent: agent(connector, settings),
+            cancelled,
             members: Mutex::default(),
             woken: Condvar::new(),
             lingering: OnceLock::new(),
@@ -67,7 +70,7 @@ impl Scope {
     }
 
     /// Has a websocket's connection shut down when the scope is cancelled.
-    pub(super) fn register(&self, socket: &Arc<UnixStream>) -> Result<(), Error> {
+    pub(super) fn register(&self, socket: &Arc<Link>) -> Result<(), Error> {
         // Checked under the lock, so that no socket slips past a cancellation that is under way.
         let mut members = self.members();
         self.check()?;
@@ -85,8 +88,7 @@ impl Scope {
         self.woken.notify_all();
         self.agent.clone().shutdown();
         for socket in sockets.iter().filter_map(Weak::upgrade) {
-            // Fails when the other side has gone already, which is as good.
-            let _ = socket.shutdown(Shutdown::Both);
+            socket.close();
         }
         for fork in forks.iter().filter_map(Weak::upgrade) {
             fork.cancel();
@@ -129,7 +131,7 @@ impl Scope {
     }
 }
 
-fn agent(socket: &Path, settings: &Settings) -> Agent {
+fn agent(connector: LinkConnector, settings: &Settings) -> Agent {
     let config = Config::builder()
         .http_status_as_error(false)
         .allow_non_standard_methods(true)
@@ -141,5 +143,5 @@ fn agent(socket: &Path, settings: &Settings) -> Agent {
         .max_idle_connections_per_host(IDLE_CONNECTIONS)
         .max_idle_age(settings.idle_timeout)
         .build();
-    Agent::with_parts(config, UnixConnector::new(socket.to_owned()), NoResolver)
+    Agent::with_parts(config, connector, NoResolver)
 }

@@ -37,6 +37,11 @@ impl Server {
         self.extensions.iter().any(|extension| extension == name)
     }
 
+    /// Whether the server knows us: others are shown little, and may do nothing.
+    pub fn is_trusted(&self) -> bool {
+        self.auth == "trusted"
+    }
+
     /// The same, knowing the server's clock by the `Date` header of its answer.
     pub(super) fn at(mut self, date: Option<&str>) -> Self {
         let since = |time: SystemTime| {

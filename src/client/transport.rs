@@ -1,12 +1,10 @@
-//! The unix socket below ureq: a connector that opens it, and a transport that tells what was sent.
+//! The connection below ureq: a connector that opens it, and a transport that tells what was sent.
 
 use std::fmt;
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr};
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
@@ -14,10 +12,9 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, ShutdownHandle, Transport,
 };
 
-/// No connection came about.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot connect: {0}")]
-pub(super) struct ConnectFailed(pub(super) io::Error);
+use super::deadline::Deadline;
+use super::dial::{Caller, DialError, Dialer};
+use super::link::Link;
 
 /// The connection was dead before the first byte of a request was written.
 #[derive(Debug, thiserror::Error)]
@@ -34,34 +31,49 @@ pub(super) enum Age {
     Pooled,
 }
 
-/// Opens the same unix socket whatever the URL says.
+/// Opens connections to the same remote whatever the URL says.
 #[derive(Debug)]
-pub(super) struct UnixConnector {
-    socket: PathBuf,
+pub(super) struct LinkConnector {
+    pub(super) dialer: Arc<Dialer>,
+    pub(super) cancelled: Arc<AtomicBool>,
 }
 
-impl UnixConnector {
-    pub(super) fn new(socket: PathBuf) -> Self {
-        Self { socket }
+/// A request that waits for its connection.
+struct Waiting<'a> {
+    details: &'a ConnectionDetails<'a>,
+    cancelled: &'a AtomicBool,
+}
+
+impl Caller for Waiting<'_> {
+    fn has_left(&self) -> bool {
+        self.cancelled.load(Ordering::SeqCst)
+    }
+
+    fn watch(&self, link: &Arc<Link>) -> Result<(), DialError> {
+        let handle: Arc<dyn ShutdownHandle> = Arc::<Link>::clone(link);
+        let registered = (self.details.register_shutdown)(Arc::downgrade(&handle));
+        registered.map_err(|_| DialError::Cancelled)
     }
 }
 
-impl Connector for UnixConnector {
-    type Out = UnixTransport;
+impl Connector for LinkConnector {
+    type Out = LinkTransport;
 
     fn connect(
         &self,
         details: &ConnectionDetails,
         _chained: Option<()>,
-    ) -> Result<Option<UnixTransport>, ureq::Error> {
-        let stream = UnixStream::connect(&self.socket)
-            .map_err(|error| ureq::Error::Other(Box::new(ConnectFailed(error))))?;
-        let socket = Arc::new(Socket(stream));
-        let handle: Arc<dyn ShutdownHandle> = Arc::<Socket>::clone(&socket);
-        (details.register_shutdown)(Arc::downgrade(&handle))?;
+    ) -> Result<Option<LinkTransport>, ureq::Error> {
+        let left = Deadline::of(details.timeout).left()?;
+        let caller = Waiting {
+            details,
+            cancelled: &self.cancelled,
+        };
+        let link = self.dialer.dial(left, &caller);
+        let link = link.map_err(|error| ureq::Error::Other(Box::new(error)))?;
         let config = details.config;
-        Ok(Some(UnixTransport {
-            socket,
+        Ok(Some(LinkTransport {
+            link,
             buffers: LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
             sent: 0,
             state: State::Sending(Age::Fresh),
@@ -86,15 +98,6 @@ impl Resolver for NoResolver {
     }
 }
 
-struct Socket(UnixStream);
-
-impl ShutdownHandle for Socket {
-    fn shutdown(&self) {
-        // Fails when the other side has gone already, which is as good.
-        let _ = self.0.shutdown(Shutdown::Both);
-    }
-}
-
 /// Where a connection is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -108,21 +111,21 @@ enum State {
 }
 
 /// One connection. See ureq's `TcpTransport`, which this follows.
-pub(super) struct UnixTransport {
-    socket: Arc<Socket>,
+pub(super) struct LinkTransport {
+    link: Arc<Link>,
     buffers: LazyBuffers,
     /// Bytes of the current request written so far.
     sent: usize,
     state: State,
 }
 
-impl UnixTransport {
+impl LinkTransport {
     fn write(&mut self, amount: usize, deadline: Deadline) -> Result<(), ureq::Error> {
         let mut from = 0;
         while from < amount {
-            self.socket.0.set_write_timeout(deadline.left()?)?;
+            self.link.set_write_timeout(deadline.left()?)?;
             let output = self.buffers.output();
-            match (&self.socket.0).write(&output[from..amount]) {
+            match self.link.write(&output[from..amount]) {
                 Ok(0) => return self.broken(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     from += written;
@@ -144,9 +147,7 @@ impl UnixTransport {
                 connection,
             })));
         }
-        self.socket.0.set_nonblocking(true)?;
-        let answer = (&self.socket.0).read(self.buffers.input_append_buf());
-        self.socket.0.set_nonblocking(false)?;
+        let answer = self.link.read_at_once(self.buffers.input_append_buf());
         match answer {
             Ok(amount) if amount > 0 => {
                 self.buffers.input_appended(amount);
@@ -158,7 +159,7 @@ impl UnixTransport {
     }
 }
 
-impl Transport for UnixTransport {
+impl Transport for LinkTransport {
     fn buffers(&mut self) -> &mut dyn Buffers {
         &mut self.buffers
     }
@@ -181,8 +182,8 @@ impl Transport for UnixTransport {
         }
         let deadline = Deadline::of(timeout.for_read());
         loop {
-            self.socket.0.set_read_timeout(deadline.left()?)?;
-            match (&self.socket.0).read(self.buffers.input_append_buf()) {
+            self.link.set_read_timeout(deadline.left()?)?;
+            match self.link.read(self.buffers.input_append_buf()) {
                 Ok(amount) => {
                     self.buffers.input_appended(amount);
                     return Ok(amount > 0);
@@ -198,20 +199,15 @@ impl Transport for UnixTransport {
 
     /// Looks for the end that an idle connection may have come to, without waiting.
     fn is_open(&mut self) -> bool {
-        let quiet = |stream: &UnixStream| {
-            stream.set_nonblocking(true)?;
-            let seen = (&mut &*stream).read(&mut [0]);
-            stream.set_nonblocking(false)?;
-            seen
-        };
+        let seen = || self.link.read_at_once(&mut [0]);
         self.state != State::Refused
-            && quiet(&self.socket.0).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+            && seen().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 }
 
-impl fmt::Debug for UnixTransport {
+impl fmt::Debug for LinkTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UnixTransport")
+        f.debug_struct("LinkTransport")
             .field("state", &self.state)
             .finish_non_exhaustive()
     }
@@ -227,36 +223,4 @@ fn timed_out(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
     )
-}
-
-/// ureq's relative timeout, pinned to the moment it was handed over.
-#[derive(Clone, Copy)]
-struct Deadline {
-    at: Option<Instant>,
-    reason: ureq::Timeout,
-}
-
-impl Deadline {
-    fn of(timeout: NextTimeout) -> Self {
-        let after = (!timeout.after.is_not_happening()).then(|| *timeout.after);
-        Self {
-            at: after.and_then(|after| Instant::now().checked_add(after)),
-            reason: timeout.reason,
-        }
-    }
-
-    /// The time left, as a socket wants it: never zero.
-    fn left(&self) -> Result<Option<Duration>, ureq::Error> {
-        let Some(at) = self.at else {
-            return Ok(None);
-        };
-        match at.saturating_duration_since(Instant::now()) {
-            Duration::ZERO => Err(self.passed()),
-            left => Ok(Some(left)),
-        }
-    }
-
-    fn passed(&self) -> ureq::Error {
-        ureq::Error::Timeout(self.reason)
-    }
 }

@@ -1,8 +1,6 @@
-//! Websockets of operations and of events, over the unix socket of the remote.
+//! Websockets of operations and of events, over connections as those below ureq.
 
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,8 +10,10 @@ use tungstenite::protocol::Role;
 use tungstenite::{Message, WebSocket};
 use ureq::http::{HeaderName, HeaderValue};
 
-use super::exchange::HOST;
-use super::{ApiError, Client, Error, Limit, Remote, Sent, encode};
+use super::dial::{Caller, DialError};
+use super::link::Link;
+use super::scope::Scope;
+use super::{ApiError, Client, Error, Limit, Sent, encode};
 
 /// Servers give up on an operation whose websockets have not come after five seconds.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -22,7 +22,7 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 /// to answer pings, so that whole buffers are written under a lock.
 #[derive(Clone, Debug)]
 pub(super) struct Duplex {
-    stream: Arc<UnixStream>,
+    stream: Arc<Link>,
     writing: Arc<Mutex<()>>,
     lost: Lost,
 }
@@ -37,9 +37,9 @@ enum Lost {
 }
 
 impl Duplex {
-    fn new(stream: UnixStream) -> Self {
+    fn new(stream: Arc<Link>) -> Self {
         Self {
-            stream: Arc::new(stream),
+            stream,
             writing: Arc::default(),
             lost: Lost::Error,
         }
@@ -47,15 +47,14 @@ impl Duplex {
 
     /// Closes both directions: whoever reads or writes gets an end or an error at once.
     pub(super) fn close(&self) {
-        // Fails when the other side has gone already, which is as good.
-        let _ = self.stream.shutdown(Shutdown::Both);
+        self.stream.close();
     }
 }
 
 impl Read for Duplex {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            match (&*self.stream).read(buffer) {
+            match self.stream.read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 read => return read,
             }
@@ -66,7 +65,7 @@ impl Read for Duplex {
 impl Write for Duplex {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        match (&*self.stream).write_all(bytes) {
+        match self.stream.write_all(bytes) {
             Err(error) if self.lost == Lost::Error => Err(error),
             _ => Ok(bytes.len()),
         }
@@ -152,6 +151,16 @@ impl SocketWriter {
     }
 }
 
+impl Caller for Scope {
+    fn has_left(&self) -> bool {
+        self.is_cancelled()
+    }
+
+    fn watch(&self, link: &Arc<Link>) -> Result<(), DialError> {
+        self.register(link).map_err(|_| DialError::Cancelled)
+    }
+}
+
 impl Client {
     /// Opens the websocket of an operation that goes by this secret.
     pub(super) fn open_operation(&self, operation: &str, secret: &str) -> Result<Socket, Error> {
@@ -163,13 +172,9 @@ impl Client {
     /// Opens a websocket at a path with its query; errors show another one, which holds no secret.
     pub(super) fn open_websocket(&self, path: &str, shown: &str) -> Result<Socket, Error> {
         self.scope().check()?;
-        let Remote::Unix(socket) = self.remote();
-        let stream = UnixStream::connect(socket).map_err(|source| Error::Connect {
-            remote: self.remote().to_string(),
-            source,
-        })?;
-        let duplex = Duplex::new(stream);
-        self.scope().register(&duplex.stream)?;
+        let link = self.wire.dialer.dial(Some(HANDSHAKE), self.scope());
+        let link = link.map_err(|error| error.explain(self.remote()))?;
+        let duplex = Duplex::new(link);
         let broken = |source: io::Error| self.socket_broken(shown, source);
         duplex
             .stream
@@ -192,7 +197,7 @@ impl Client {
             path: shown.to_owned(),
             reason,
         };
-        let request = format!("ws://{HOST}{path}").into_client_request();
+        let request = format!("ws://{}{path}", self.remote().host()).into_client_request();
         let mut request = request.map_err(|error| unexpected(error.to_string()))?;
         for (name, value) in self.wire.settings.authentication.headers("GET", path)? {
             let header = HeaderName::try_from(name).ok();

@@ -147,7 +147,7 @@ pub const PLAYBOOK: Shape = Shape {
         key(
             "remote",
             Kind::Fixed(Type::Text),
-            "The server: the path of a unix socket. `--remote` goes before it.",
+            "The server: the name of a remote, `https://HOST:PORT`, or the path of a unix socket. `--remote` goes before it.",
         ),
         key(
             "project",
@@ -311,6 +311,11 @@ pub const STEP: Shape = Shape {
             "retry",
             Kind::Shape(&RETRY),
             "Repeat the step when it fails.",
+        ),
+        key(
+            "remote",
+            TEXT,
+            "The server of this step, and of the steps in it: the name of a remote, `https://HOST:PORT`, or the path of a unix socket.",
         ),
         key(
             "timeout",

@@ -134,6 +134,8 @@ pub struct Step {
     pub span: Span,
     /// Its title, where the author gave one.
     pub name: Option<Template>,
+    /// The server it is for, where it is not the playbook's.
+    pub remote: Option<Template>,
     /// The name of its result.
     pub id: Option<Name>,
     /// Condition under which it runs.

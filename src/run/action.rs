@@ -152,6 +152,12 @@ impl Observed {
     pub(super) fn with_operation(mut self, operation: &Operation) -> Self {
         self.operation = operation.raw.clone();
         self.metadata = operation.metadata.clone();
+        if let (Some(token), Value::Object(parts)) =
+            (client::Token::of(operation), &mut self.metadata)
+        {
+            // As it is given to whoever is to be trusted, or to join.
+            parts.insert("token".into(), token.joined().into());
+        }
         if operation.failed() {
             let words = if operation.err.is_empty() {
                 &operation.status
@@ -235,9 +241,8 @@ impl Attempt<'_, '_> {
         before: Before,
     ) -> Result<Observed, client::Error> {
         let client = &self.frame.client;
-        let _pass = self
-            .run
-            .gates
+        let gates = self.run.gates(client);
+        let _pass = gates
             .of(request)
             .map(|gate| gate.enter(client))
             .transpose()?;
@@ -271,6 +276,10 @@ impl Attempt<'_, '_> {
     ) -> Result<Observed, client::Error> {
         let (seen, begun, ticket) = self.send(request, Before::Unknown)?;
         let Some(begun) = begun else { return Ok(seen) };
+        // Others are not ended by the server: there is nothing to wait for.
+        if begun.class != client::Class::Task {
+            return Ok(seen.with_operation(&begun));
+        }
         self.run.ledger().pending.push(Pending {
             id: step.id.as_ref().map(|id| id.text.clone()),
             operation: begun.id.clone(),
@@ -305,6 +314,7 @@ impl Attempt<'_, '_> {
         tracker.replied(&ticket, &reply);
         let begun = reply.operation();
         if let Some(begun) = &begun {
+            self.run.masker.add(&client::secrets_of(begun).into());
             self.note_recorded_logs(request, &reply, begun);
         }
         Ok((Observed::from_reply(&reply), begun, ticket))

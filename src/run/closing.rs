@@ -6,6 +6,7 @@ use super::action::{Attempt, DRAIN};
 use super::event::{Kind, Phase, StepOutcome, StepShape};
 use super::executor::{Frame, Run, Stop};
 use super::failure;
+use super::servers::Abroad;
 use super::sweep::Sweep;
 use crate::client::{Client, Error, Limit, Wait};
 use crate::diagnostic::Diagnostic;
@@ -17,6 +18,7 @@ impl<'a> Run<'a> {
         Frame {
             // Also where nothing is cancelled yet: it may be while cleanup is under way.
             client: frame.client.detached(),
+            abroad: Abroad::default(),
             phase,
             limit: Limit::after("cleanup", self.session.cleanup),
             ..frame.clone()
@@ -128,6 +130,7 @@ impl<'a> Run<'a> {
             }
             let own = Frame {
                 client: next.frame.client.detached(),
+                abroad: Abroad::default(),
                 phase: cleanup.phase,
                 limit: cleanup.limit,
                 depth: 0,
@@ -190,8 +193,15 @@ impl<'a> Run<'a> {
             return;
         }
         // Resources bring their own projects and members.
-        let client = self.session.client.detached();
-        let connect = |_: &str| Ok(client.clone());
+        let home = self.session.client.detached();
+        let name = home.remote().to_string();
+        let connect = |remote: &str| {
+            if remote == name {
+                Ok(home.clone())
+            } else {
+                self.cleaner(remote)
+            }
+        };
         tracking::remove_all(&resources, &connect, frame.limit, &|removal| {
             self.removed(removal, frame);
         });
@@ -297,7 +307,9 @@ impl<'a> Run<'a> {
     /// What was intended and never came about needs no removal.
     fn may_be_there(&self, known: &Tracked) -> bool {
         let is_gone = known.state == tracking::State::Intended
-            && tracking::is_gone(&self.session.client.detached(), &known.resource);
+            && self
+                .cleaner(&known.resource.remote)
+                .is_ok_and(|client| tracking::is_gone(&client, &known.resource));
         if is_gone {
             self.session.tracker.gone(&known.resource);
         }

@@ -16,8 +16,9 @@ use super::gate::Gates;
 use super::ledger::{Janitor, Ledger};
 use super::outlet::Outlet;
 use super::renewal::Leaseholder;
+use super::servers::{Abroad, OtherGates, Remotes};
 use super::sweep::Sweeps;
-use crate::client::{Client, Limit, Operation};
+use crate::client::{Client, Limit, Operation, Server};
 use crate::diagnostic::Diagnostic;
 use crate::playbook::plan::{OnError, Plan, Step, Visibility};
 use crate::secret::Masker;
@@ -28,6 +29,8 @@ use crate::tracking::{Ending, Fate, Lease, Owner, Stamp, Tracker};
 pub struct Session<'a> {
     /// The server. Cancelling it ends the steps; cleanup has connections of its own.
     pub client: Client,
+    /// Connects to the other servers that the playbook names.
+    pub remotes: &'a Remotes<'a>,
     /// The inputs' values, as [`resolve`](crate::playbook::input::resolve) gives them.
     pub inputs: IndexMap<String, Value>,
     /// Where included playbooks find the environment variables that their inputs declare.
@@ -123,7 +126,9 @@ pub fn run(plan: &Plan, session: &Session<'_>, sink: &dyn Sink) -> Summary {
             lease,
         },
         leaseholder: lease.map(|lease| Leaseholder::new(lease, session)),
-        gates: Gates::new(session.width),
+        gates: Arc::new(Gates::new(session.width)),
+        other_gates: OtherGates::default(),
+        cleaners: Abroad::default(),
         janitor,
     };
     let (ledger, tracker) = (&run.ledger, session.tracker);
@@ -161,19 +166,21 @@ fn globals(session: &Session<'_>) -> Scope {
             "started": humantime::format_rfc3339_seconds(session.started).to_string(),
         }),
     );
-    scope.bind(
-        "server",
-        &json!({
-            "flavor": server.flavor.name(),
-            "version": server.version,
-            "extensions": server.extensions,
-            "clustered": server.clustered,
-            "name": server.name,
-            "simulated": server.simulated,
-            "environment": server.environment,
-        }),
-    );
+    scope.bind("server", &server_in_scope(server));
     scope
+}
+
+/// What playbooks know of a server.
+pub(super) fn server_in_scope(server: &Server) -> Value {
+    json!({
+        "flavor": server.flavor.name(),
+        "version": server.version,
+        "extensions": server.extensions,
+        "clustered": server.clustered,
+        "name": server.name,
+        "simulated": server.simulated,
+        "environment": server.environment,
+    })
 }
 
 /// Why steps end early.
@@ -191,6 +198,10 @@ pub(super) struct Frame<'a> {
     pub(super) plan: &'a Plan,
     pub(super) scope: Scope,
     pub(super) client: Client,
+    /// Connections to other servers, cancelled with this one.
+    pub(super) abroad: Abroad,
+    /// The project of steps on the run's own server.
+    pub(super) home_project: Option<Arc<str>>,
     pub(super) limit: Limit,
     pub(super) phase: Phase,
     pub(super) depth: usize,
@@ -231,7 +242,10 @@ pub(super) struct Run<'a> {
     pub(super) stamp: Stamp,
     /// Keeps the lease, where there is one.
     pub(super) leaseholder: Option<Leaseholder<'a>>,
-    pub(super) gates: Gates,
+    pub(super) gates: Arc<Gates>,
+    pub(super) other_gates: OtherGates,
+    /// Connections for cleaning up on other servers.
+    pub(super) cleaners: Abroad,
     pub(super) janitor: Janitor,
 }
 
@@ -268,6 +282,8 @@ impl<'a> Run<'a> {
             plan,
             scope: self.globals.clone(),
             client: client.clone(),
+            abroad: Abroad::default(),
+            home_project: client.project().map(Arc::from),
             limit: Limit::never(),
             phase: Phase::Steps,
             depth: 0,
@@ -362,6 +378,9 @@ impl<'a> Run<'a> {
         if let Some(project) = &plan.project {
             let project = self.renderer(&frame).text(project).map_err(failed)?;
             frame.client = frame.client.with_project(&project);
+            if frame.client.remote() == self.session.client.remote() {
+                frame.home_project = Some(Arc::from(project));
+            }
         }
         if let Some(after) = plan.timeout {
             frame.limit = Limit::after("playbook", after).earlier(frame.limit);

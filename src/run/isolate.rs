@@ -38,6 +38,7 @@ impl<'a> Run<'a> {
             return Err(Stop::Failed);
         }
         frame.client = frame.client.with_project(&name);
+        frame.home_project = Some(name.into());
         Ok(())
     }
 

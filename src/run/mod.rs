@@ -19,6 +19,7 @@ mod outlet;
 mod parallel;
 mod renewal;
 mod resource;
+mod servers;
 mod shown;
 mod standing;
 mod step;
@@ -33,5 +34,6 @@ pub use event::{Event, Sink, Summary};
 pub use executor::{
     Examination, Interlude, Provided, Scene, Session, Verdict, new_id, run, usual_width,
 };
+pub use servers::Remotes;
 pub use sweep::{Sweep, Sweeps};
 pub use title::title;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::executor::{Frame, Stop};
 use super::outlet::{Lanes, Outlet};
+use super::servers::Abroad;
 
 /// Threads at the most, whatever a playbook asks for.
 const WIDEST: usize = 256;
@@ -25,6 +26,7 @@ pub(super) fn abreast<'a, T: Send>(
     work: impl Fn(usize, Frame<'a>) -> Result<T, Stop> + Sync,
 ) -> Sides<T> {
     let client = frame.client.fork();
+    let abroad = Abroad::default();
     let lanes = Lanes::new(frame.outlet.clone(), count);
     let next = AtomicUsize::new(0);
     let begun = AtomicUsize::new(0);
@@ -40,6 +42,7 @@ pub(super) fn abreast<'a, T: Send>(
                 begun.fetch_add(1, Ordering::SeqCst);
                 let own = Frame {
                     client: client.clone(),
+                    abroad: abroad.clone(),
                     outlet: Outlet::Lane(Arc::clone(&lanes), at),
                     ..frame.clone()
                 };

@@ -141,6 +141,19 @@ impl<'a> Run<'a> {
             }
         }
         let info = self.begin(title, frame, shape(step));
+        let there = step
+            .remote
+            .as_ref()
+            .map(|remote| self.abroad(remote, frame));
+        let frame = &match there.transpose() {
+            Ok(there) => there.unwrap_or_else(|| frame.clone()),
+            Err(trouble) => {
+                let failure = failure::of_trouble(frame.plan, step.span, trouble);
+                return self
+                    .conclude(step, frame, info, (start, vec![failure]))
+                    .map(|()| Left::default());
+            }
+        };
         match info.shape {
             StepShape::Group => {
                 let whole = self.composite(step, frame, info.number);

@@ -18,7 +18,16 @@ pub struct Scope(Arc<Layer>);
 struct Layer {
     parent: Option<Scope>,
     names: RwLock<HashMap<String, Bound>>,
+    bindings: Bindings,
     masker: Masker,
+}
+
+/// Where names are bound.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Bindings {
+    Here,
+    /// In the layer below.
+    Below,
 }
 
 /// What a name stands for.
@@ -43,27 +52,43 @@ impl Default for Scope {
 }
 
 impl Scope {
-    fn new(parent: Option<Scope>, masker: &Masker) -> Self {
+    fn new(parent: Option<Scope>, bindings: Bindings, masker: &Masker) -> Self {
         Self(Arc::new(Layer {
             parent,
             names: RwLock::default(),
+            bindings,
             masker: masker.clone(),
         }))
     }
 
     /// An empty scope in which values that `masker` hides are known as secret, and what is worked out from them too.
     pub fn hiding(masker: &Masker) -> Self {
-        Self::new(None, masker)
+        Self::new(None, Bindings::Here, masker)
     }
 
     /// A layer on top of this one.
     #[must_use]
     pub fn child(&self) -> Self {
-        Self::new(Some(self.clone()), &self.0.masker)
+        Self::new(Some(self.clone()), Bindings::Here, &self.0.masker)
+    }
+
+    /// This layer, but with another value for one name; other names that are bound in it are bound in this one.
+    #[must_use]
+    pub fn lens(&self, name: &str, value: &Value) -> Self {
+        let lens = Self::new(Some(self.clone()), Bindings::Below, &self.0.masker);
+        lens.bind_here(name, value);
+        lens
     }
 
     /// Binds `name` in this layer.
     pub fn bind(&self, name: &str, value: &Value) {
+        match (&self.0.parent, self.0.bindings) {
+            (Some(parent), Bindings::Below) => parent.bind(name, value),
+            _ => self.bind_here(name, value),
+        }
+    }
+
+    fn bind_here(&self, name: &str, value: &Value) {
         let bound = Bound {
             value: minijinja::Value::from(Serde(value)),
             has_secret: self.0.masker.hides(value),
@@ -77,7 +102,11 @@ impl Scope {
 
     /// Binds `name` in the layer below this one; in this one where there is none below.
     pub fn bind_in_parent(&self, name: &str, value: &Value) {
-        self.0.parent.as_ref().unwrap_or(self).bind(name, value);
+        match (&self.0.parent, self.0.bindings) {
+            (Some(parent), Bindings::Below) => parent.bind_in_parent(name, value),
+            (Some(parent), Bindings::Here) => parent.bind(name, value),
+            (None, _) => self.bind(name, value),
+        }
     }
 
     /// The value of a name in this layer or below.

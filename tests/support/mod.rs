@@ -12,6 +12,8 @@ pub(crate) mod container;
 pub(crate) mod daemon;
 pub(crate) mod folder;
 pub(crate) mod ground;
+pub(crate) mod https;
+pub(crate) mod impostor;
 pub(crate) mod leftovers;
 pub(crate) mod program;
 pub(crate) mod proxy;

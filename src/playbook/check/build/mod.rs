@@ -268,6 +268,7 @@ impl Builder<'_> {
         Some(Step {
             span: key.span,
             name: node.get("name").map(|name| self.template(name)),
+            remote: node.get("remote").map(|remote| self.template(remote)),
             id: node.get("id").and_then(name_in),
             when: node.get("when").and_then(expr),
             for_each: node.get("for_each").map(|list| self.for_each(list)),

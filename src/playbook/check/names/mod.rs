@@ -197,8 +197,8 @@ impl Judge<'_> {
         if let Some(expr) = &step.when {
             self.expr(expr);
         }
-        if let Some(name) = &step.name {
-            self.template(name);
+        for template in step.name.iter().chain(&step.remote) {
+            self.template(template);
         }
         self.action(&step.action);
         let captures = step.capture.iter().map(|capture| &capture.name);

@@ -1,0 +1,242 @@
+//! From what people name to connected clients, and what to do where that does not succeed.
+
+use std::sync::{Mutex, PoisonError};
+
+use malleus::client::{self, Client, Distrust, Flavor, Remote};
+use malleus::diagnostic::{Diagnostic, did_you_mean};
+use malleus::remotes::{RemotesError, Resolved};
+use malleus::report::Verbosity;
+
+use super::args::Common;
+use super::console::Console;
+use super::signals::Signals;
+use super::{Code, settings};
+
+/// What is said at once where no server is real.
+const SIMULATED: &str =
+    "a simulated daemon: nothing on this machine is changed, and nothing it says is real";
+
+/// The ways on for somebody without a daemon.
+const NO_DAEMON: &str = if cfg!(feature = "sim") {
+    "install LXD or Incus and start it, name a server with `--remote`, or try without one: `--sim`"
+} else {
+    "install LXD or Incus and start it, or name a server with `--remote`"
+};
+
+/// A variable of the process; none where it is empty.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The server that is meant, or the default one; see [`malleus::remotes::resolve`].
+pub(crate) fn resolve(named: Option<&str>, chosen: Option<&str>) -> Result<Resolved, RemotesError> {
+    malleus::remotes::resolve(named, chosen, &variable)
+}
+
+/// Connects to what was resolved.
+pub(crate) fn open(resolved: &Resolved, console: &Console) -> Result<Client, client::Error> {
+    resolved.connect(settings(console))
+}
+
+/// Connects to the remote that the arguments, the playbook or the environment name, or says why not.
+pub(crate) fn connect(
+    common: &Common,
+    playbook: Option<&str>,
+    console: &Console,
+) -> Result<Client, Code> {
+    try_connect(common, playbook, console).map_err(|(code, problem)| {
+        console.problem(&problem);
+        code
+    })
+}
+
+/// Connects as [`connect`], and leaves it to the caller to say what is wrong.
+pub(crate) fn try_connect(
+    common: &Common,
+    playbook: Option<&str>,
+    console: &Console,
+) -> Result<Client, (Code, Diagnostic)> {
+    let chosen = common.remote.as_deref();
+    let named = chosen.or(playbook);
+    let resolved = resolve(named, chosen).map_err(|error| unresolved(&error))?;
+    let client = open(&resolved, console).map_err(|error| match error {
+        client::Error::InvalidRemote { .. } => {
+            (Code::Invalid, Diagnostic::error(error.to_string()))
+        }
+        error => (Code::Unreachable, unreachable(&error)),
+    })?;
+    if client.server().simulated && console.human.says(Verbosity::Normal) {
+        console.human.line(SIMULATED);
+    }
+    if !client.server().is_trusted() {
+        return Err((Code::Unreachable, untrusted(&client, &resolved)));
+    }
+    Ok(match &common.project {
+        Some(project) => client.with_project(project),
+        None => client,
+    })
+}
+
+/// Why a name means no server.
+pub(crate) fn unresolved(error: &RemotesError) -> (Code, Diagnostic) {
+    let problem = Diagnostic::error(error.to_string());
+    match error {
+        RemotesError::Client(inner @ client::Error::InvalidRemote { .. }) => {
+            (Code::Invalid, Diagnostic::error(inner.to_string()))
+        }
+        RemotesError::Client(inner) => (Code::Unreachable, unreachable(inner)),
+        RemotesError::Unknown { name, known } => {
+            let guess = did_you_mean(name, known.iter().map(String::as_str));
+            let problem = Diagnostic::error(format!("{error}{guess}"));
+            let help = if known.is_empty() {
+                "`malleus remote add NAME TOKEN` adds one; a socket is written as a path, a server as https://HOST:PORT"
+                    .to_owned()
+            } else {
+                format!("there are: {}; `malleus remote add` adds one", known.join(", "))
+            };
+            (Code::Invalid, problem.help(help))
+        }
+        RemotesError::Unconfirmed { address, fingerprint } => (
+            Code::Unreachable,
+            problem.help(format!(
+                "compare it with the one on the server, as `incus info` and `lxc info` show it there; if it is the same, repeat \
+                 the command with `--fingerprint {fingerprint}` (nothing was sent to {address})"
+            )),
+        ),
+        RemotesError::Token(_) | RemotesError::Refused(_) => (
+            Code::Unreachable,
+            problem.help(
+                "a token is good for one use and a limited time; ask for a new one: `incus config trust add NAME` or \
+                 `lxc config trust add --name NAME` on the server",
+            ),
+        ),
+        _ => (Code::Invalid, problem),
+    }
+}
+
+/// Why there is no connection, and what to do.
+pub(crate) fn unreachable(error: &client::Error) -> Diagnostic {
+    let problem = Diagnostic::error(error.to_string());
+    match error {
+        client::Error::NoDaemon { tried } => {
+            let mut problem = Diagnostic::error("no LXD or Incus daemon found");
+            for place in tried {
+                problem = problem.note(format!("tried {}: {}", place.place, place.why));
+            }
+            problem.help(NO_DAEMON)
+        }
+        client::Error::Unverified { remote, reason, .. } => mend(problem, remote, reason),
+        client::Error::Api(refusal) if matches!(refusal.status, 401 | 403) => problem.help(
+            "the server refuses what proves who is asking: a certificate it does not know, or a token that is over",
+        ),
+        _ => problem,
+    }
+}
+
+fn mend(problem: Diagnostic, remote: &str, reason: &Distrust) -> Diagnostic {
+    let problem = problem.note("nothing was sent to it");
+    let again = match remote.split_once(':') {
+        Some((client @ ("incus" | "lxc"), name)) => {
+            format!("`{client} remote remove {name}` and `{client} remote add {name} …`")
+        }
+        _ if remote.starts_with("https://") => {
+            "the fingerprint or MALLEUS_SERVER_CERT that was given".to_owned()
+        }
+        _ => format!("`malleus remote remove {remote}` and `malleus remote add {remote} …`"),
+    };
+    match reason {
+        Distrust::Changed { .. } => problem.help(format!(
+            "a server that was set up anew, or has joined a cluster, has another certificate. Compare with the fingerprint that \
+             `incus info` or `lxc info` shows on the server; only if it is the same, renew what is stored: {again}"
+        )),
+        Distrust::OutOfDate { .. } => problem.help(format!(
+            "the server needs a new certificate, or one of the two clocks is wrong; after that renew what is stored: {again}"
+        )),
+        Distrust::Unknown { presented, .. } => problem.help(format!(
+            "compare with the fingerprint that `incus info` or `lxc info` shows on the server; if it is the same, store it: \
+             `malleus remote add NAME {} --fingerprint {presented}`",
+            if remote.starts_with("https://") { remote } else { "ADDRESS" }
+        )),
+        Distrust::NoTls => problem.help("is this the address of the API (`core.https_address` of the server)?"),
+        Distrust::OldTls => problem.help("LXD and Incus speak TLS 1.3; is this the address of the API, and what is between us?"),
+        _ => problem,
+    }
+}
+
+/// The server does not know us.
+pub(crate) fn untrusted(client: &Client, resolved: &Resolved) -> Diagnostic {
+    let remote = client.remote();
+    let problem = Diagnostic::error(format!("{remote} does not trust this client"));
+    let tool = match client.server().flavor {
+        Flavor::Incus => "incus",
+        Flavor::Lxd => "lxc",
+    };
+    let (certificate, has_token) = match remote {
+        Remote::Https(server) => (server.identity.as_ref(), resolved.authentication.is_some()),
+        _ => (None, false),
+    };
+    match certificate {
+        Some(identity) => problem
+            .note(format!("our certificate is {}", identity.fingerprint()))
+            .help(format!("have it added on the server: {}", how_to_trust(tool, "FILE.crt"))),
+        None if has_token => problem.help("the bearer token is over, or is not this server's"),
+        None => problem.help(format!(
+            "ask for a token (`{tool} config trust add` on the server) and give it to `malleus remote add NAME TOKEN`; or set \
+             MALLEUS_CLIENT_CERT and MALLEUS_CLIENT_KEY"
+        )),
+    }
+}
+
+/// The command that has a server trust a certificate.
+pub(crate) fn how_to_trust(tool: &str, file: &str) -> String {
+    match tool {
+        "incus" => format!("`incus config trust add-certificate {file}`"),
+        _ => format!("`lxc config trust add {file}`"),
+    }
+}
+
+/// One client for each server that was named.
+pub(crate) struct Clients<'a> {
+    console: &'a Console,
+    chosen: Option<&'a str>,
+    known: Mutex<Vec<(String, Client)>>,
+}
+
+impl<'a> Clients<'a> {
+    pub(crate) fn new(chosen: Option<&'a str>, console: &'a Console) -> Self {
+        Self {
+            console,
+            chosen,
+            known: Mutex::default(),
+        }
+    }
+
+    /// The client for what a journal or a playbook calls a remote.
+    pub(crate) fn get(&self, remote: &str) -> Result<Client, client::Error> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, client)) = known.iter().find(|(name, _)| name == remote) {
+            return Ok(client.clone());
+        }
+        let resolved =
+            resolve(Some(remote), self.chosen).map_err(|error| error.into_client(remote))?;
+        let client = open(&resolved, self.console)?;
+        if !client.server().is_trusted() {
+            return Err(client::Error::InvalidRemote {
+                remote: remote.to_owned(),
+                reason: format!(
+                    "the server does not trust this client; `malleus doctor {remote}` says what to do"
+                ),
+            });
+        }
+        known.push((remote.to_owned(), client.clone()));
+        Ok(client)
+    }
+
+    /// The first signal ends what they do.
+    pub(crate) fn obey(&self, signals: &Signals) {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let clients: Vec<Client> = known.iter().map(|(_, client)| client.clone()).collect();
+        drop(known);
+        signals.reacts(move |_| clients.iter().for_each(Client::cancel));
+    }
+}
