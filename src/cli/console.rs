@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use malleus::diagnostic::{Diagnostic, Style};
 use malleus::report::{Human, Terminal, Verbosity};
@@ -15,6 +16,7 @@ use super::args::{Color, Common};
 pub(crate) struct Console {
     pub(crate) human: Arc<Human<io::Stderr>>,
     pub(crate) masker: Masker,
+    told: Arc<AtomicBool>,
 }
 
 impl Console {
@@ -40,6 +42,16 @@ impl Console {
         Self {
             human: Arc::new(human),
             masker,
+            told: Arc::default(),
+        }
+    }
+
+    /// Says, once in a process, that what answers is a simulation.
+    pub(crate) fn simulated(&self) {
+        if self.human.says(Verbosity::Normal) && !self.told.swap(true, Ordering::Relaxed) {
+            self.human.line(
+                "a simulated daemon: nothing on this machine is changed, and nothing it says is real",
+            );
         }
     }
 

@@ -19,7 +19,6 @@ use std::sync::Arc;
 use clap::Parser;
 use malleus::client::{self, Client, Remote, Settings};
 use malleus::diagnostic::Diagnostic;
-use malleus::report::Verbosity;
 
 use args::{Cli, Command};
 use console::Console;
@@ -122,13 +121,11 @@ pub(crate) fn connect(
         None => Remote::discover(&environment),
     };
     let client = remote.and_then(|remote| Client::connect_with(&remote, settings));
-    if let Ok(client) = &client
-        && client.server().simulated
-        && console.human.says(Verbosity::Normal)
+    if client
+        .as_ref()
+        .is_ok_and(|client| client.server().simulated)
     {
-        let what =
-            "a simulated daemon: nothing on this machine is changed, and nothing it says is real";
-        console.human.line(what);
+        console.simulated();
     }
     match client {
         Ok(client) => Ok(match &common.project {

@@ -255,6 +255,24 @@ fn edit(
     Ok(Reply::empty())
 }
 
+/// A value as the daemons store it: maps sorted by their keys, and the rules of an ACL in the order of their fields.
+pub(crate) fn in_order(value: &Value) -> Value {
+    const LAST: &str = "state";
+    match value {
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.iter().collect();
+            let rule = map.contains_key("action") && map.contains_key(LAST);
+            entries.sort_by_key(|(key, _)| (rule && key.as_str() == LAST, key.as_str()));
+            let entries = entries
+                .into_iter()
+                .map(|(key, value)| (key.clone(), in_order(value)));
+            Value::Object(entries.collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(in_order).collect()),
+        plain => plain.clone(),
+    }
+}
+
 /// Applies a body: `PUT` replaces all that can be set, `PATCH` merges, and an empty text unsets a key.
 pub(crate) fn change(
     object: &mut Map<String, Value>,
@@ -278,7 +296,7 @@ pub(crate) fn change(
                 }
                 there.sort_keys();
             }
-            (_, Some(given), there) => *there = given.clone(),
+            (_, Some(given), there) => *there = in_order(given),
             (_, None, Value::Object(there)) => there.clear(),
             (_, None, Value::Array(there)) => there.clear(),
             (_, None, Value::String(there)) => there.clear(),

@@ -40,7 +40,7 @@ fn free(_: &World, _: &Place, _: &str) -> Result<(), Refusal> {
 fn part(body: &Map<String, Value>, key: &str, default: Value) -> Value {
     match body.get(key) {
         None | Some(Value::Null) => default,
-        Some(value) => value.clone(),
+        Some(value) => generic::in_order(value),
     }
 }
 
@@ -83,6 +83,9 @@ pub(crate) const PROFILES: Kind = Kind {
     shows: Some("project"),
     missing: ("Fetch profile: Profile not found", "Profile not found"),
     make: |_, New { name, body, .. }| {
+        if name.contains('/') {
+            return Err(Refusal::new(400, "Profile names may not contain slashes"));
+        }
         valid::texts(body, ("config", "ProfilesPost.config"))?;
         Ok(json!({
             "config": part(body, "config", json!({})),
