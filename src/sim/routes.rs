@@ -24,6 +24,8 @@ pub(super) async fn answer(daemon: &Arc<Daemon>, mut call: Call) -> Answer {
     match path.as_slice() {
         [""] => Ok(Reply::Sync(json!(["/1.0"]))),
         ["internal", "ready"] => Ok(Reply::empty()),
+        // Neither a slash at the end nor two in the middle.
+        ["1.0", below @ ..] if below.contains(&"") => Err(Refusal::not_found()),
         ["1.0", below @ ..] => below_api(daemon, call, below).await,
         _ => Err(Refusal::not_found()),
     }

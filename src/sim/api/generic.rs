@@ -17,6 +17,13 @@ pub(crate) enum Tag {
     IncusAlone,
 }
 
+/// What `used_by` is where nobody does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unused {
+    Empty,
+    NullInLxd,
+}
+
 /// What a creation answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Creation {
@@ -59,6 +66,7 @@ pub(crate) struct Kind {
     pub(crate) check: fn(&World, &Value) -> Result<(), Refusal>,
     /// Who uses it; none where the object does not say.
     pub(crate) used_by: Option<fn(&World, &Place, &str) -> Vec<String>>,
+    pub(crate) unused: Unused,
     /// Why it must stay.
     pub(crate) keep: fn(&World, &Place, &str) -> Result<(), Refusal>,
 }
@@ -109,7 +117,13 @@ impl Kind {
     fn object(&self, world: &World, (place, name): (&Place, &str), stored: &Value) -> Value {
         let mut object = stored.clone();
         if let Some(used_by) = self.used_by {
-            object["used_by"] = json!(used_by(world, place, name));
+            let users = used_by(world, place, name);
+            let null = self.unused == Unused::NullInLxd && !world.traits.is_incus();
+            object["used_by"] = if users.is_empty() && null {
+                Value::Null
+            } else {
+                json!(users)
+            };
         }
         if let (Some(key), true) = (self.shows, world.traits.is_incus()) {
             object[key] = json!(place.project());

@@ -230,8 +230,12 @@ fn published(daemon: &Daemon, call: &Call) -> Result<Added, Refusal> {
     let world = daemon.world();
     let bytes = match text("type").as_str() {
         "instance" | "container" => {
-            let instance = world.instance(call.project(), &text("name"))?;
-            instances::published(instance).map_err(|error| Refusal::new(500, error.to_string()))
+            let mut instance = world.instance(call.project(), &text("name"))?.clone();
+            if !daemon.traits.is_incus() {
+                // LXD does not hand down what the image of the instance said of itself.
+                instance.metadata["properties"] = json!({});
+            }
+            instances::published(&instance).map_err(|error| Refusal::new(500, error.to_string()))
         }
         "snapshot" => {
             let name = text("name");

@@ -190,8 +190,16 @@ fn change(daemon: &Arc<Daemon>, call: &Call, (order, names): (Order, Vec<String>
         })
         .cloned()
         .collect();
+    let body = call.json().unwrap_or_default();
+    let single = body.contains_key("action") && action == Action::Start;
+    // LXD leaves an empty mark of its progress.
+    let ended = if single && !daemon.traits.is_incus() {
+        json!({"container_progress": ""})
+    } else {
+        Value::Null
+    };
     let reply = begin(daemon, (spec, call.fault), |_| async move {
-        let mut outcome = Ok(Value::Null);
+        let mut outcome = Ok(ended);
         for name in &names {
             if busy.contains(name) {
                 let world = worker.world();

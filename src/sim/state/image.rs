@@ -28,7 +28,12 @@ pub(crate) struct Image {
     pub(crate) filename: String,
     pub(crate) profiles: Vec<String>,
     pub(crate) uploaded: String,
+    /// When an instance was last made of it.
+    pub(crate) used: String,
 }
+
+/// A time that has not come.
+const NEVER: &str = "0001-01-01T00:00:00Z";
 
 impl Image {
     /// An image from the bytes of its tarball.
@@ -56,6 +61,7 @@ impl Image {
             filename: String::new(),
             profiles: vec!["default".to_owned()],
             uploaded,
+            used: NEVER.to_owned(),
         })
     }
 
@@ -84,7 +90,7 @@ impl World {
             "architecture": image.architecture(), "cached": false, "filename": image.filename,
             "fingerprint": image.fingerprint, "size": image.bytes.len(), "type": "container",
             "created_at": humantime::format_rfc3339_seconds(created).to_string(),
-            "last_used_at": "0001-01-01T00:00:00Z", "uploaded_at": image.uploaded,
+            "last_used_at": image.used, "uploaded_at": image.uploaded,
         });
         if self.traits.is_incus() {
             object["project"] = json!(project);
@@ -117,5 +123,6 @@ pub(crate) fn busybox(clock: &Clock) -> Image {
         filename: String::new(),
         profiles: vec!["default".to_owned()],
         uploaded: clock.text(),
+        used: NEVER.to_owned(),
     }
 }
