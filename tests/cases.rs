@@ -124,7 +124,7 @@ fn simulated() {
                 match (wrong, listed) {
                     (Some(wrong), false) => Some(wrong),
                     (None, true) => Some(format!(
-                        "{name} holds on the simulated {flavor}: take it out of tests/sim-exceptions\n"
+                        "{name} holds on the simulated {flavor}: take it out of tests/sim/exceptions\n"
                     )),
                     _ => None,
                 }
@@ -157,7 +157,7 @@ fn on_simulated(flavor: Flavor, part: &[Case]) -> Vec<(String, Flavor, Option<St
 /// Lines `CASE [incus|lxd]: REASON`.
 #[cfg(feature = "sim")]
 fn exceptions() -> Vec<(String, Option<Flavor>)> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sim-exceptions");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sim/exceptions");
     let text = std::fs::read_to_string(path).expect("the list");
     let lines = text
         .lines()
