@@ -97,6 +97,84 @@ fn on(flavor: Flavor, all: &[Case]) -> Vec<Outcome> {
     all.iter().map(|case| case.run(Some(&stage))).collect()
 }
 
+/// The cases of live daemons on simulated ones. What cannot hold there is listed with the reason, and must not hold.
+#[cfg(feature = "sim")]
+#[test]
+fn simulated() {
+    let exceptions = exceptions();
+    let all: Vec<Case> = LIVE.into_iter().flat_map(cases).collect();
+    let brands = [Flavor::Incus, Flavor::Lxd];
+    let wrong: Vec<String> = thread::scope(|threads| {
+        let runs: Vec<_> = brands
+            .iter()
+            .flat_map(|flavor| {
+                all.chunks(all.len().div_ceil(3).max(1))
+                    .map(|part| (*flavor, part))
+            })
+            .map(|(flavor, part)| threads.spawn(move || on_simulated(flavor, part)))
+            .collect();
+        let judged = runs
+            .into_iter()
+            .flat_map(|run| run.join().expect("no panic"));
+        judged
+            .filter_map(|(name, flavor, wrong)| {
+                let listed = exceptions
+                    .iter()
+                    .any(|(case, brand)| *case == name && brand.is_none_or(|brand| brand == flavor));
+                match (wrong, listed) {
+                    (Some(wrong), false) => Some(wrong),
+                    (None, true) => Some(format!(
+                        "{name} holds on the simulated {flavor}: take it out of tests/sim/exceptions\n"
+                    )),
+                    _ => None,
+                }
+            })
+            .collect()
+    });
+    report(all.len() * 2, wrong);
+}
+
+#[cfg(feature = "sim")]
+fn on_simulated(flavor: Flavor, part: &[Case]) -> Vec<(String, Flavor, Option<String>)> {
+    use malleus::sim::{Brand, Options, Sim};
+    let brand = match flavor {
+        Flavor::Incus => Brand::Incus,
+        Flavor::Lxd => Brand::Lxd,
+    };
+    let sim = Sim::start(Options::new(brand)).expect("it starts");
+    let stage = Stage::at(flavor, sim.socket());
+    let judge = |case: &Case| {
+        let outcome = case.run(Some(&stage));
+        (
+            case.name.clone(),
+            flavor,
+            case.judge(&outcome, Some(flavor)),
+        )
+    };
+    part.iter().map(judge).collect()
+}
+
+/// Lines `CASE [incus|lxd]: REASON`.
+#[cfg(feature = "sim")]
+fn exceptions() -> Vec<(String, Option<Flavor>)> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sim/exceptions");
+    let text = std::fs::read_to_string(path).expect("the list");
+    let lines = text
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let (case, reason) = line.split_once(": ").expect("CASE: REASON");
+            assert!(!reason.is_empty(), "{case} has no reason");
+            match case.split_once(' ') {
+                Some((case, "incus")) => (case.to_owned(), Some(Flavor::Incus)),
+                Some((case, _)) => (case.to_owned(), Some(Flavor::Lxd)),
+                None => (case.to_owned(), None),
+            }
+        })
+        .collect()
+}
+
 fn report(count: usize, mut failures: Vec<String>) {
     failures.sort();
     if !failures.is_empty() {

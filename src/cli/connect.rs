@@ -5,16 +5,11 @@ use std::sync::{Mutex, PoisonError};
 use malleus::client::{self, Client, Distrust, Flavor, Remote};
 use malleus::diagnostic::{Diagnostic, did_you_mean};
 use malleus::remotes::{RemotesError, Resolved};
-use malleus::report::Verbosity;
 
 use super::args::Common;
 use super::console::Console;
 use super::signals::Signals;
 use super::{Code, settings};
-
-/// What is said at once where no server is real.
-const SIMULATED: &str =
-    "a simulated daemon: nothing on this machine is changed, and nothing it says is real";
 
 /// The ways on for somebody without a daemon.
 const NO_DAEMON: &str = if cfg!(feature = "sim") {
@@ -65,8 +60,8 @@ pub(crate) fn try_connect(
         }
         error => (Code::Unreachable, unreachable(&error)),
     })?;
-    if client.server().simulated && console.human.says(Verbosity::Normal) {
-        console.human.line(SIMULATED);
+    if client.server().simulated {
+        console.simulated();
     }
     if !client.server().is_trusted() {
         return Err((Code::Unreachable, untrusted(&client, &resolved)));

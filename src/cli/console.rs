@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use malleus::diagnostic::{Diagnostic, Style};
 use malleus::report::{Human, Terminal, Verbosity};
@@ -18,6 +19,8 @@ pub(crate) struct Console {
     pub(crate) masker: Masker,
     /// Where several speak at once.
     lane: Option<Lane>,
+    /// Whether it has been said that a server is simulated.
+    told: Arc<AtomicBool>,
 }
 
 impl Console {
@@ -44,6 +47,7 @@ impl Console {
             human: Arc::new(human),
             masker,
             lane: None,
+            told: Arc::default(),
         }
     }
 
@@ -52,6 +56,15 @@ impl Console {
         Self {
             lane: Some(lane),
             ..self.clone()
+        }
+    }
+
+    /// Says, once in a process, that what answers is a simulation.
+    pub(crate) fn simulated(&self) {
+        if self.human.says(Verbosity::Normal) && !self.told.swap(true, Ordering::Relaxed) {
+            self.human.line(
+                "a simulated daemon: nothing on this machine is changed, and nothing it says is real",
+            );
         }
     }
 

@@ -232,6 +232,13 @@ impl Faults {
         }))
     }
 
+    /// Nothing goes wrong any more.
+    pub(super) fn end(&self) {
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.rules.clear();
+        counted.random = None;
+    }
+
     /// What is to go wrong with a request: the first rule that holds, else what the seed brings.
     pub(super) fn plan(&self, method: &str, path: &[String]) -> Plan {
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);

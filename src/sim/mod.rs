@@ -41,6 +41,7 @@ mod state;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -93,6 +94,7 @@ impl Options {
 /// A simulated daemon that runs until this value is dropped.
 #[derive(Debug)]
 pub struct Sim {
+    daemon: Arc<daemon::Daemon>,
     socket: PathBuf,
     /// The folder that is removed with it.
     folder: Option<PathBuf>,
@@ -113,9 +115,11 @@ impl Sim {
                 (folder.join("unix.socket"), Some(folder))
             }
         };
-        let started = serve(options, &socket);
+        let daemon = daemon::Daemon::new(&options);
+        let started = serve(daemon.clone(), &socket);
         match started {
             Ok((stop, thread)) => Ok(Self {
+                daemon,
                 socket,
                 folder,
                 stop: Some(stop),
@@ -129,6 +133,11 @@ impl Sim {
                 Err(error)
             }
         }
+    }
+
+    /// From now on nothing goes wrong any more, so that what is left can be looked at.
+    pub fn end_faults(&self) {
+        self.daemon.faults.end();
     }
 
     /// Where it listens.
@@ -153,7 +162,7 @@ impl Drop for Sim {
 
 type Started = (oneshot::Sender<()>, JoinHandle<()>);
 
-fn serve(options: Options, socket: &Path) -> io::Result<Started> {
+fn serve(daemon: Arc<daemon::Daemon>, socket: &Path) -> io::Result<Started> {
     let listener = server::listen(socket)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -162,7 +171,6 @@ fn serve(options: Options, socket: &Path) -> io::Result<Started> {
     let thread = std::thread::Builder::new()
         .name("sim".to_owned())
         .spawn(move || {
-            let daemon = daemon::Daemon::new(&options);
             let local = tokio::task::LocalSet::new();
             local.block_on(&runtime, async {
                 tokio::select! {

@@ -11,13 +11,21 @@ use super::call::{Answer, Call, Refusal, Reply};
 use super::daemon::Daemon;
 use super::{events, operations};
 
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
 /// Carries out a request.
 pub(super) async fn answer(daemon: &Arc<Daemon>, mut call: Call) -> Answer {
     let path = std::mem::take(&mut call.path);
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    if !METHODS.contains(&call.method.as_str()) {
+        let text = format!("Method \"{}\" not found", call.method);
+        return Err(Refusal::new(404, text));
+    }
     match path.as_slice() {
         [""] => Ok(Reply::Sync(json!(["/1.0"]))),
         ["internal", "ready"] => Ok(Reply::empty()),
+        // Neither a slash at the end nor two in the middle.
+        ["1.0", below @ ..] if below.contains(&"") => Err(Refusal::not_found()),
         ["1.0", below @ ..] => below_api(daemon, call, below).await,
         _ => Err(Refusal::not_found()),
     }
@@ -58,6 +66,9 @@ async fn below_api(daemon: &Arc<Daemon>, call: Call, path: &[&str]) -> Answer {
 }
 
 fn below_instance(daemon: &Arc<Daemon>, call: &Call, (name, rest): (&str, &[&str])) -> Answer {
+    if name.contains('/') {
+        return Err(Refusal::new(400, "Invalid instance name"));
+    }
     match rest {
         ["state"] => states::answer(daemon, call, name),
         ["exec"] => exec::begin(daemon, call, name),

@@ -50,21 +50,30 @@ pub(crate) struct Case {
 }
 
 /// Where a live case runs.
-pub(crate) struct Stage<'a> {
-    pub(crate) daemon: &'a Daemon,
+pub(crate) struct Stage {
+    pub(crate) flavor: Flavor,
     pub(crate) proxy: Proxy,
     pub(crate) inventory: Inventory,
 }
 
-impl<'a> Stage<'a> {
-    pub(crate) fn on(daemon: &'a Daemon) -> Stage<'a> {
+impl Stage {
+    pub(crate) fn on(daemon: &Daemon) -> Stage {
+        Self::at(daemon.flavor, &daemon.socket)
+    }
+
+    /// Whatever listens on a socket.
+    pub(crate) fn at(flavor: Flavor, socket: &Path) -> Stage {
         Stage {
-            daemon,
-            proxy: Proxy::before(&daemon.socket),
-            inventory: Inventory::of(daemon),
+            flavor,
+            proxy: Proxy::before(socket),
+            inventory: Inventory::at(socket),
         }
     }
 }
+
+/// What a run says first on a simulated daemon.
+const SIMULATED: &str =
+    "a simulated daemon: nothing on this machine is changed, and nothing it says is real\n";
 
 /// The cases of an area; `MALLEUS_CASES` names those that are wanted, by a part of their names.
 pub(crate) fn cases(area: &str) -> Vec<Case> {
@@ -117,7 +126,7 @@ impl Case {
     }
 
     /// Runs the case, on a daemon where it needs one.
-    pub(crate) fn run(&self, stage: Option<&Stage<'_>>) -> Outcome {
+    pub(crate) fn run(&self, stage: Option<&Stage>) -> Outcome {
         let folder = tempfile::tempdir().expect("a temporary directory");
         let inputs = self.copy_to(folder.path());
         let before = stage.map(|stage| {
@@ -134,7 +143,7 @@ impl Case {
                 .map(|argument| placed(argument, folder.path())),
         );
         if let Some(stage) = stage {
-            let [_, socket] = stage.daemon.flavor.variables();
+            let [_, socket] = stage.flavor.variables();
             command.env(socket, &stage.proxy.socket);
             redactor.path(&stage.proxy.socket, "{socket}");
         }
@@ -165,7 +174,10 @@ impl Case {
                 ),
             ),
             ("stdout", redactor.redact(&ran.stdout())),
-            ("stderr", redactor.redact(&ran.stderr())),
+            (
+                "stderr",
+                redactor.redact(&ran.stderr()).replacen(SIMULATED, "", 1),
+            ),
             ("leaked", leaked),
             (
                 "made",
@@ -185,7 +197,7 @@ impl Case {
     }
 
     /// Sends the case's signal at its time, and waits for the end.
-    fn finish(&self, mut running: Running, stage: Option<&Stage<'_>>) -> Ran {
+    fn finish(&self, mut running: Running, stage: Option<&Stage>) -> Ran {
         let start = Instant::now();
         if let (Some(signal), Some(stage)) = (self.read("signal"), stage) {
             let (name, request) = signal
@@ -212,12 +224,12 @@ impl Case {
     /// What is in the daemon that was not there before. A little patience: a killed process takes its time.
     fn leaves(
         &self,
-        stage: &Stage<'_>,
+        stage: &Stage,
         before: &BTreeSet<super::leftovers::Thing>,
         redactor: &Redactor,
     ) -> String {
         let expected = self
-            .expected("leaves", Some(stage.daemon.flavor))
+            .expected("leaves", Some(stage.flavor))
             .unwrap_or_default();
         let start = Instant::now();
         loop {

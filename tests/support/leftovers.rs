@@ -1,6 +1,7 @@
 //! What a daemon holds, so that a test can say what it left.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use malleus::client::{Client, Exec, Limit, Remote, Request, Stdio, Wait};
@@ -76,7 +77,12 @@ pub(crate) struct Inventory {
 impl Inventory {
     /// Connects, and starts the instance that cases share.
     pub(crate) fn of(daemon: &Daemon) -> Inventory {
-        let client = Client::connect(&Remote::Unix(daemon.socket.clone())).expect("connected");
+        Self::at(&daemon.socket)
+    }
+
+    /// The same for whatever listens on a socket.
+    pub(crate) fn at(socket: &Path) -> Inventory {
+        let client = Client::connect(&Remote::Unix(socket.to_owned())).expect("connected");
         let inventory = Inventory { client };
         let create = Request::post("instances").json(json!({
             "name": SHARED,

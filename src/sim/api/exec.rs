@@ -154,7 +154,7 @@ impl Recording {
     fn new(logs: Logs, id: &str) -> Self {
         let names = ["stdout", "stderr"].map(|stream| format!("exec_{id}.{stream}"));
         for name in &names {
-            logs.lock().insert(name.clone(), Vec::new());
+            logs.begin(name);
         }
         Self { logs, names }
     }

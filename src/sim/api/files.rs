@@ -81,6 +81,13 @@ fn read(daemon: &Daemon, call: &Call, (tree, path): (&SharedTree, &str)) -> Answ
         .map(|(name, value)| (format!("{prefix}{name}"), value))
         .collect();
     if call.method == "HEAD" {
+        let kind = if daemon.traits.is_incus() {
+            "application/octet-stream"
+        } else {
+            "application/json"
+        };
+        let mut headers = headers;
+        headers.push(("content-type".to_owned(), kind.to_owned()));
         return Ok(Reply::Raw(Raw {
             headers,
             body: bytes::Bytes::new(),

@@ -17,6 +17,13 @@ pub(crate) enum Tag {
     IncusAlone,
 }
 
+/// What `used_by` is where nobody does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unused {
+    Empty,
+    NullInLxd,
+}
+
 /// What a creation answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Creation {
@@ -59,6 +66,7 @@ pub(crate) struct Kind {
     pub(crate) check: fn(&World, &Value) -> Result<(), Refusal>,
     /// Who uses it; none where the object does not say.
     pub(crate) used_by: Option<fn(&World, &Place, &str) -> Vec<String>>,
+    pub(crate) unused: Unused,
     /// Why it must stay.
     pub(crate) keep: fn(&World, &Place, &str) -> Result<(), Refusal>,
 }
@@ -109,7 +117,13 @@ impl Kind {
     fn object(&self, world: &World, (place, name): (&Place, &str), stored: &Value) -> Value {
         let mut object = stored.clone();
         if let Some(used_by) = self.used_by {
-            object["used_by"] = json!(used_by(world, place, name));
+            let users = used_by(world, place, name);
+            let null = self.unused == Unused::NullInLxd && !world.traits.is_incus();
+            object["used_by"] = if users.is_empty() && null {
+                Value::Null
+            } else {
+                json!(users)
+            };
         }
         if let (Some(key), true) = (self.shows, world.traits.is_incus()) {
             object[key] = json!(place.project());
@@ -255,6 +269,24 @@ fn edit(
     Ok(Reply::empty())
 }
 
+/// A value as the daemons store it: maps sorted by their keys, and the rules of an ACL in the order of their fields.
+pub(crate) fn in_order(value: &Value) -> Value {
+    const LAST: &str = "state";
+    match value {
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.iter().collect();
+            let rule = map.contains_key("action") && map.contains_key(LAST);
+            entries.sort_by_key(|(key, _)| (rule && key.as_str() == LAST, key.as_str()));
+            let entries = entries
+                .into_iter()
+                .map(|(key, value)| (key.clone(), in_order(value)));
+            Value::Object(entries.collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(in_order).collect()),
+        plain => plain.clone(),
+    }
+}
+
 /// Applies a body: `PUT` replaces all that can be set, `PATCH` merges, and an empty text unsets a key.
 pub(crate) fn change(
     object: &mut Map<String, Value>,
@@ -278,7 +310,7 @@ pub(crate) fn change(
                 }
                 there.sort_keys();
             }
-            (_, Some(given), there) => *there = given.clone(),
+            (_, Some(given), there) => *there = in_order(given),
             (_, None, Value::Object(there)) => there.clear(),
             (_, None, Value::Array(there)) => there.clear(),
             (_, None, Value::String(there)) => there.clear(),

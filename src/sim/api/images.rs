@@ -120,6 +120,8 @@ fn remove(world: &mut World, key: &(String, String)) {
 
 /// Where a new image's bytes come from, and what is said about it.
 struct Added {
+    /// What it says of its expiry, where that is not the usual.
+    expires: Option<&'static str>,
     bytes: Result<Bytes, Refusal>,
     properties: Map<String, Value>,
     public: bool,
@@ -175,6 +177,7 @@ fn uploaded(daemon: &Daemon, call: &Call) -> Added {
         Some((_, boundary)) => split_parts(&call.body, boundary.trim_matches('"')),
     };
     Added {
+        expires: Some(daemon.traits.no_expiry),
         bytes,
         properties: properties
             .into_iter()
@@ -230,8 +233,12 @@ fn published(daemon: &Daemon, call: &Call) -> Result<Added, Refusal> {
     let world = daemon.world();
     let bytes = match text("type").as_str() {
         "instance" | "container" => {
-            let instance = world.instance(call.project(), &text("name"))?;
-            instances::published(instance).map_err(|error| Refusal::new(500, error.to_string()))
+            let mut instance = world.instance(call.project(), &text("name"))?.clone();
+            if !daemon.traits.is_incus() {
+                // LXD does not hand down what the image of the instance said of itself.
+                instance.metadata["properties"] = json!({});
+            }
+            instances::published(&instance).map_err(|error| Refusal::new(500, error.to_string()))
         }
         "snapshot" => {
             let name = text("name");
@@ -262,6 +269,7 @@ fn published(daemon: &Daemon, call: &Call) -> Result<Added, Refusal> {
         .unwrap_or_default();
     let names = aliases.iter().filter_map(|alias| alias["name"].as_str());
     Ok(Added {
+        expires: None,
         bytes: bytes.map(Bytes::from),
         properties: properties.unwrap_or_default(),
         public: body.get("public").is_some_and(|public| public == true),
@@ -277,6 +285,9 @@ fn store(daemon: &Daemon, project: &str, added: Added) -> Result<Value, Failure>
     image.properties.extend(added.properties);
     image.public = added.public;
     image.filename = added.filename;
+    if let Some(expires) = added.expires {
+        expires.clone_into(&mut image.expires);
+    }
     if let Some(wanted) = added
         .fingerprint
         .filter(|wanted| *wanted != image.fingerprint)

@@ -288,10 +288,11 @@ fn make(daemon: &Daemon, wanted: &Wanted) -> Result<Value, Refusal> {
         }
         _ => {
             let tree = Tree::new(daemon.clock.now());
-            (
-                Instance::new((&wanted.project, &wanted.name), tree, created),
-                Vec::new(),
-            )
+            let name = (wanted.project.as_str(), wanted.name.as_str());
+            let mut empty = Instance::new(name, tree, created);
+            let template = "volatile.apply_template".to_owned();
+            empty.config.insert(template, json!("create"));
+            (empty, Vec::new())
         }
     };
     let mut instance = wanted.apply(&world, instance)?;
@@ -302,6 +303,19 @@ fn make(daemon: &Daemon, wanted: &Wanted) -> Result<Value, Refusal> {
         let text =
             format!("Failed creating instance record: Add instance info to the database: {why}");
         return Err(Refusal::new(500, text));
+    }
+    let base = instance
+        .config
+        .get("volatile.base_image")
+        .and_then(Value::as_str);
+    if let (Some(base), "image") = (base, wanted.source("type")) {
+        let image = (
+            world.owner(&wanted.project, "images").to_owned(),
+            base.to_owned(),
+        );
+        if let Some(image) = world.images.get_mut(&image) {
+            image.used = daemon.clock.text();
+        }
     }
     world.instances.insert(key, instance);
     if traits.is_incus() && wanted.body.get("start").is_some_and(|start| start == true) {

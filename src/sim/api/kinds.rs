@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::generic::{self, Creation, Kind, New, Scope, Tag};
+use super::generic::{self, Creation, Kind, New, Scope, Tag, Unused};
 use super::valid;
 use crate::sim::call::{Answer, Call, Refusal, Reply};
 use crate::sim::daemon::Daemon;
@@ -40,7 +40,7 @@ fn free(_: &World, _: &Place, _: &str) -> Result<(), Refusal> {
 fn part(body: &Map<String, Value>, key: &str, default: Value) -> Value {
     match body.get(key) {
         None | Some(Value::Null) => default,
-        Some(value) => value.clone(),
+        Some(value) => generic::in_order(value),
     }
 }
 
@@ -70,6 +70,7 @@ pub(crate) const ALIASES: Kind = Kind {
     taken: |_, name| Refusal::new(409, format!("Alias \"{name}\" already exists")),
     check: unchecked,
     used_by: None,
+    unused: Unused::Empty,
     keep: free,
 };
 
@@ -83,6 +84,9 @@ pub(crate) const PROFILES: Kind = Kind {
     shows: Some("project"),
     missing: ("Fetch profile: Profile not found", "Profile not found"),
     make: |_, New { name, body, .. }| {
+        if name.contains('/') {
+            return Err(Refusal::new(400, "Profile names may not contain slashes"));
+        }
         valid::texts(body, ("config", "ProfilesPost.config"))?;
         Ok(json!({
             "config": part(body, "config", json!({})),
@@ -107,6 +111,7 @@ pub(crate) const PROFILES: Kind = Kind {
         all.map(|instance| url(&format!("instances/{}", instance.name), &instance.project))
             .collect()
     }),
+    unused: Unused::Empty,
     keep: |world, place, name| {
         if name == "default" {
             return Err(Refusal::new(
@@ -161,6 +166,7 @@ pub(crate) const PROJECTS: Kind = Kind {
     },
     check: unchecked,
     used_by: Some(|world, _, name| in_project(world, name)),
+    unused: Unused::Empty,
     keep: |world, _, name| {
         if name == "default" {
             return Err(Refusal::new(403, "The 'default' project cannot be deleted"));
@@ -285,6 +291,7 @@ pub(crate) const NETWORKS: Kind = Kind {
     },
     check: unchecked,
     used_by: Some(network_users),
+    unused: Unused::NullInLxd,
     keep: |world, place, name| {
         if network_users(world, place, name).is_empty() {
             Ok(())
@@ -333,6 +340,7 @@ pub(crate) const ACLS: Kind = Kind {
     taken: |_, _| Refusal::new(500, "The network ACL already exists"),
     check: unchecked,
     used_by: Some(|_, _, _| Vec::new()),
+    unused: Unused::Empty,
     keep: free,
 };
 
@@ -360,6 +368,7 @@ pub(crate) const CERTIFICATES: Kind = Kind {
     taken,
     check: unchecked,
     used_by: None,
+    unused: Unused::Empty,
     keep: free,
 };
 
@@ -390,6 +399,7 @@ pub(crate) const POOLS: Kind = Kind {
     },
     check: unchecked,
     used_by: Some(pool_users),
+    unused: Unused::NullInLxd,
     keep: |world, place, name| {
         if pool_users(world, place, name).is_empty() {
             Ok(())
@@ -439,24 +449,30 @@ const VOLUMES: Kind = Kind {
         "Storage pool volume not found",
         "Storage pool volume not found",
     ),
-    make: |_,
+    make: |world,
            New {
                name,
                body,
                project,
            }| {
         let config = valid::texts(body, ("config", "StorageVolumesPost.config"))?;
+        let created = if world.traits.is_incus() {
+            humantime::format_rfc3339_nanos(std::time::SystemTime::now()).to_string()
+        } else {
+            "0001-01-01T00:00:00Z".to_owned()
+        };
         Ok(json!({
             "config": config.unwrap_or_default(),
             "description": part(body, "description", json!("")),
             "name": name, "type": "custom", "used_by": [], "location": "none",
             "content_type": part(body, "content_type", json!("filesystem")), "project": project,
-            "created_at": humantime::format_rfc3339_nanos(std::time::SystemTime::now()).to_string(),
+            "created_at": created,
         }))
     },
     taken: |_, _| Refusal::new(409, "Volume by that name already exists"),
     check: unchecked,
     used_by: None,
+    unused: Unused::Empty,
     keep: free,
 };
 
@@ -481,6 +497,7 @@ const VOLUME_SNAPSHOTS: Kind = Kind {
     taken: |_, _| Refusal::new(409, "Snapshot by that name already exists"),
     check: unchecked,
     used_by: None,
+    unused: Unused::Empty,
     keep: free,
 };
 

@@ -31,7 +31,14 @@ pub(crate) fn answer(daemon: &Arc<Daemon>, call: &Call, (name, rest): (&str, &[&
     };
     match (call.method.as_str(), rest) {
         ("GET", []) => Ok(list(daemon, instance, Folder::Logs)),
-        ("GET", ["exec-output"]) if incus => Ok(list(daemon, instance, Folder::ExecOutput)),
+        ("GET", ["exec-output"]) if incus && instance.logs.begun() => {
+            Ok(list(daemon, instance, Folder::ExecOutput))
+        }
+        ("GET", ["exec-output"]) if incus => {
+            let folder = format!("/var/lib/incus/containers/{name}/exec-output");
+            let text = format!("open {folder}: no such file or directory");
+            Err(Refusal::new(404, text))
+        }
         ("GET", ["exec-output"]) => invalid("exec-output"),
         (_, ["exec-output", file]) if incus => one(daemon, call, (instance, file)),
         (_, ["exec-output", _]) => Err(Refusal::not_found()),

@@ -92,7 +92,11 @@ pub(crate) fn answer(daemon: &Arc<Daemon>, call: &Call, name: &str) -> Answer {
             let action = body.get("action").and_then(Value::as_str);
             daemon.world().instance(call.project(), name)?;
             let action = Action::parse(action.unwrap_or_default())?;
-            Ok(change(daemon, call, (action, vec![name.to_owned()])))
+            Ok(change(
+                daemon,
+                call,
+                (Order::new(action, &body), vec![name.to_owned()]),
+            ))
         }
         _ => Err(Refusal::not_implemented()),
     }
@@ -116,10 +120,46 @@ pub(crate) fn all(daemon: &Arc<Daemon>, call: &Call) -> Answer {
     let names = world.instances.values().filter(wanted);
     let names = names.map(|instance| instance.name.clone()).collect();
     drop(world);
-    Ok(change(daemon, call, (action, names)))
+    let order = Order::new(action, state.and_then(Value::as_object).unwrap_or(&body));
+    Ok(change(daemon, call, (order, names)))
 }
 
-fn change(daemon: &Arc<Daemon>, call: &Call, (action, names): (Action, Vec<String>)) -> Reply {
+/// An action with what goes with it.
+#[derive(Clone, Copy, Debug)]
+struct Order {
+    action: Action,
+    force: Force,
+    /// How long an orderly stop may take.
+    patience: Duration,
+}
+
+/// Whether an instance is asked to stop, or made to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Force {
+    Orderly,
+    AtOnce,
+}
+
+impl Order {
+    fn new(action: Action, body: &Map<String, Value>) -> Self {
+        let seconds = body.get("timeout").and_then(Value::as_u64).unwrap_or(600);
+        let force = body.get("force").is_some_and(|force| force == true);
+        Self {
+            action,
+            force: if force { Force::AtOnce } else { Force::Orderly },
+            patience: Duration::from_secs(seconds),
+        }
+    }
+
+    /// Whether it may go before an operation that works on the instance already.
+    fn overrides(self, busy: &str) -> bool {
+        let stops = matches!(self.action, Action::Stop | Action::Restart);
+        stops && self.force == Force::AtOnce && (busy == "stop" || busy == "restart")
+    }
+}
+
+fn change(daemon: &Arc<Daemon>, call: &Call, (order, names): (Order, Vec<String>)) -> Reply {
+    let action = order.action;
     let project = call.project().to_owned();
     let paths: Vec<String> = names
         .iter()
@@ -141,7 +181,7 @@ fn change(daemon: &Arc<Daemon>, call: &Call, (action, names): (Action, Vec<Strin
             let mut world = worker.world();
             let instance = world.instance_mut(&project, name);
             instance.is_ok_and(|instance| {
-                let free = instance.busy.is_none();
+                let free = instance.busy.is_none_or(|busy| order.overrides(busy));
                 if free && action != Action::Freeze && action != Action::Unfreeze {
                     instance.busy = Some(action.word());
                 }
@@ -150,14 +190,22 @@ fn change(daemon: &Arc<Daemon>, call: &Call, (action, names): (Action, Vec<Strin
         })
         .cloned()
         .collect();
+    let body = call.json().unwrap_or_default();
+    let single = body.contains_key("action") && action == Action::Start;
+    // LXD leaves an empty mark of its progress.
+    let ended = if single && !daemon.traits.is_incus() {
+        json!({"container_progress": ""})
+    } else {
+        Value::Null
+    };
     let reply = begin(daemon, (spec, call.fault), |_| async move {
-        let mut outcome = Ok(Value::Null);
+        let mut outcome = Ok(ended);
         for name in &names {
             if busy.contains(name) {
                 let world = worker.world();
                 idle(world.instance(&project, name)?)?;
             }
-            let done = carry_out(&worker, (action, &project, name));
+            let done = carry_out(&worker, (order, &project, name));
             if let Err(refusal) = done.await {
                 outcome = Err(Failure::from(refusal));
             }
@@ -189,10 +237,14 @@ fn release_when_ended(daemon: &Arc<Daemon>, call: &Call, reply: &Reply) {
 
 async fn carry_out(
     daemon: &Arc<Daemon>,
-    (action, project, name): (Action, &str, &str),
+    (order, project, name): (Order, &str, &str),
 ) -> Result<(), Refusal> {
+    let action = order.action;
     let stopping = matches!(action, Action::Stop | Action::Restart);
     let processes = daemon.world().instance(project, name)?.processes.clone();
+    if stopping && order.force == Force::Orderly && !listens(daemon, (project, name))? {
+        return outlast(daemon, (order, project, name)).await;
+    }
     if stopping && daemon.world().instance(project, name)?.status != Status::Stopped {
         processes.kill_all();
         processes.gone(Duration::from_secs(1)).await;
@@ -207,6 +259,39 @@ async fn carry_out(
     let path = format!("/1.0/instances/{name}");
     lifecycle(daemon, action.event(), (project, &path));
     Ok(())
+}
+
+/// Whether the instance's first process takes notice when it is asked to stop: a command put in the place of its
+/// init does not.
+fn listens(daemon: &Daemon, (project, name): (&str, &str)) -> Result<bool, Refusal> {
+    let world = daemon.world();
+    let instance = world.instance(project, name)?;
+    let own_init = instance.config.get("raw.lxc").and_then(Value::as_str);
+    let own_init = own_init.is_some_and(|raw| raw.contains("lxc.init.cmd"));
+    Ok(instance.status == Status::Stopped || !own_init)
+}
+
+/// Waits for an instance that does not stop by itself; somebody may make it stop meanwhile.
+async fn outlast(
+    daemon: &Arc<Daemon>,
+    (order, project, name): (Order, &str, &str),
+) -> Result<(), Refusal> {
+    const LOOK: Duration = Duration::from_millis(50);
+    let mut waited = Duration::ZERO;
+    while waited < order.patience {
+        daemon.clock.sleep(LOOK).await;
+        waited += LOOK;
+        let world = daemon.world();
+        let running = world.instance(project, name);
+        if !running.is_ok_and(|instance| instance.status != Status::Stopped) {
+            return Ok(());
+        }
+    }
+    daemon.world().instance_mut(project, name)?.busy = None;
+    Err(Refusal::new(
+        500,
+        "Failed shutting down instance, status is \"Running\": context deadline exceeded",
+    ))
 }
 
 fn switch(

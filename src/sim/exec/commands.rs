@@ -47,14 +47,18 @@ pub(super) fn own(
 
 /// The name of a user, as the instance's `/etc/passwd` has it.
 pub(super) fn user_name(place: &Place, user: u32) -> String {
-    let passwd = place.tree.lock().read("/etc/passwd").unwrap_or_default();
-    let text = String::from_utf8_lossy(&passwd).into_owned();
+    name_in(place, ("/etc/passwd", user)).unwrap_or_else(|| user.to_string())
+}
+
+/// The name that goes with a number in `/etc/passwd` or `/etc/group`.
+fn name_in(place: &Place, (file, number): (&str, u32)) -> Option<String> {
+    let lines = place.tree.lock().read(file).unwrap_or_default();
+    let text = String::from_utf8_lossy(&lines).into_owned();
     let mut lines = text.lines().map(|line| line.split(':'));
-    let found = lines.find_map(|mut fields| {
+    lines.find_map(|mut fields| {
         let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(user)).then(|| name.to_owned())
-    });
-    found.unwrap_or_else(|| user.to_string())
+        (fields.nth(1)?.parse() == Ok(number)).then(|| name.to_owned())
+    })
 }
 
 struct Own {
@@ -92,7 +96,14 @@ impl Own {
             ["-u"] => self.user.to_string(),
             ["-g" | "-G"] => self.group.to_string(),
             ["-un" | "-nu"] => name,
-            _ => format!("uid={}({name}) gid={}", self.user, self.group),
+            _ => {
+                let named = |file, number: u32| match name_in(&self.place, (file, number)) {
+                    Some(name) => format!("{number}({name})"),
+                    None => number.to_string(),
+                };
+                let user = named("/etc/passwd", self.user);
+                format!("uid={user} gid={}", named("/etc/group", self.group))
+            }
         };
         ExecResult::ok(format!("{text}\n"))
     }

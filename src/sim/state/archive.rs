@@ -153,6 +153,9 @@ fn append(builder: &mut tar::Builder<Vec<u8>>, path: &str, node: &Node) -> io::R
     }
 }
 
+/// The size of `bin/busybox`.
+const PROGRAM: usize = 128 << 10;
+
 /// The files that every instance has, as in the image of the tests.
 pub(crate) fn skeleton(modified: SystemTime) -> Tree {
     let mut tree = Tree::new(modified);
@@ -186,5 +189,12 @@ pub(crate) fn skeleton(modified: SystemTime) -> Tree {
         let content = Content::File(Arc::new(text.as_bytes().to_vec()));
         tree.put(path, Node::new(content, 0o644, modified));
     }
+    // What stands for the one program of such an image: the shell knows the commands by itself.
+    let mut program = b"\x7fELF".to_vec();
+    program.resize(PROGRAM, 0);
+    let content = Content::File(Arc::new(program));
+    tree.put("bin/busybox", Node::new(content, 0o755, modified));
+    let link = Content::Link("busybox".to_owned());
+    tree.put("bin/sh", Node::new(link, 0o777, modified));
     tree
 }

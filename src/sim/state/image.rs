@@ -10,6 +10,7 @@ use super::World;
 use super::archive::{self, Unpacked};
 use super::collection::Place;
 use super::tree::Tree;
+use crate::sim::brand::Traits;
 use crate::sim::call::hex;
 use crate::sim::clock::Clock;
 
@@ -28,7 +29,14 @@ pub(crate) struct Image {
     pub(crate) filename: String,
     pub(crate) profiles: Vec<String>,
     pub(crate) uploaded: String,
+    /// A time that means never: which one depends on where the image comes from.
+    pub(crate) expires: String,
+    /// When an instance was last made of it.
+    pub(crate) used: String,
 }
+
+/// A time that has not come.
+const NEVER: &str = "0001-01-01T00:00:00Z";
 
 impl Image {
     /// An image from the bytes of its tarball.
@@ -56,6 +64,8 @@ impl Image {
             filename: String::new(),
             profiles: vec!["default".to_owned()],
             uploaded,
+            expires: NEVER.to_owned(),
+            used: NEVER.to_owned(),
         })
     }
 
@@ -80,11 +90,11 @@ impl World {
         properties.sort_keys();
         let mut object = json!({
             "auto_update": false, "properties": properties, "public": image.public,
-            "expires_at": self.traits.no_expiry, "profiles": image.profiles, "aliases": aliases,
+            "expires_at": image.expires, "profiles": image.profiles, "aliases": aliases,
             "architecture": image.architecture(), "cached": false, "filename": image.filename,
             "fingerprint": image.fingerprint, "size": image.bytes.len(), "type": "container",
             "created_at": humantime::format_rfc3339_seconds(created).to_string(),
-            "last_used_at": "0001-01-01T00:00:00Z", "uploaded_at": image.uploaded,
+            "last_used_at": image.used, "uploaded_at": image.uploaded,
         });
         if self.traits.is_incus() {
             object["project"] = json!(project);
@@ -94,7 +104,7 @@ impl World {
 }
 
 /// The image that a simulated daemon begins with.
-pub(crate) fn busybox(clock: &Clock) -> Image {
+pub(crate) fn busybox(traits: &Traits, clock: &Clock) -> Image {
     let architecture = std::env::consts::ARCH;
     let metadata = json!({
         "architecture": architecture, "creation_date": MADE,
@@ -117,5 +127,7 @@ pub(crate) fn busybox(clock: &Clock) -> Image {
         filename: String::new(),
         profiles: vec!["default".to_owned()],
         uploaded: clock.text(),
+        expires: traits.no_expiry.to_owned(),
+        used: NEVER.to_owned(),
     }
 }

@@ -1,6 +1,7 @@
 //! Instances with all that belongs to them.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -43,11 +44,25 @@ impl Status {
 
 /// Recorded output by file name, written while commands run.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Logs(Arc<Mutex<BTreeMap<String, Vec<u8>>>>);
+pub(crate) struct Logs {
+    files: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+    begun: Arc<AtomicBool>,
+}
 
 impl Logs {
     pub(crate) fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Vec<u8>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds the file of a command that is about to run.
+    pub(crate) fn begin(&self, file: &str) {
+        self.begun.store(true, Ordering::Relaxed);
+        self.lock().insert(file.to_owned(), Vec::new());
+    }
+
+    /// Whether anything was ever recorded: the folder is made then.
+    pub(crate) fn begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed)
     }
 }
 

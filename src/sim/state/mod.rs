@@ -60,7 +60,7 @@ impl World {
             config: Map::new(),
             sockets: Sockets::default(),
         };
-        let image = image::busybox(clock);
+        let image = image::busybox(traits, clock);
         let alias = json!({
             "description": "", "target": image.fingerprint, "name": "busybox", "type": "container",
         });

@@ -1,0 +1,183 @@
+//! The program on simulated daemons that fail: on order, at random, and under load.
+#![cfg(feature = "sim")]
+#![allow(clippy::expect_used, reason = "helpers of tests may end them")]
+
+mod support;
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use malleus::client::{Client, Remote, Request};
+use malleus::sim::{Brand, Options, Sim, Time};
+use support::program::{Ran, Running, malleus};
+
+/// How many seeds are tried, unless `MALLEUS_SEEDS` says another number.
+const SEEDS: u64 = 100;
+
+/// Longer than a run may take whatever goes wrong.
+const HANGS: Duration = Duration::from_secs(60);
+
+fn file(name: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    root.join(name).display().to_string()
+}
+
+fn run(arguments: &[&str]) -> Ran {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = malleus(folder.path());
+    Running::start(command.args(arguments), None)
+        .end_within(HANGS)
+        .unwrap_or_else(|ran| panic!("{arguments:?} hangs: {}", ran.stderr()))
+}
+
+/// What a simulated daemon holds beyond what it began with.
+fn left(sim: &Sim) -> Vec<String> {
+    sim.end_faults();
+    let client = Client::connect(&Remote::Unix(sim.socket().to_owned())).expect("connected");
+    let own = [
+        "/1.0/profiles/default",
+        "/1.0/projects/default",
+        "/1.0/storage-pools/default",
+    ];
+    let lists = [
+        "instances",
+        "profiles",
+        "projects",
+        "networks",
+        "storage-pools",
+    ];
+    let all = lists.iter().flat_map(|list| {
+        let reply = client.request(&Request::get(*list)).expect("a list");
+        reply.metadata().as_array().cloned().unwrap_or_default()
+    });
+    all.filter_map(|path| path.as_str().map(str::to_owned))
+        .filter(|path| !own.contains(&path.as_str()))
+        .collect()
+}
+
+#[test]
+fn the_quickstart_needs_no_daemon() {
+    let start = Instant::now();
+    let ran = run(&["run", &file("scenarios/quickstart.yaml"), "--sim"]);
+    assert_eq!(ran.code(), Some(0), "{}", ran.stderr());
+    assert!(
+        ran.stderr().starts_with("a simulated daemon: "),
+        "{}",
+        ran.stderr()
+    );
+    // Generous: it takes a tenth of this where the machine has nothing else to do.
+    assert!(
+        start.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn every_scenario_ends_well_on_both_brands() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for entry in std::fs::read_dir(file("scenarios")).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        // Its tarball is made by a script, which not every machine can run.
+        let importing = path.ends_with("image.yaml");
+        if path.extension().is_none_or(|extension| extension != "yaml") || importing {
+            continue;
+        }
+        let path = path.display().to_string();
+        for brand in [Brand::Incus, Brand::Lxd] {
+            let sim = format!("--sim={brand}");
+            let to = format!("to={}", folder.path().display());
+            let mut arguments = vec!["run", path.as_str(), sim.as_str()];
+            if path.ends_with("files.yaml") {
+                arguments.extend(["--var", to.as_str()]);
+            }
+            let ran = run(&arguments);
+            assert_eq!(ran.code(), Some(0), "{path} on {brand}: {}", ran.stderr());
+        }
+    }
+}
+
+#[test]
+fn under_random_faults_nothing_is_left_unsaid() {
+    let seeds = std::env::var("MALLEUS_SEEDS")
+        .ok()
+        .and_then(|seeds| seeds.parse().ok());
+    let next = Mutex::new(1..=seeds.unwrap_or(SEEDS));
+    let wrong = Mutex::new(Vec::new());
+    thread::scope(|threads| {
+        for _ in 0..3 {
+            threads.spawn(|| {
+                while let Some(seed) = { next.lock().expect("no panic").next() } {
+                    if let Err(why) = under_seed(seed) {
+                        wrong
+                            .lock()
+                            .expect("no panic")
+                            .push(format!("seed {seed}: {why}"));
+                    }
+                }
+            });
+        }
+    });
+    let wrong = wrong.into_inner().expect("no panic");
+    assert!(
+        wrong.is_empty(),
+        "{} seeds:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
+
+fn under_seed(seed: u64) -> Result<(), String> {
+    let brand = if seed % 2 == 0 {
+        Brand::Incus
+    } else {
+        Brand::Lxd
+    };
+    let sim = Sim::start(Options {
+        seed: Some(seed),
+        time: Time::Virtual,
+        ..Options::new(brand)
+    });
+    let sim = sim.expect("it starts");
+    let socket = sim.socket().display().to_string();
+    let ran = run(&["run", &file("tests/sim/faults.yaml"), "--remote", &socket]);
+    let stderr = ran.stderr();
+    let left = left(&sim);
+    match ran.code() {
+        Some(0 | 1 | 3) if left.is_empty() => Ok(()),
+        Some(4) => {
+            let unsaid = left.iter().find(|path| {
+                let name = path.rsplit('/').next().unwrap_or_default();
+                !stderr.contains(name)
+            });
+            unsaid.map_or(Ok(()), |path| {
+                Err(format!("{path} is left and not named\n{stderr}"))
+            })
+        }
+        code => Err(format!("exit code {code:?}, left {left:?}\n{stderr}")),
+    }
+}
+
+#[test]
+fn faults_happen_on_order() {
+    let cases = [
+        ("GET instances#1=unavailable", 0),
+        ("GET instances#1=locked", 0),
+        ("GET instances=trickle", 0),
+        ("GET instances#1=reset-before", 0),
+        ("GET instances=malformed", 1),
+        ("GET instances=truncated", 1),
+    ];
+    for (fault, code) in cases {
+        let arguments = ["request", "GET", "instances", "--sim", "--sim-fault", fault];
+        let ran = run(&arguments);
+        let seen = ran.code();
+        if code == 1 {
+            assert_eq!(seen, Some(1), "{fault}: {}", ran.stderr());
+        } else {
+            assert!(matches!(seen, Some(0 | 1)), "{fault}: {}", ran.stderr());
+        }
+    }
+}
