@@ -59,6 +59,13 @@ pub(crate) enum Command {
     Sim(super::sim::Serve),
     /// Print the JSON Schema of playbooks, for editors
     Schema,
+    /// Print the completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
 }
 
 impl Common {

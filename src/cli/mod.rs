@@ -1,5 +1,6 @@
 //! Arguments, environment, signals, exit codes: the only place of clap and of anyhow.
 
+mod about;
 mod args;
 mod check;
 mod connect;
@@ -107,6 +108,8 @@ fn ended(mut cli: Cli, console: &Console) -> anyhow::Result<Code> {
         Command::Schema => Console::data(format!("{:#}\n", malleus::playbook::schema()).as_bytes())
             .map(|()| Code::Fine)
             .map_err(Into::into),
+        Command::Completions { shell } => about::completions(shell),
+        Command::Man => about::man(),
     }
 }
 
