@@ -58,3 +58,40 @@ impl fmt::Display for OperationError {
         write!(f, "{err} (operation of {} {})", self.method, self.path)
     }
 }
+
+/// What refusals mean that do not explain themselves, by a part of the server's words in lower case.
+const MEANINGS: [(&[&str], &str); 2] = [
+    (
+        &[
+            "missing event connection with target cluster member",
+            "cannot reach the member",
+            "cluster member is offline",
+            "failed to connect to cluster member",
+            "unable to connect to",
+            "no route to host",
+            "connection refused",
+        ],
+        "a member of the cluster is away; `incus cluster list` or `lxc cluster list` shows which one",
+    ),
+    (
+        &[
+            "not authorized",
+            "forbidden",
+            "does not have permission",
+            "certificate is restricted",
+        ],
+        "the server knows this client but does not let it do this; a certificate that is restricted to projects must name one of \
+         them: with `project:`, or `--project`",
+    ),
+];
+
+/// What to know about a refusal whose own words do not say it: a member of a cluster that is away, a client that is restricted
+/// to projects.
+pub fn meaning_of(message: &str) -> Option<&'static str> {
+    let message = message.to_lowercase();
+    let is_meant = |words: &&[&str]| words.iter().any(|part| message.contains(part));
+    MEANINGS
+        .iter()
+        .find(|(words, _)| is_meant(words))
+        .map(|(_, meaning)| *meaning)
+}

@@ -16,6 +16,10 @@ const MARGIN: Duration = Duration::from_secs(10);
 /// How long a server may stay away before its operation is given up, whatever the limit.
 const LONGEST_ABSENCE: Duration = Duration::from_secs(120);
 
+/// How long a cluster may answer that it cannot reach the member with the operation. A member that comes back after that
+/// knows it no more.
+const LONGEST_DETOUR: Duration = Duration::from_secs(30);
+
 /// How often a server that is away is looked for, at most and at least.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
@@ -74,6 +78,8 @@ enum Doubt {
     Unknown,
     /// The server did not answer, or not sensibly.
     Silence(String),
+    /// The server answered that it is in trouble itself.
+    Trouble(String),
 }
 
 /// Waits for one operation to end, through all that `/wait` is known to answer.
@@ -193,10 +199,17 @@ impl<'a> Waiter<'a> {
             }
             // Refused without being missing: looking again will not help.
             (Seen::Unclear(Doubt::Text(why)), _) => return Err(self.lost(&why)),
-            (Seen::Unclear(Doubt::Silence(why)), _) => {
+            (Seen::Unclear(Doubt::Silence(why) | Doubt::Trouble(why)), first) => {
                 let since = *self.silent_since.get_or_insert_with(Instant::now);
-                if since.elapsed() > LONGEST_ABSENCE {
-                    return Err(self.lost(&why));
+                let (longest, reason) = match first {
+                    Doubt::Trouble(_) if self.client.server().clustered => (
+                        LONGEST_DETOUR,
+                        format!("the cluster cannot reach the member that carries it out: {why}"),
+                    ),
+                    _ => (LONGEST_ABSENCE, why),
+                };
+                if since.elapsed() > longest {
+                    return Err(self.lost(&reason));
                 }
                 self.back_off()?;
             }
@@ -254,7 +267,7 @@ fn judge(reply: &Reply) -> Seen {
         return Seen::Unclear(match reply.status {
             // Only the HTTP status tells a missing operation from one that failed with "not found".
             404 => Doubt::Unknown,
-            status if status >= 500 => Doubt::Silence(envelope.error.clone()),
+            status if status >= 500 => Doubt::Trouble(envelope.error.clone()),
             _ => Doubt::Text(envelope.error.trim().to_owned()),
         });
     }

@@ -770,6 +770,7 @@ pub const SERVER: &[&str] = &[
     "version",
     "extensions",
     "clustered",
+    "members",
     "name",
     "simulated",
     "environment",

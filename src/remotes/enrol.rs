@@ -211,7 +211,7 @@ fn of_token(token: &Token) -> Result<Fingerprint, RemotesError> {
 
 /// Connects as ourselves, hands over the token, and looks whether we are trusted.
 fn introduce(
-    entry: Entry,
+    mut entry: Entry,
     addition: &Addition,
     settings: &Settings,
     environment: Environment<'_>,
@@ -231,6 +231,18 @@ fn introduce(
             }
             client.pause(REST)?;
         }
+    }
+    if let (true, Place::Https(addresses)) = (client.server().is_trusted(), &mut entry.place) {
+        // All members have the same certificate; where one is down, another is asked. Not every client may list them.
+        for member in client.members().unwrap_or_default() {
+            addresses.extend(member.url.parse::<Address>().ok());
+        }
+        let mut seen = Vec::new();
+        addresses.retain(|address| {
+            let is_new = !seen.contains(address);
+            seen.push(address.clone());
+            is_new
+        });
     }
     let Remote::Https(server) = &resolved.remote else {
         return Err(RemotesError::Token(

@@ -18,7 +18,7 @@ use super::outlet::Outlet;
 use super::renewal::Leaseholder;
 use super::servers::{Abroad, OtherGates, Remotes};
 use super::sweep::Sweeps;
-use crate::client::{Client, Limit, Operation, Server};
+use crate::client::{self, Client, Limit, Operation};
 use crate::diagnostic::Diagnostic;
 use crate::playbook::plan::{OnError, Plan, Step, Visibility};
 use crate::secret::Masker;
@@ -158,7 +158,6 @@ pub fn run(plan: &Plan, session: &Session<'_>, sink: &dyn Sink) -> Summary {
 /// The names that every playbook of the run has in scope.
 fn globals(session: &Session<'_>) -> Scope {
     let scope = Scope::hiding(session.masker);
-    let server = session.client.server();
     scope.bind(
         "run",
         &json!({
@@ -166,17 +165,27 @@ fn globals(session: &Session<'_>) -> Scope {
             "started": humantime::format_rfc3339_seconds(session.started).to_string(),
         }),
     );
-    scope.bind("server", &server_in_scope(server));
+    scope.bind("server", &server_in_scope(&session.client));
     scope
 }
 
 /// What playbooks know of a server.
-pub(super) fn server_in_scope(server: &Server) -> Value {
+pub(super) fn server_in_scope(client: &Client) -> Value {
+    let server = client.server();
+    // Those that are away are no places for anything.
+    let members: Vec<String> = client.members().map_or_else(
+        |_| Vec::new(),
+        |all| {
+            let there = all.into_iter().filter(client::Member::is_online);
+            there.map(|member| member.name).collect()
+        },
+    );
     json!({
         "flavor": server.flavor.name(),
         "version": server.version,
         "extensions": server.extensions,
         "clustered": server.clustered,
+        "members": members,
         "name": server.name,
         "simulated": server.simulated,
         "environment": server.environment,

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::action::{CommandOutput, Observed};
 use super::shown::{INLINE, difference, shown, tail, values_of};
 use super::subset::{differences, span_of};
+use crate::client::meaning_of;
 use crate::diagnostic::Diagnostic;
 use crate::playbook::plan::{Action, Expect, Matcher, Plan, Step};
 use crate::secret::Masker;
@@ -100,7 +101,8 @@ impl<'a> Judge<'a> {
                         Some(status) => format!("the daemon answered {status}"),
                         None => "the operation failed".to_owned(),
                     };
-                    self.fail(step.span, title, label);
+                    let meaning = meaning_of(words).map(str::to_owned);
+                    self.fail(step.span, title, label).help = meaning;
                 }
             }
             (seen, Some(wanted)) => match self.renderer.text(wanted) {

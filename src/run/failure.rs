@@ -1,7 +1,7 @@
 //! Failures as diagnostics: what went wrong, where it is written, what is known, what to do.
 
 use super::action::Trouble;
-use crate::client::{Error, Limit, NotReadyCause};
+use crate::client::{Error, Limit, NotReadyCause, meaning_of};
 use crate::diagnostic::Diagnostic;
 use crate::duration;
 use crate::playbook::plan::Plan;
@@ -69,7 +69,10 @@ fn of_client(plan: &Plan, span: Span, error: &Error, what: &str) -> Diagnostic {
             .at(plan.place(span), reason.as_str())
             .note(what)
             .note(format!("operation {operation}"))
-            .help("look at the resource before doing this again"),
+            .help(meaning_of(reason).map_or_else(
+                || "look at the resource before doing this again".to_owned(),
+                |meaning| format!("{meaning}; look at the resource before doing this again"),
+            )),
         Error::NotReady(not) => {
             // The first line says why, the lines below what was last seen of each condition.
             let message = not.to_string();
@@ -87,8 +90,13 @@ fn of_client(plan: &Plan, span: Span, error: &Error, what: &str) -> Diagnostic {
         Error::Cancelled => Diagnostic::error("interrupted")
             .at(plan.place(span), "")
             .note(what),
-        other => Diagnostic::error(other.to_string())
-            .at(plan.place(span), "")
-            .note(what),
+        other => {
+            let message = other.to_string();
+            let found = Diagnostic::error(&*message).at(plan.place(span), "");
+            match meaning_of(&message) {
+                Some(meaning) if other.status().is_some() => found.note(what).help(meaning),
+                _ => found.note(what),
+            }
+        }
     }
 }

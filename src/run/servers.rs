@@ -94,9 +94,7 @@ impl<'a> Run<'a> {
             None => client,
         };
         Ok(Frame {
-            scope: frame
-                .scope
-                .lens("server", &server_in_scope(client.server())),
+            scope: frame.scope.lens("server", &server_in_scope(&client)),
             abroad: Abroad::default(),
             client,
             ..frame.clone()
