@@ -151,7 +151,11 @@ fn the_error_in_the_readme_is_what_the_program_says() {
 
 /// The files that the reference shows, by name.
 fn files_of_the_reference() -> Vec<(String, String)> {
-    let text = fs::read_to_string(root().join("docs/playbook.md")).expect("the reference");
+    files_of("docs/playbook.md")
+}
+
+fn files_of(document: &str) -> Vec<(String, String)> {
+    let text = fs::read_to_string(root().join(document)).expect("the document");
     text.split("\n```")
         .skip(1)
         .step_by(2)
@@ -164,6 +168,16 @@ fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a folder");
     for entry in fs::read_dir(from).expect("a folder").flatten() {
         fs::copy(entry.path(), to.join(entry.file_name())).expect("copied");
+    }
+}
+
+#[test]
+fn the_examples_of_servers_are_valid() {
+    let files = files_of("docs/remotes.md");
+    assert_eq!(files.len(), 2);
+    for (name, text) in files {
+        let checked = check(&Source::new(Path::new(&name), text), &Engine::new());
+        assert!(checked.problems.is_empty(), "{:?}", checked.problems);
     }
 }
 

@@ -143,7 +143,7 @@ fn a_fleet_lives_on_all_members_and_outlives_some_of_them() {
         // What the command printed is on the dead member too.
         assert_eq!(ran.code(), Some(4), "{}", ran.stderr());
         assert!(
-            begun.elapsed() < Duration::from_secs(60),
+            begun.elapsed() < Duration::from_secs(110),
             "{:?}",
             begun.elapsed()
         );
@@ -167,6 +167,6 @@ fn a_fleet_lives_on_all_members_and_outlives_some_of_them() {
         cluster.members[2].daemon.restart();
         let said = good(home, &["down", "--all", "--cleanup-timeout", "60s"]);
         assert!(said.contains("fleet") && said.contains("long"), "{said}");
-        assert_eq!(instances(&cluster, 0), [String::new(); 0]);
+        assert!(instances(&cluster, 0).is_empty());
     }
 }
