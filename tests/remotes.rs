@@ -870,3 +870,58 @@ outputs:
   there: '{{ away }}'
   again: '{{ server.environment.server_pid }}'
 ";
+
+#[test]
+fn a_certificate_that_is_restricted_to_projects_is_told_what_it_lacks() {
+    for flavor in daemons() {
+        println!("--- {flavor}");
+        let daemon = Daemon::start(flavor);
+        let local = connect(&daemon);
+        let (address, certificate) = listen(&local);
+        let project = json!({"name": "ci", "config": {"features.images": "false"}});
+        local
+            .request(&Request::post("projects").json(project))
+            .unwrap();
+        let pair = Pair::new();
+        let body = json!({
+            "name": "restricted",
+            "type": "client",
+            "restricted": true,
+            "projects": ["ci"],
+            "certificate": base64(pair.identity().certificate().der()),
+        });
+        local
+            .request(&Request::post("certificates").json(body))
+            .unwrap();
+        let home = Home::new();
+        fs::write(home.path().join("p.yaml"), LOOK).unwrap();
+        let url = format!("https://{address}");
+        let pin = certificate.fingerprint().to_string();
+        let variables = [
+            ("MALLEUS_REMOTE", url.as_str()),
+            ("MALLEUS_CLIENT_CERT", pair.certificate.as_str()),
+            ("MALLEUS_CLIENT_KEY", pair.key.as_str()),
+            ("MALLEUS_SERVER_CERT", pin.as_str()),
+        ];
+        for arguments in [
+            ["run", "p.yaml"].as_slice(),
+            &["request", "GET", "networks"],
+        ] {
+            let said = home.bad(1, arguments, &variables);
+            assert!(
+                said.contains("a certificate that is restricted to projects must name one"),
+                "{said}"
+            );
+            let with_project = [arguments, &["--project", "ci"]].concat();
+            let ran = home.run_with(&with_project, &variables);
+            assert_eq!(ran.code(), Some(0), "{}", ran.stderr());
+        }
+    }
+}
+
+const LOOK: &str = "
+playbook: 1
+name: look
+steps:
+  - request: GET /1.0/networks
+";

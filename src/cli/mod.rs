@@ -78,7 +78,7 @@ pub(crate) fn main() -> ExitCode {
     let console = Console::new(&cli.common);
     ended(cli, &console)
         .unwrap_or_else(|error| {
-            console.problem(&Diagnostic::error(words(&error)));
+            console.problem(&explained(&error));
             code_of(&error)
         })
         .into()
@@ -110,6 +110,17 @@ fn ended(mut cli: Cli, console: &Console) -> anyhow::Result<Code> {
             .map_err(Into::into),
         Command::Completions { shell } => about::completions(shell),
         Command::Man => about::man(),
+    }
+}
+
+/// An error with what it means where the server does not say it.
+fn explained(error: &anyhow::Error) -> Diagnostic {
+    let problem = Diagnostic::error(words(error));
+    let refusal = error.downcast_ref::<client::Error>();
+    let refusal = refusal.filter(|error| error.status().is_some());
+    match refusal.and_then(|error| client::meaning_of(&error.to_string())) {
+        Some(meaning) => problem.help(meaning),
+        None => problem,
     }
 }
 
