@@ -37,10 +37,10 @@ pub enum Fault {
 const WORDS: &str = "fail, fail-late, slow:DURATION, never, reset-before, reset-after, unavailable, locked, \
      malformed, truncated, trickle or restart";
 
-/// Faults that a seed may bring; one that never ends would only show the limit of whoever waits.
-const RANDOM: [Fault; 11] = [
+/// Faults that a seed may bring. Not those that are only told from others by waiting, or by not believing what the
+/// daemon says.
+const RANDOM: [Fault; 10] = [
     Fault::Fail,
-    Fault::FailLate,
     Fault::Slow(Duration::from_millis(30)),
     Fault::ResetBefore,
     Fault::ResetAfter,
