@@ -82,6 +82,9 @@ impl Rule {
             .trim()
             .split_once(' ')
             .ok_or_else(|| BadRule(format!("`{on}` names no request: write METHOD PATH")))?;
+        if nth == Some(0) {
+            return Err(BadRule("`nth` counts from 1".to_owned()));
+        }
         let path = path.trim().trim_start_matches('/');
         let path = path.strip_prefix("1.0/").unwrap_or(path);
         Ok(Self {
