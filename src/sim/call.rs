@@ -150,7 +150,7 @@ pub(super) type Answer = Result<Reply, Refusal>;
 pub(super) enum Reply {
     /// 200 with an envelope.
     Sync(Value),
-    /// 200 with an envelope and the resource's ETag.
+    /// 200 with an envelope and the resource's `ETag`.
     Tagged(Value, String),
     /// 200 with an envelope and headers.
     Described(Value, Vec<(String, String)>),
@@ -211,7 +211,7 @@ pub(super) fn async_envelope(operation: &Value) -> Value {
     })
 }
 
-/// The ETag of what can be changed about a resource.
+/// The `ETag` of what can be changed about a resource.
 pub(super) fn etag(of: &Value) -> String {
     hex(&Sha256::digest(of.to_string().as_bytes()))
 }

@@ -141,7 +141,7 @@ impl FromStr for Fault {
                 let duration = other.strip_prefix("slow:").map(crate::duration::parse);
                 match duration {
                     Some(Ok(duration)) => Self::Slow(duration),
-                    Some(Err(error)) => return Err(BadRule(error.to_string())),
+                    Some(Err(error)) => return Err(BadRule(error)),
                     None => return Err(BadRule(format!("`{other}` is no fault: use {WORDS}"))),
                 }
             }

@@ -35,7 +35,7 @@ async fn below_api(daemon: &Arc<Daemon>, call: Call, path: &[&str]) -> Answer {
     let method = call.method.clone();
     match (method.as_str(), path) {
         ("GET", ["events"]) => events::listen(daemon, call),
-        ("GET", ["operations"]) => operations::list(daemon, &call),
+        ("GET", ["operations"]) => Ok(operations::list(daemon, &call)),
         ("GET", ["operations", id]) => operations::show(daemon, id),
         ("DELETE", ["operations", id]) => operations::cancel(daemon, id),
         ("GET", ["operations", id, "wait"]) => operations::wait(daemon, id, &call).await,
