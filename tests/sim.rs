@@ -130,7 +130,7 @@ fn under_random_faults_nothing_is_left_unsaid() {
 }
 
 fn under_seed(seed: u64) -> Result<(), String> {
-    let brand = if seed % 2 == 0 {
+    let brand = if seed.is_multiple_of(2) {
         Brand::Incus
     } else {
         Brand::Lxd
@@ -158,6 +158,24 @@ fn under_seed(seed: u64) -> Result<(), String> {
         }
         code => Err(format!("exit code {code:?}, left {left:?}\n{stderr}")),
     }
+}
+
+#[test]
+fn two_thousand_instances_are_built_side_by_side() {
+    let sim = Sim::start(Options::new(Brand::Incus)).expect("it starts");
+    let socket = sim.socket().display().to_string();
+    let many = file("tests/sim/many.yaml");
+    let ran = run(&[
+        "run",
+        &many,
+        "--remote",
+        &socket,
+        "--parallel",
+        "64",
+        "--quiet",
+    ]);
+    assert_eq!(ran.code(), Some(0), "{}", ran.stderr());
+    assert_eq!(left(&sim).len(), 2000);
 }
 
 #[test]

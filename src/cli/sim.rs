@@ -5,6 +5,8 @@ use std::sync::mpsc;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use malleus::playbook::plan::SimFaults;
+use malleus::report::Verbosity;
 use malleus::sim::{Brand, Options, Rule, Sim, Time};
 
 use super::Code;
@@ -113,11 +115,13 @@ pub(crate) fn main(common: &Common, args: &Serve, console: &Console) -> Result<C
     };
     let sim = Sim::start(options)
         .with_context(|| format!("cannot serve on {}", args.socket.display()))?;
-    console.human.line(&format!(
-        "a simulated {} serves on {} until it is interrupted; nothing it says is real",
-        args.brand,
-        sim.socket().display()
-    ));
+    if console.human.says(Verbosity::Normal) {
+        console.human.line(&format!(
+            "a simulated {} serves on {} until it is interrupted; nothing it says is real",
+            args.brand,
+            sim.socket().display()
+        ));
+    }
     let (stop, stopped) = mpsc::channel();
     signals.reacts(move |_| {
         // Whoever waits has it already.

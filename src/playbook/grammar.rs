@@ -115,6 +115,45 @@ const TEXT: Kind = Kind::Dynamic(Type::Text);
 const EXPRESSION: Kind = Kind::Fixed(Type::Expression);
 const DURATION: Kind = Kind::Fixed(Type::Duration);
 
+/// How the simulated daemon fails.
+pub const SIM: Shape = Shape {
+    what: "`sim`",
+    keys: &[
+        key(
+            "faults",
+            Kind::List(&Kind::Shape(&FAULT)),
+            "Failures on order.",
+        ),
+        key(
+            "seed",
+            Kind::Fixed(Type::Integer),
+            "Random failures, the same ones for the same number.",
+        ),
+    ],
+};
+
+/// One failure on order.
+pub const FAULT: Shape = Shape {
+    what: "a fault",
+    keys: &[
+        required(
+            "on",
+            Kind::Fixed(Type::Text),
+            "The request, as `METHOD path`; `*` stands for one segment, or for any method.",
+        ),
+        key(
+            "nth",
+            Kind::Fixed(Type::Integer),
+            "Only the Nth such request, counted from 1; every one without it.",
+        ),
+        required(
+            "fault",
+            Kind::Fixed(Type::Text),
+            "fail, fail-late, slow:DURATION, never, reset-before, reset-after, unavailable, locked, malformed, truncated, trickle or restart.",
+        ),
+    ],
+};
+
 /// A playbook.
 pub const PLAYBOOK: Shape = Shape {
     what: "a playbook",
@@ -171,6 +210,11 @@ pub const PLAYBOOK: Shape = Shape {
             "timeout",
             DURATION,
             "Deadline for the steps; what is cleaned up afterwards has its own time.",
+        ),
+        key(
+            "sim",
+            Kind::Shape(&SIM),
+            "How the simulated daemon of `--sim` fails; of no account elsewhere.",
         ),
         required("steps", Kind::Steps, "What is done, in order."),
         key(

@@ -31,12 +31,34 @@ pub struct Plan {
     pub lease: Option<Duration>,
     /// Deadline for the steps.
     pub timeout: Option<Duration>,
+    /// How the simulated daemon fails.
+    pub sim: SimFaults,
     /// What is done, in order.
     pub steps: Vec<Step>,
     /// What is always done at the end.
     pub finally: Vec<Step>,
     /// Values for whoever ran it.
     pub outputs: Vec<Binding<Template>>,
+}
+
+/// How the simulated daemon of `--sim` is to fail.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SimFaults {
+    /// Failures on order.
+    pub rules: Vec<SimFault>,
+    /// Random failures from this seed.
+    pub seed: Option<u64>,
+}
+
+/// One failure on order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SimFault {
+    /// The request, as `METHOD path`.
+    pub on: String,
+    /// Which of those requests, counted from 1; all without it.
+    pub nth: Option<u32>,
+    /// What goes wrong.
+    pub fault: String,
 }
 
 impl Plan {

@@ -17,17 +17,17 @@ pub(super) struct Call {
     /// Names in lower case.
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: Bytes,
-    /// What becomes of the connection, where the client wants a websocket.
+    /// What becomes of the connection, where the client wants another protocol.
     pub(super) upgrade: Option<Upgrade>,
     /// What is to go wrong with the operation.
     pub(super) fault: Option<OperationFault>,
 }
 
-/// A websocket that is asked for.
+/// Another protocol that is asked for.
 #[derive(Debug)]
 pub(super) struct Upgrade {
     pub(super) connection: OnUpgrade,
-    /// `Sec-WebSocket-Key`.
+    /// `Sec-WebSocket-Key`; empty for other protocols than websockets.
     pub(super) key: String,
 }
 
@@ -150,7 +150,7 @@ pub(super) type Answer = Result<Reply, Refusal>;
 pub(super) enum Reply {
     /// 200 with an envelope.
     Sync(Value),
-    /// 200 with an envelope and the resource's ETag.
+    /// 200 with an envelope and the resource's `ETag`.
     Tagged(Value, String),
     /// 200 with an envelope and headers.
     Described(Value, Vec<(String, String)>),
@@ -162,6 +162,8 @@ pub(super) enum Reply {
     Raw(Raw),
     /// The connection becomes a websocket.
     Websocket(String),
+    /// The connection goes on with another protocol.
+    Switched(&'static str),
     /// 200 with the envelope of an error: how some daemons tell of an operation's failure.
     Hidden(Refusal),
     /// An error that is no envelope.
@@ -209,7 +211,7 @@ pub(super) fn async_envelope(operation: &Value) -> Value {
     })
 }
 
-/// The ETag of what can be changed about a resource.
+/// The `ETag` of what can be changed about a resource.
 pub(super) fn etag(of: &Value) -> String {
     hex(&Sha256::digest(of.to_string().as_bytes()))
 }

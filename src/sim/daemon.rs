@@ -21,7 +21,7 @@ pub(super) struct Daemon {
 }
 
 impl Daemon {
-    pub(super) fn new(options: &Options) -> Arc<Self> {
+    pub(super) fn new(options: Options) -> Arc<Self> {
         let traits = options.brand.traits();
         let clock = Clock::new(options.skew, options.time);
         let world = World::new(traits, &clock);
@@ -30,7 +30,7 @@ impl Daemon {
             clock,
             operations: Operations::default(),
             events: Hub::default(),
-            faults: Faults::new(options.rules.clone(), options.seed),
+            faults: Faults::new(options.rules, options.seed),
             world: Mutex::new(world),
         })
     }

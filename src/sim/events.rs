@@ -56,7 +56,7 @@ pub(super) struct News<'a> {
 }
 
 impl Hub {
-    pub(super) fn send(&self, daemon: &Daemon, news: News<'_>) {
+    pub(super) fn send(&self, daemon: &Daemon, news: &News<'_>) {
         if self.0.receiver_count() == 0 {
             return;
         }
@@ -89,7 +89,7 @@ pub(super) fn lifecycle(daemon: &Daemon, action: &str, (project, source): (&str,
     }
     daemon.events.send(
         daemon,
-        News {
+        &News {
             kind: "lifecycle",
             project,
             metadata,

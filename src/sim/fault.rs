@@ -37,10 +37,10 @@ pub enum Fault {
 const WORDS: &str = "fail, fail-late, slow:DURATION, never, reset-before, reset-after, unavailable, locked, \
      malformed, truncated, trickle or restart";
 
-/// Faults that a seed may bring; one that never ends would only show the limit of whoever waits.
-const RANDOM: [Fault; 11] = [
+/// Faults that a seed may bring. Not those that are only told from others by waiting, or by not believing what the
+/// daemon says.
+const RANDOM: [Fault; 10] = [
     Fault::Fail,
-    Fault::FailLate,
     Fault::Slow(Duration::from_millis(30)),
     Fault::ResetBefore,
     Fault::ResetAfter,
@@ -82,6 +82,9 @@ impl Rule {
             .trim()
             .split_once(' ')
             .ok_or_else(|| BadRule(format!("`{on}` names no request: write METHOD PATH")))?;
+        if nth == Some(0) {
+            return Err(BadRule("`nth` counts from 1".to_owned()));
+        }
         let path = path.trim().trim_start_matches('/');
         let path = path.strip_prefix("1.0/").unwrap_or(path);
         Ok(Self {
@@ -138,7 +141,7 @@ impl FromStr for Fault {
                 let duration = other.strip_prefix("slow:").map(crate::duration::parse);
                 match duration {
                     Some(Ok(duration)) => Self::Slow(duration),
-                    Some(Err(error)) => return Err(BadRule(error.to_string())),
+                    Some(Err(error)) => return Err(BadRule(error)),
                     None => return Err(BadRule(format!("`{other}` is no fault: use {WORDS}"))),
                 }
             }

@@ -108,14 +108,13 @@ impl Sim {
     /// # Errors
     /// When the socket cannot be made, such as one that is in use.
     pub fn start(options: Options) -> io::Result<Self> {
-        let (socket, folder) = match &options.socket {
-            Some(socket) => (socket.clone(), None),
-            None => {
-                let folder = own_folder()?;
-                (folder.join("unix.socket"), Some(folder))
-            }
+        let (socket, folder) = if let Some(socket) = &options.socket {
+            (socket.clone(), None)
+        } else {
+            let folder = own_folder()?;
+            (folder.join("unix.socket"), Some(folder))
         };
-        let daemon = daemon::Daemon::new(&options);
+        let daemon = daemon::Daemon::new(options);
         let started = serve(daemon.clone(), &socket);
         match started {
             Ok((stop, thread)) => Ok(Self {

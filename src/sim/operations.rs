@@ -121,7 +121,7 @@ fn tell(daemon: &Daemon, id: &str) {
     if let Some((metadata, project)) = found {
         daemon.events.send(
             daemon,
-            News {
+            &News {
                 kind: "operation",
                 project: &project,
                 metadata,
@@ -230,7 +230,7 @@ fn missing() -> Refusal {
 }
 
 /// `GET /1.0/operations`: by status, and only statuses that there are.
-pub(super) fn list(daemon: &Daemon, call: &Call) -> Answer {
+pub(super) fn list(daemon: &Daemon, call: &Call) -> Reply {
     let mut lists: Map<String, Value> = Map::new();
     for (id, operation) in daemon.operations.all().iter() {
         if !call.all_projects() && operation.spec.project != call.project() {
@@ -248,7 +248,7 @@ pub(super) fn list(daemon: &Daemon, call: &Call) -> Answer {
         }
     }
     lists.sort_keys();
-    Ok(Reply::Sync(Value::Object(lists)))
+    Reply::Sync(Value::Object(lists))
 }
 
 /// `GET /1.0/operations/<id>`.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::api::{
-    backups, exec, files, generic, images, instances, kinds, logs, server, snapshots, states,
+    backups, exec, files, generic, images, instances, kinds, logs, server, sftp, snapshots, states,
 };
 use super::call::{Answer, Call, Refusal, Reply};
 use super::daemon::Daemon;
@@ -35,7 +35,7 @@ async fn below_api(daemon: &Arc<Daemon>, call: Call, path: &[&str]) -> Answer {
     let method = call.method.clone();
     match (method.as_str(), path) {
         ("GET", ["events"]) => events::listen(daemon, call),
-        ("GET", ["operations"]) => operations::list(daemon, &call),
+        ("GET", ["operations"]) => Ok(operations::list(daemon, &call)),
         ("GET", ["operations", id]) => operations::show(daemon, id),
         ("DELETE", ["operations", id]) => operations::cancel(daemon, id),
         ("GET", ["operations", id, "wait"]) => operations::wait(daemon, id, &call).await,
@@ -43,6 +43,7 @@ async fn below_api(daemon: &Arc<Daemon>, call: Call, path: &[&str]) -> Answer {
         (_, ["operations", ..]) => Err(Refusal::not_implemented()),
         (_, ["instances"]) => instances::collection(daemon, &call),
         (_, ["instances", name]) => instances::one(daemon, &call, name),
+        ("GET", ["instances", name, "sftp"]) => sftp::answer(daemon, call, name),
         (_, ["instances", name, rest @ ..]) => below_instance(daemon, &call, (name, rest)),
         (_, ["images"]) => images::collection(daemon, &call),
         (_, ["images", "aliases", rest @ ..]) => {

@@ -144,10 +144,14 @@ async fn read(request: Request<Incoming>) -> Option<Call> {
         value.to_str().ok().map(str::to_owned)
     };
     let key = header("sec-websocket-key");
-    let wants_websocket = header("upgrade").is_some_and(|to| to.eq_ignore_ascii_case("websocket"));
+    let wanted = header("upgrade").unwrap_or_default().to_lowercase();
     let connection = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
-    let upgrade = match (wants_websocket, key, connection) {
-        (true, Some(key), Some(connection)) => Some(Upgrade { connection, key }),
+    let upgrade = match (wanted.as_str(), key, connection) {
+        ("websocket", Some(key), Some(connection)) => Some(Upgrade { connection, key }),
+        ("sftp", _, Some(connection)) => Some(Upgrade {
+            connection,
+            key: String::new(),
+        }),
         _ => None,
     };
     let headers = parts.headers.iter().map(|(name, value)| {
@@ -242,6 +246,12 @@ fn respond(reply: Reply, range: Option<&str>) -> Response<Sent> {
             set(&mut response, "connection", "Upgrade");
             set(&mut response, "upgrade", "websocket");
             set(&mut response, "sec-websocket-accept", &accept);
+            response
+        }
+        Reply::Switched(protocol) => {
+            let mut response = plain_response(101, Bytes::new());
+            set(&mut response, "connection", "Upgrade");
+            set(&mut response, "upgrade", protocol);
             response
         }
         Reply::Plain(status, text) => {

@@ -76,7 +76,7 @@ pub(crate) fn answer(daemon: &Arc<Daemon>, call: &Call, (name, rest): (&str, &[&
         ("DELETE", [backup]) => {
             find(backup)?;
             drop(world);
-            delete(daemon, call, (key, (*backup).to_owned()))
+            Ok(delete(daemon, call, (key, (*backup).to_owned())))
         }
         _ => Err(Refusal::not_implemented()),
     }
@@ -122,7 +122,7 @@ fn create(daemon: &Arc<Daemon>, call: &Call, key: Key) -> Answer {
     }))
 }
 
-fn delete(daemon: &Arc<Daemon>, call: &Call, (key, name): (Key, String)) -> Answer {
+fn delete(daemon: &Arc<Daemon>, call: &Call, (key, name): (Key, String)) -> Reply {
     let about = if daemon.traits.is_incus() {
         resources(daemon, (&key.0, &[&key.1]))
     } else {
@@ -130,12 +130,12 @@ fn delete(daemon: &Arc<Daemon>, call: &Call, (key, name): (Key, String)) -> Answ
     };
     let spec = Spec::task("Removing instance backup", &key.0, about);
     let worker = daemon.clone();
-    Ok(begin(daemon, (spec, call.fault), |_| async move {
+    begin(daemon, (spec, call.fault), |_| async move {
         let mut world = worker.world();
         let instance = world.instance_mut(&key.0, &key.1)?;
         instance.backups.retain(|backup| backup.name != name);
         Ok(Value::Null)
-    }))
+    })
 }
 
 /// `POST /1.0/instances` with the tarball of a backup.

@@ -138,7 +138,7 @@ fn write(daemon: &Daemon, call: &Call, (tree, path): (&SharedTree, &str)) -> Ans
     let content = Content::File(Arc::new(call.body.to_vec()));
     let written = match kind {
         "file" if header("write") == Some("append") => {
-            tree.append(path, &call.body, node(content, 0o644))
+            tree.append(path, &call.body, &node(content, 0o644))
         }
         "file" => tree.write(path, node(content, 0o644)),
         "directory" => {

@@ -10,7 +10,7 @@ use crate::sim::daemon::Daemon;
 use crate::sim::state::collection::Place;
 use crate::sim::state::{World, url};
 
-/// Whether replies carry an ETag.
+/// Whether replies carry an `ETag`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tag {
     Both,
@@ -42,6 +42,9 @@ pub(crate) enum Scope {
     Feature(&'static str),
 }
 
+/// The paths of those who use a resource.
+type Users = fn(&World, &Place, &str) -> Vec<String>;
+
 /// A kind of resource.
 #[derive(Debug)]
 pub(crate) struct Kind {
@@ -50,7 +53,7 @@ pub(crate) struct Kind {
     /// The collection's path.
     pub(crate) path: &'static str,
     pub(crate) scope: Scope,
-    /// What PUT and PATCH take, and what the ETag covers.
+    /// What PUT and PATCH take, and what the `ETag` covers.
     pub(crate) editable: &'static [&'static str],
     pub(crate) tag: Tag,
     pub(crate) creation: Creation,
@@ -65,7 +68,7 @@ pub(crate) struct Kind {
     /// Checks what a change leads to.
     pub(crate) check: fn(&World, &Value) -> Result<(), Refusal>,
     /// Who uses it; none where the object does not say.
-    pub(crate) used_by: Option<fn(&World, &Place, &str) -> Vec<String>>,
+    pub(crate) used_by: Option<Users>,
     pub(crate) unused: Unused,
     /// Why it must stay.
     pub(crate) keep: fn(&World, &Place, &str) -> Result<(), Refusal>,

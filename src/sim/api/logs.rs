@@ -39,9 +39,7 @@ pub(crate) fn answer(daemon: &Arc<Daemon>, call: &Call, (name, rest): (&str, &[&
             let text = format!("open {folder}: no such file or directory");
             Err(Refusal::new(404, text))
         }
-        ("GET", ["exec-output"]) => invalid("exec-output"),
         (_, ["exec-output", file]) if incus => one(daemon, call, (instance, file)),
-        (_, ["exec-output", _]) => Err(Refusal::not_found()),
         ("GET", ["lxc.log"]) => Ok(raw("lxc.log", Vec::new())),
         ("GET", ["lxc.conf"]) if !incus => Ok(raw("lxc.conf", Vec::new())),
         (_, [file]) if !incus && file.starts_with("exec_") => one(daemon, call, (instance, file)),

@@ -10,6 +10,7 @@ pub(super) mod instances;
 pub(super) mod kinds;
 pub(super) mod logs;
 pub(super) mod server;
+pub(super) mod sftp;
 pub(super) mod snapshots;
 pub(super) mod states;
 pub(super) mod valid;

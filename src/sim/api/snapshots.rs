@@ -149,18 +149,17 @@ fn change(daemon: &Arc<Daemon>, call: &Call, (key, name): (Key, String)) -> Answ
         let mut world = worker.world();
         let instance = world.instance_mut(&key.0, &key.1)?;
         let text = |key: &str| body.get(key).and_then(Value::as_str).map(str::to_owned);
-        match method.as_str() {
-            "DELETE" => instance.snapshots.retain(|each| each.name != name),
-            _ => {
-                let found = instance.snapshots.iter_mut().find(|each| each.name == name);
-                if let Some(snapshot) = found {
-                    if let Some(to) = text("name") {
-                        snapshot.name = to;
-                    }
-                    if let Some(expires) = text("expires_at") {
-                        snapshot.expires = expires;
-                    }
-                }
+        if method == "DELETE" {
+            instance.snapshots.retain(|each| each.name != name);
+            return Ok(Value::Null);
+        }
+        let mut snapshots = instance.snapshots.iter_mut();
+        if let Some(snapshot) = snapshots.find(|each| each.name == name) {
+            if let Some(to) = text("name") {
+                snapshot.name = to;
+            }
+            if let Some(expires) = text("expires_at") {
+                snapshot.expires = expires;
             }
         }
         Ok(Value::Null)

@@ -320,11 +320,12 @@ fn switch(
         (Action::Unfreeze, Status::Frozen) => {
             world.instance_mut(project, name)?.status = Status::Running;
         }
-        (Action::Freeze, Status::Stopped) => return refuse(500, "The instance is not running"),
         (Action::Unfreeze, Status::Running) => {
             return refuse(500, "The container is already running");
         }
-        (Action::Unfreeze, Status::Stopped) => return refuse(500, "The instance is not running"),
+        (Action::Freeze | Action::Unfreeze, Status::Stopped) => {
+            return refuse(500, "The instance is not running");
+        }
     }
     Ok(())
 }

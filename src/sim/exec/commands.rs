@@ -109,7 +109,7 @@ impl Own {
     }
 
     fn ps(&self, arguments: &[&str]) -> ExecResult {
-        let only = arguments.iter().any(|argument| *argument == "args");
+        let only = arguments.contains(&"args");
         let mut lines = vec![(1, "{init} /bin/sh /sbin/init".to_owned())];
         let processes = self.place.processes.list();
         lines.extend(
@@ -162,7 +162,7 @@ impl Own {
                 Some(_) if signal == 0 => {}
                 Some(process) => process.kill(signal),
                 None => {
-                    failed.push_str(&format!("sh: can't kill pid {argument}: No such process\n"))
+                    failed.push_str(&format!("sh: can't kill pid {argument}: No such process\n"));
                 }
             }
         }

@@ -83,10 +83,11 @@ impl Mount {
             Some(file) => Some(Special::File(about(process.as_deref(), file)?)),
         }
     }
+}
 
-    fn path<'a>(&self, path: &'a Path) -> std::borrow::Cow<'a, str> {
-        path.to_string_lossy()
-    }
+/// A path as the tree has it.
+fn text(path: &Path) -> std::borrow::Cow<'_, str> {
+    path.to_string_lossy()
 }
 
 /// A file of `/proc/<id>`.
@@ -146,7 +147,7 @@ impl FileSystemExt for Mount {}
 #[async_trait]
 impl FileSystem for Mount {
     async fn read_file(&self, path: &Path) -> Result<Vec<u8>> {
-        let path = self.path(path);
+        let path = text(path);
         match self.special(&path) {
             Some(Special::Null) => Ok(Vec::new()),
             Some(Special::File(bytes)) => Ok(bytes),
@@ -159,7 +160,7 @@ impl FileSystem for Mount {
     }
 
     async fn write_file(&self, path: &Path, content: &[u8]) -> Result<()> {
-        let path = self.path(path);
+        let path = text(path);
         if self.special(&path).is_some() {
             return Ok(());
         }
@@ -168,17 +169,20 @@ impl FileSystem for Mount {
     }
 
     async fn append_file(&self, path: &Path, content: &[u8]) -> Result<()> {
-        let path = self.path(path);
+        let path = text(path);
         if self.special(&path).is_some() {
             return Ok(());
         }
         let node = self.node(Content::Folder, 0o644);
-        self.tree.lock().append(&path, content, node).map_err(wrong)
+        self.tree
+            .lock()
+            .append(&path, content, &node)
+            .map_err(wrong)
     }
 
     async fn mkdir(&self, path: &Path, recursive: bool) -> Result<()> {
         let mut tree = self.tree.lock();
-        let path = self.path(path);
+        let path = text(path);
         if !recursive {
             return tree
                 .add(&path, self.node(Content::Folder, 0o755))
@@ -203,7 +207,7 @@ impl FileSystem for Mount {
     }
 
     async fn remove(&self, path: &Path, recursive: bool) -> Result<()> {
-        let path = self.path(path);
+        let path = text(path);
         let mut tree = self.tree.lock();
         let removed = if recursive {
             tree.remove_all(&path)
@@ -214,7 +218,7 @@ impl FileSystem for Mount {
     }
 
     async fn stat(&self, path: &Path) -> Result<Metadata> {
-        let path = self.path(path);
+        let path = text(path);
         if let Some(special) = self.special(&path) {
             return Ok(special.described());
         }
@@ -224,7 +228,7 @@ impl FileSystem for Mount {
     }
 
     async fn lstat(&self, path: &Path) -> Result<Metadata> {
-        let path = self.path(path);
+        let path = text(path);
         if let Some(special) = self.special(&path) {
             return Ok(special.described());
         }
@@ -234,7 +238,7 @@ impl FileSystem for Mount {
     }
 
     async fn read_dir(&self, path: &Path) -> Result<Vec<DirEntry>> {
-        let path = self.path(path);
+        let path = text(path);
         if let Some(Special::Folder(names)) = self.special(&path) {
             let entries = names.into_iter().map(|name| {
                 let special = self.special(&format!("{}/{name}", path.trim_end_matches('/')));
@@ -254,30 +258,30 @@ impl FileSystem for Mount {
     }
 
     async fn exists(&self, path: &Path) -> Result<bool> {
-        let path = self.path(path);
+        let path = text(path);
         Ok(self.special(&path).is_some() || self.tree.lock().get(&path, Last::Follow).is_ok())
     }
 
     async fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         let mut tree = self.tree.lock();
-        tree.rename(&self.path(from), &self.path(to)).map_err(wrong)
+        tree.rename(&text(from), &text(to)).map_err(wrong)
     }
 
     async fn copy(&self, from: &Path, to: &Path) -> Result<()> {
         let bytes = self.read_file(from).await?;
         let mode = self.stat(from).await?.mode;
         let node = self.node(Content::File(Arc::new(bytes)), mode);
-        self.tree.lock().write(&self.path(to), node).map_err(wrong)
+        self.tree.lock().write(&text(to), node).map_err(wrong)
     }
 
     async fn symlink(&self, target: &Path, link: &Path) -> Result<()> {
-        let node = self.node(Content::Link(self.path(target).into_owned()), 0o777);
-        self.tree.lock().add(&self.path(link), node).map_err(wrong)
+        let node = self.node(Content::Link(text(target).into_owned()), 0o777);
+        self.tree.lock().add(&text(link), node).map_err(wrong)
     }
 
     async fn read_link(&self, path: &Path) -> Result<PathBuf> {
         let tree = self.tree.lock();
-        let (_, node) = tree.get(&self.path(path), Last::Keep).map_err(wrong)?;
+        let (_, node) = tree.get(&text(path), Last::Keep).map_err(wrong)?;
         match &node.content {
             Content::Link(target) => Ok(PathBuf::from(target)),
             _ => Err(io::Error::from(io::ErrorKind::InvalidInput).into()),
@@ -286,13 +290,13 @@ impl FileSystem for Mount {
 
     async fn chmod(&self, path: &Path, mode: u32) -> Result<()> {
         let mut tree = self.tree.lock();
-        tree.change(&self.path(path), |node| node.mode = mode & 0o7777)
+        tree.change(&text(path), |node| node.mode = mode & 0o7777)
             .map_err(wrong)
     }
 
     async fn set_modified_time(&self, path: &Path, time: SystemTime) -> Result<()> {
         let mut tree = self.tree.lock();
-        tree.change(&self.path(path), |node| node.modified = time)
+        tree.change(&text(path), |node| node.modified = time)
             .map_err(wrong)
     }
 }

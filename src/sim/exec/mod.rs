@@ -79,12 +79,13 @@ pub(super) async fn carry_on(ready: Ready, stdin: Vec<u8>, sink: Sink) -> Exit {
             // Nobody waits any more where a signal ended it.
             let _ = done.send(code);
         });
-    let exit = match thread {
-        Err(_) => Exit::Nothing,
-        Ok(_) => tokio::select! {
+    let exit = if thread.is_ok() {
+        tokio::select! {
             code = ended => Exit::Code(code.unwrap_or(134)),
             signal = process.killed() => Exit::Code(128 + signal),
-        },
+        }
+    } else {
+        Exit::Nothing
     };
     processes.remove(process.id);
     exit

@@ -145,7 +145,7 @@ pub(crate) async fn attend(mut plug: Plug, (place, command): (Place, Command)) -
         Some((input, outputs))
     };
     let (input, outputs) = tokio::time::timeout(CONNECT, connect).await.ok()??;
-    let reads = reads_stdin(&command.argv);
+    let appetite = reads_stdin(&command.argv);
     let ready = match prepare(place, command) {
         Ok(ready) => ready,
         Err(exit) => {
@@ -158,7 +158,7 @@ pub(crate) async fn attend(mut plug: Plug, (place, command): (Place, Command)) -
     let exit = if terminal {
         on_terminal(ready, input).await
     } else {
-        on_pipes(ready, (input, reads), outputs).await
+        on_pipes(ready, (input, appetite), outputs).await
     };
     control.abort();
     Some(exit)
@@ -200,12 +200,12 @@ async fn control(mut plug: Plug, process: Arc<Process>) {
 
 async fn on_pipes(
     ready: super::Ready,
-    (mut input, reads): (Socket, Reads),
+    (mut input, appetite): (Socket, Reads),
     outputs: Vec<Socket>,
 ) -> Exit {
     let process = ready.process.clone();
     let mut stdin = Vec::new();
-    if reads == Reads::Stdin {
+    if appetite == Reads::Stdin {
         tokio::select! {
             () = collect(&mut input, &mut stdin) => {}
             _ = process.killed() => {}

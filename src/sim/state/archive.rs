@@ -65,10 +65,10 @@ fn read(from: impl Read) -> io::Result<Unpacked> {
             let mut text = String::new();
             entry.read_to_string(&mut text)?;
             metadata = Some(yaml_value(&text)?);
-        } else if let Some(inside) = path.strip_prefix("rootfs") {
-            if let Some(node) = node_of(&mut entry)? {
-                tree.put(inside, node);
-            }
+        } else if let Some(inside) = path.strip_prefix("rootfs")
+            && let Some(node) = node_of(&mut entry)?
+        {
+            tree.put(inside, node);
         }
     }
     match metadata {

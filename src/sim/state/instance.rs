@@ -206,7 +206,7 @@ impl Instance {
         self.config.sort_keys();
     }
 
-    /// What its ETag covers.
+    /// What its `ETag` covers.
     pub(crate) fn editable(&self) -> Value {
         json!([
             self.architecture,

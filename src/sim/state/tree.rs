@@ -87,7 +87,7 @@ impl Tree {
                         return Err(Trouble::Loop);
                     }
                     if target.starts_with('/') {
-                        at = "/".to_owned();
+                        "/".clone_into(&mut at);
                     }
                     left.extend(segments(target));
                 }
@@ -151,7 +151,7 @@ impl Tree {
         Ok(())
     }
 
-    pub(crate) fn append(&mut self, path: &str, bytes: &[u8], node: Node) -> Result<(), Trouble> {
+    pub(crate) fn append(&mut self, path: &str, bytes: &[u8], node: &Node) -> Result<(), Trouble> {
         let mut all = match self.read(path) {
             Ok(there) => there.to_vec(),
             Err(Trouble::Missing) => Vec::new(),
@@ -159,7 +159,13 @@ impl Tree {
         };
         all.extend_from_slice(bytes);
         let content = Content::File(Arc::new(all));
-        self.write(path, Node { content, ..node })
+        self.write(
+            path,
+            Node {
+                content,
+                ..node.clone()
+            },
+        )
     }
 
     /// Adds a folder or a link.

@@ -5,6 +5,7 @@ mod actions;
 mod expect;
 mod files;
 mod include;
+mod sim;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,6 +91,7 @@ impl Builder<'_> {
             isolate: self.isolate(root),
             lease: self.lease(root),
             timeout: self.limit(root),
+            sim: self.sim(root.get("sim")),
             steps: self.steps(root.get("steps")),
             finally: self.steps(root.get("finally")),
             outputs: self.bindings(root.get("outputs")),

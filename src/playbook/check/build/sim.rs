@@ -1,0 +1,46 @@
+//! `sim`: how the simulated daemon fails.
+
+use crate::playbook::plan::{SimFault, SimFaults};
+use crate::yaml::{Kind, Node};
+
+use super::{Builder, text};
+
+impl Builder<'_> {
+    pub(super) fn sim(&mut self, node: Option<&Node>) -> SimFaults {
+        let Some(node) = node else {
+            return SimFaults::default();
+        };
+        let faults = node.get("faults").and_then(Node::as_list);
+        let rules = faults.into_iter().flatten();
+        SimFaults {
+            rules: rules.filter_map(|rule| self.fault(rule)).collect(),
+            seed: node.get("seed").and_then(|seed| self.count(seed)),
+        }
+    }
+
+    fn fault(&mut self, node: &Node) -> Option<SimFault> {
+        let nth = node.get("nth").and_then(|nth| self.count(nth));
+        let fault = SimFault {
+            on: text(node, "on")?,
+            nth: nth.and_then(|nth| u32::try_from(nth).ok()),
+            fault: text(node, "fault")?,
+        };
+        #[cfg(feature = "sim")]
+        if let Err(why) = crate::sim::Rule::new(&fault.on, fault.nth, &fault.fault) {
+            self.problem(node.span, why.to_string());
+        }
+        Some(fault)
+    }
+
+    /// A whole number that is not negative; `nth` counts from 1, and no seed is less worth than another.
+    fn count(&mut self, node: &Node) -> Option<u64> {
+        let Kind::Number(number) = &node.kind else {
+            return None;
+        };
+        let number = number.as_u64();
+        if number.is_none() {
+            self.problem(node.span, "a number that is not negative is needed here");
+        }
+        number
+    }
+}
