@@ -5,7 +5,6 @@ use std::sync::mpsc;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use malleus::playbook::plan::SimFaults;
 use malleus::report::Verbosity;
 use malleus::sim::{Brand, Options, Rule, Sim, Time};
 
