@@ -1,4 +1,4 @@
-//! Other clients on the simulated daemons: `incus`, `lxc`, and PyLXD where the variable `MALLEUS_PYLXD` names a Python that
+//! Other clients on the simulated daemons: `incus`, `lxc`, and `PyLXD` where the variable `MALLEUS_PYLXD` names a Python that
 //! has it. A client that is not installed is left out, and that is said.
 #![cfg(feature = "sim")]
 #![allow(clippy::expect_used, reason = "helpers of tests may end them")]
