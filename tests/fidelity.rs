@@ -239,7 +239,7 @@ fn request(line: &str) -> Request {
     let (method, rest) = line.split_once(' ').expect("METHOD PATH");
     let (path, mut rest) = rest.split_once(' ').unwrap_or((rest, ""));
     let mut request = Request::new(method, path);
-    while let Some(inner) = rest.strip_prefix('[').filter(|inner| inner.contains("]")) {
+    while let Some(inner) = rest.strip_prefix('[').filter(|inner| inner.contains(']')) {
         let (header, after) = inner.split_once(']').expect("a closed bracket");
         let (name, value) = header.split_once(": ").expect("NAME: VALUE");
         request = request.header(name, value);

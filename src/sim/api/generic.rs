@@ -254,7 +254,11 @@ fn rename(
         let code = if kind.store == "profiles" { 500 } else { 409 };
         return Err(Refusal::new(
             code,
-            format!("{} \"{to}\" already exists", kind.title),
+            if world.traits.is_incus() {
+                format!("{} \"{to}\" already exists", kind.title)
+            } else {
+                format!("Name \"{to}\" already in use")
+            },
         ));
     }
     object["name"] = json!(to);
