@@ -169,6 +169,9 @@ pub(crate) struct Way<'a> {
     pub(crate) store: Option<Store>,
     /// Where runs that fail leave what explains them.
     pub(crate) artifacts: Option<Artifacts>,
+    /// The daemon of `--sim`, which playbooks may have fail.
+    #[cfg(feature = "sim")]
+    pub(crate) sim: &'a super::sim::SimOptions,
     /// What is done between the last step and the first cleanup, with the outputs.
     pub(crate) interlude: Option<&'a Interlude<'a>>,
 }
@@ -190,6 +193,8 @@ impl<'a> Way<'a> {
             cleanup: args.cleanup_timeout,
             store: is_lasting.then(store).transpose()?,
             artifacts: args.artifacts.as_deref().map(artifacts).transpose()?,
+            #[cfg(feature = "sim")]
+            sim: &common.sim,
             interlude: None,
         })
     }
@@ -252,6 +257,8 @@ pub(crate) fn play_as(
     way: &Way<'_>,
     console: &Console,
 ) -> Record {
+    #[cfg(feature = "sim")]
+    way.sim.order(&playbook.plan.sim);
     let others = Clients::new(way.chosen, console);
     let remotes = |name: &str| others.get(name);
     let Some(artifacts) = &way.artifacts else {

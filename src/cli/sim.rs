@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use anyhow::{Context, Result};
 use clap::Args;
 use malleus::report::Verbosity;
-use malleus::sim::{Brand, Options, Rule, Sim, Time};
+use malleus::sim::{Brand, Options, Orders, Rule, Sim, Time};
 
 use super::Code;
 use super::args::Common;
@@ -30,6 +30,22 @@ pub(crate) struct SimOptions {
     pub(crate) sim: Option<Brand>,
     #[command(flatten)]
     faults: FaultOptions,
+    /// By what playbooks order their own failures, once it runs.
+    #[arg(skip)]
+    orders: Option<Orders>,
+}
+
+impl SimOptions {
+    /// Has the daemon of `--sim` fail as a playbook asks for.
+    pub(crate) fn order(&self, faults: &SimFaults) {
+        let Some(orders) = &self.orders else {
+            return;
+        };
+        // The check has refused rules that cannot be read.
+        let rules = faults.rules.iter();
+        let rules = rules.filter_map(|rule| Rule::new(&rule.on, rule.nth, &rule.fault).ok());
+        orders.add(rules, faults.seed);
+    }
 }
 
 /// How a simulated daemon fails.
@@ -101,6 +117,7 @@ impl Daemon {
         let options = common.sim.faults.options(brand);
         let sim = Sim::start(options).context("cannot start the simulated daemon")?;
         common.remote = Some(sim.socket().display().to_string());
+        common.sim.orders = Some(sim.orders());
         Ok(Self { _sim: Some(sim) })
     }
 }

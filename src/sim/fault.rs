@@ -235,6 +235,16 @@ impl Faults {
         }))
     }
 
+    /// More goes wrong from now on; a seed that is there already stays.
+    pub(super) fn add(&self, rules: impl IntoIterator<Item = Rule>, seed: Option<u64>) {
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let rules = rules.into_iter().map(|rule| (rule, 0));
+        counted.rules.extend(rules);
+        if counted.random.is_none() {
+            counted.random = seed.map(fastrand::Rng::with_seed);
+        }
+    }
+
     /// Nothing goes wrong any more.
     pub(super) fn end(&self) {
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -134,6 +134,11 @@ impl Sim {
         }
     }
 
+    /// By what more failures can be ordered while it runs.
+    pub fn orders(&self) -> Orders {
+        Orders(self.daemon.clone())
+    }
+
     /// From now on nothing goes wrong any more, so that what is left can be looked at.
     pub fn end_faults(&self) {
         self.daemon.faults.end();
@@ -142,6 +147,17 @@ impl Sim {
     /// Where it listens.
     pub fn socket(&self) -> &Path {
         &self.socket
+    }
+}
+
+/// Orders failures of a simulated daemon that runs.
+#[derive(Clone, Debug)]
+pub struct Orders(Arc<daemon::Daemon>);
+
+impl Orders {
+    /// More goes wrong from now on. A seed has no effect where there is one already.
+    pub fn add(&self, rules: impl IntoIterator<Item = Rule>, seed: Option<u64>) {
+        self.0.faults.add(rules, seed);
     }
 }
 

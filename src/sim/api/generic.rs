@@ -50,6 +50,8 @@ type Users = fn(&World, &Place, &str) -> Vec<String>;
 pub(crate) struct Kind {
     /// The collection's name in the store.
     pub(crate) store: &'static str,
+    /// What one of them is called in messages.
+    pub(crate) title: &'static str,
     /// The collection's path.
     pub(crate) path: &'static str,
     pub(crate) scope: Scope,
@@ -248,7 +250,16 @@ fn rename(
         return Err(Refusal::new(400, "No name provided"));
     }
     if world.collections.get(place, to).is_some() {
-        return Err(Refusal::new(409, format!("Name \"{to}\" already in use")));
+        // For profiles it is the database that says so.
+        let code = if kind.store == "profiles" { 500 } else { 409 };
+        return Err(Refusal::new(
+            code,
+            if world.traits.is_incus() {
+                format!("{} \"{to}\" already exists", kind.title)
+            } else {
+                format!("Name \"{to}\" already in use")
+            },
+        ));
     }
     object["name"] = json!(to);
     world.collections.remove(place, name);

@@ -48,6 +48,7 @@ fn part(body: &Map<String, Value>, key: &str, default: Value) -> Value {
 
 pub(crate) const ALIASES: Kind = Kind {
     store: "aliases",
+    title: "Alias",
     path: "images/aliases",
     scope: Scope::Feature("images"),
     editable: &["description", "target"],
@@ -78,6 +79,7 @@ pub(crate) const ALIASES: Kind = Kind {
 
 pub(crate) const PROFILES: Kind = Kind {
     store: "profiles",
+    title: "Profile",
     path: "profiles",
     scope: Scope::Feature("profiles"),
     editable: &["config", "description", "devices"],
@@ -131,6 +133,7 @@ pub(crate) const PROFILES: Kind = Kind {
 
 pub(crate) const PROJECTS: Kind = Kind {
     store: "projects",
+    title: "Project",
     path: "projects",
     scope: Scope::Server,
     editable: &["config", "description"],
@@ -250,6 +253,7 @@ fn in_project(world: &World, project: &str) -> Vec<String> {
 
 pub(crate) const NETWORKS: Kind = Kind {
     store: "networks",
+    title: "Network",
     path: "networks",
     scope: Scope::Feature("networks"),
     editable: &["config", "description"],
@@ -325,6 +329,7 @@ fn network_users(world: &World, _: &Place, name: &str) -> Vec<String> {
 
 pub(crate) const ACLS: Kind = Kind {
     store: "network-acls",
+    title: "Network ACL",
     path: "network-acls",
     scope: Scope::Feature("networks"),
     editable: &["description", "egress", "ingress", "config"],
@@ -348,6 +353,7 @@ pub(crate) const ACLS: Kind = Kind {
 
 pub(crate) const CERTIFICATES: Kind = Kind {
     store: "certificates",
+    title: "Certificate",
     path: "certificates",
     scope: Scope::Server,
     editable: &["name", "type", "restricted", "projects"],
@@ -376,6 +382,7 @@ pub(crate) const CERTIFICATES: Kind = Kind {
 
 pub(crate) const POOLS: Kind = Kind {
     store: "storage-pools",
+    title: "Storage pool",
     path: "storage-pools",
     scope: Scope::Server,
     editable: &["config", "description"],
@@ -441,6 +448,7 @@ fn pool_users(world: &World, _: &Place, name: &str) -> Vec<String> {
 
 const VOLUMES: Kind = Kind {
     store: "volumes",
+    title: "Volume",
     path: "storage-pools/{}/volumes/custom",
     scope: Scope::Feature("storage.volumes"),
     editable: &["config", "description"],
@@ -480,6 +488,7 @@ const VOLUMES: Kind = Kind {
 
 const VOLUME_SNAPSHOTS: Kind = Kind {
     store: "volume-snapshots",
+    title: "Snapshot",
     path: "storage-pools/{}/snapshots",
     scope: Scope::Feature("storage.volumes"),
     editable: &["description", "expires_at"],
