@@ -5,6 +5,7 @@ use std::sync::mpsc;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use malleus::playbook::plan::SimFaults;
 use malleus::report::Verbosity;
 use malleus::sim::{Brand, Options, Orders, Rule, Sim, Time};
 
