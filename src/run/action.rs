@@ -303,7 +303,7 @@ impl Attempt<'_, '_> {
         let client = &self.frame.client;
         let tracker = self.run.session.tracker;
         let stamped = match self.fate {
-            Fate::Removed => self.run.stamp.on(client, request)?,
+            Fate::Removed | Fate::RemovedAtEnd => self.run.stamp.on(client, request)?,
             // What stays must not end with a lease.
             Fate::Stays => None,
         };

@@ -12,10 +12,9 @@ use super::shown::{shown, values_of};
 use super::{failure, transient};
 use crate::client::{self, Limit};
 use crate::diagnostic::Diagnostic;
-use crate::playbook::plan::{Action, Binding, Keep, Plan, Step, Until, Visibility};
+use crate::playbook::plan::{Action, Binding, Plan, Step, Until, Visibility};
 use crate::secret::Masker;
 use crate::template::{Expr, Fault, Renderer, Scope};
-use crate::tracking::Fate;
 
 /// Limit for one attempt of a step that names none.
 const STEP_TIMEOUT: Duration = Duration::from_secs(600);
@@ -185,10 +184,7 @@ impl<'a> Run<'a> {
             frame,
             limit,
             owner: frame.owned_by(info.number),
-            fate: match step.keep {
-                Keep::Yes => Fate::Stays,
-                Keep::No => frame.fate,
-            },
+            fate: frame.fate_of(step),
             progress: &|operation| self.progress(info, frame, operation),
         };
         let acted = transient::persist(&frame.client, limit, &step.action, || attempt.act(step));

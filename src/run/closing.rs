@@ -160,17 +160,17 @@ impl<'a> Run<'a> {
         let mut open = self.session.tracker.open_since(Mark::MIN);
         match sweep {
             Sweep::Everything => {}
-            // A project made for this run alone is of no use to anyone, and neither is what was made by way of it.
+            // What a `cleanup:` should have removed; a project made for this run alone is of no use to anyone, and neither
+            // is what was made by way of it.
             Sweep::Explicit => {
-                let whole = |known: &Tracked| known.resource.extent == Extent::WithContents;
                 let projects: Vec<String> = open
                     .iter()
-                    .filter(|known| whole(known))
+                    .filter(|known| known.resource.extent == Extent::WithContents)
                     .map(|known| known.resource.name())
                     .collect();
                 open.retain(|known| {
                     let project = known.resource.project.as_ref();
-                    whole(known) || project.is_some_and(|name| projects.contains(name))
+                    known.goes_at_end() || project.is_some_and(|name| projects.contains(name))
                 });
             }
             Sweep::Nothing => open.clear(),

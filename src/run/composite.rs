@@ -17,8 +17,7 @@ use super::step::Left;
 use crate::client::Limit;
 use crate::diagnostic::Diagnostic;
 use crate::playbook::input::{Given, resolve};
-use crate::playbook::plan::{Action, Group, Include, Keep, OnError, Parallel, Step};
-use crate::tracking::Fate;
+use crate::playbook::plan::{Action, Group, Include, OnError, Parallel, Step};
 
 /// How a composite step ended.
 pub(super) struct Whole {
@@ -63,10 +62,7 @@ impl<'a> Run<'a> {
             },
             changed: Arc::default(),
             owner: frame.owned_by(number),
-            fate: match step.keep {
-                Keep::Yes => Fate::Stays,
-                Keep::No => frame.fate,
-            },
+            fate: frame.fate_of(step),
             ..frame.clone()
         };
         let mut whole = match &step.action {

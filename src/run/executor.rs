@@ -20,7 +20,7 @@ use super::servers::{Abroad, OtherGates, Remotes};
 use super::sweep::Sweeps;
 use crate::client::{self, Client, Limit, Operation};
 use crate::diagnostic::Diagnostic;
-use crate::playbook::plan::{OnError, Plan, Step, Visibility};
+use crate::playbook::plan::{Keep, OnError, Plan, Step, Visibility};
 use crate::secret::Masker;
 use crate::template::{Engine, Fault, Renderer, Scope};
 use crate::tracking::{Ending, Fate, Lease, Owner, Stamp, Tracker};
@@ -230,6 +230,15 @@ pub(super) struct Frame<'a> {
 }
 
 impl Frame<'_> {
+    /// What becomes of what a step in here creates.
+    pub(super) fn fate_of(&self, step: &Step) -> Fate {
+        match step.keep {
+            Keep::Yes => Fate::Stays,
+            Keep::No if !step.cleanup.is_empty() => Fate::RemovedAtEnd,
+            Keep::No => self.fate,
+        }
+    }
+
     /// Whose it is what the step with this number creates.
     pub(super) fn owned_by(&self, step: u32) -> Owner {
         let mut owner = self.owner.clone();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::effect;
 use super::journal::{Ending, Entry, Header, State, Writer};
-use super::resource::Resource;
+use super::resource::{Extent, Resource};
 use super::store::{Store, StoreError, discard};
 use crate::client::Operation;
 
@@ -18,6 +18,8 @@ pub type Owner = Vec<u32>;
 pub enum Fate {
     /// It is.
     Removed,
+    /// It is, at the end of the run at the latest: its step has a `cleanup:`, which may not come to its turn.
+    RemovedAtEnd,
     /// The playbook says that it stays.
     Stays,
 }
@@ -145,8 +147,8 @@ impl Books {
         };
         match (fate, state) {
             (Fate::Stays, _) => {}
-            (Fate::Removed, State::Made) => self.note(line)?,
-            (Fate::Removed, _) => self.write(line)?,
+            (_, State::Made) => self.note(line)?,
+            (_, _) => self.write(line)?,
         }
         self.insert(Tracked {
             number,
@@ -187,7 +189,7 @@ impl Books {
         let Some(known) = self.resources.get_mut(&number) else {
             return;
         };
-        let is_journaled = known.fate == Fate::Removed;
+        let is_journaled = known.fate != Fate::Stays;
         let is_new = resource.is_some() || known.state != state;
         known.state = state;
         if let Some(resource) = &resource {
@@ -253,6 +255,11 @@ impl Books {
 }
 
 impl Tracked {
+    /// Whether it goes at the end of the run whatever the command, as its step says.
+    pub fn goes_at_end(&self) -> bool {
+        self.fate == Fate::RemovedAtEnd || self.resource.extent == Extent::WithContents
+    }
+
     /// How long the server may still need until a request that it has not answered shows an effect.
     pub fn unsettled(&self) -> Duration {
         let asked = self.asked.filter(|_| self.state.is_open());
@@ -277,7 +284,7 @@ impl Tracked {
 
     /// Whether it has to be removed some day.
     pub(super) fn is_owed(&self) -> bool {
-        self.state.is_open() && self.fate == Fate::Removed
+        self.state.is_open() && self.fate != Fate::Stays
     }
 }
 

@@ -337,8 +337,7 @@ impl Tracker {
     /// What nobody sees to is meant to stay.
     pub fn release_rest(&self) {
         let mut books = self.books();
-        let is_meant =
-            |known: &&Tracked| !known.is_seen_to && known.resource.extent == Extent::Itself;
+        let is_meant = |known: &&Tracked| !known.is_seen_to && !known.goes_at_end();
         for number in books.numbers(is_meant) {
             books.settle(number, None, State::NotOurs);
         }
