@@ -23,7 +23,7 @@ use malleus::tracking::{Header, Store, Tracker};
 use serde_json::Value;
 
 use super::args::{Common, Playing};
-use super::connect::Clients;
+use super::connect::{Clients, try_connect};
 use super::console::Console;
 use super::signals::Signals;
 use super::trace::Tracer;
@@ -151,6 +151,18 @@ pub(crate) fn one(
         Err(refused) => return Ok(Err(refused)),
     };
     Ok(ready(&plans, args, console)?.map(|mut ready| ready.remove(0)))
+}
+
+/// The server of a playbook; where it cannot be reached, the problem has been shown and the playbook's record has it.
+pub(crate) fn server(common: &Common, ready: &Ready, console: &Console) -> Result<Client, Refused> {
+    try_connect(common, ready.plan.remote.as_deref(), console).map_err(|(code, problem)| {
+        console.problem(&problem);
+        let (name, file) = (&ready.plan.name, ready.plan.source.name());
+        Refused {
+            records: vec![Record::broken(name, file, &[problem])],
+            code,
+        }
+    })
 }
 
 /// How playbooks are run.

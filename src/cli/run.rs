@@ -5,13 +5,13 @@ use indexmap::IndexMap;
 use malleus::report::Record;
 use malleus::template::Engine;
 
+use super::Code;
 use super::args::{Common, Run};
 use super::console::Console;
 use super::outputs::Outputs;
 use super::playbooks::{self, Ready, Refused, Way, code_of};
 use super::reports::Reports;
 use super::signals::Signals;
-use super::{Code, try_connect};
 
 pub(crate) fn main(common: &Common, args: &Run, console: &Console) -> Result<Code> {
     let reports = Reports::prepare(&args.playing.reporting, console)?;
@@ -35,14 +35,11 @@ pub(crate) fn main(common: &Common, args: &Run, console: &Console) -> Result<Cod
     let mut records: Vec<Record> = waiting.collect();
     let mut code = Code::Fine;
     for (playbook, record) in ready.iter().zip(&mut records) {
-        let remote = playbook.plan.remote.as_deref();
-        let client = match try_connect(common, remote, console) {
+        let client = match playbooks::server(common, playbook, console) {
             Ok(client) => client,
-            Err((unreachable, problem)) => {
-                console.problem(&problem);
-                *record =
-                    Record::broken(&playbook.plan.name, playbook.plan.source.name(), &[problem]);
-                code = unreachable;
+            Err(mut refused) => {
+                *record = refused.records.remove(0);
+                code = refused.code;
                 break;
             }
         };

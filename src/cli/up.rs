@@ -1,19 +1,18 @@
 //! `malleus up`: an environment that stays until `malleus down`.
 
 use anyhow::{Context, Result, bail};
-use malleus::report::Record;
 use malleus::report::record::Outcome;
 use malleus::run::{Sweep, Sweeps};
 use malleus::template::Engine;
 use malleus::tracking::{Life, Store, Tracker};
 
+use super::Code;
 use super::args::{Common, Up};
 use super::console::Console;
 use super::outputs::Outputs;
 use super::playbooks::{self, Identity, Ready, Way, code_of};
 use super::reports::Reports;
 use super::signals::Signals;
-use super::{Code, try_connect};
 
 pub(crate) fn main(common: &Common, args: &Up, console: &Console) -> Result<Code> {
     let reports = Reports::prepare(&args.playing.reporting, console)?;
@@ -43,13 +42,9 @@ pub(crate) fn main(common: &Common, args: &Up, console: &Console) -> Result<Code
         way.sweeps = Sweeps::always(Sweep::Nothing);
     }
     let signals = Signals::listen().context("cannot listen for signals")?;
-    let client = match try_connect(common, ready.plan.remote.as_deref(), console) {
+    let client = match playbooks::server(common, &ready, console) {
         Ok(client) => client,
-        Err((code, problem)) => {
-            console.problem(&problem);
-            let (name, file) = (&ready.plan.name, ready.plan.source.name());
-            return Ok(reports.close(&[Record::broken(name, file, &[problem])], code));
-        }
+        Err(refused) => return Ok(reports.close(&refused.records, refused.code)),
     };
     signals.cancels(&client);
     let record = playbooks::play_as((&ready, &identity), client, &way, console);

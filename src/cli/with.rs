@@ -8,7 +8,6 @@ use anyhow::{Context, Result};
 use indexmap::IndexMap;
 use malleus::client::Client;
 use malleus::diagnostic::Diagnostic;
-use malleus::report::Record;
 use malleus::report::outputs::{text, variable};
 use malleus::report::record::Outcome;
 use malleus::run::{Provided, Verdict};
@@ -16,12 +15,12 @@ use malleus::template::Engine;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use super::Code;
 use super::args::{Common, With};
 use super::console::Console;
 use super::playbooks::{self, Way, code_of};
 use super::reports::Reports;
 use super::signals::Signals;
-use super::{Code, try_connect};
 
 /// Exit code where malleus itself failed, before the command or after it.
 const OURS: u8 = 125;
@@ -63,12 +62,10 @@ fn provide(common: &Common, args: &With, console: &Console) -> Result<Code> {
     )?;
     way.interlude = Some(&interlude);
     let signals = Signals::listen().context("cannot listen for signals")?;
-    let client = match try_connect(common, ready.plan.remote.as_deref(), console) {
+    let client = match playbooks::server(common, &ready, console) {
         Ok(client) => client,
-        Err((code, problem)) => {
-            console.problem(&problem);
-            let (name, file) = (&ready.plan.name, ready.plan.source.name());
-            reports.close(&[Record::broken(name, file, &[problem])], code);
+        Err(refused) => {
+            reports.close(&refused.records, refused.code);
             return Ok(Code::Command(OURS));
         }
     };

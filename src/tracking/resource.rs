@@ -130,8 +130,12 @@ impl Resource {
 
     /// Whether both are on the same server and in the same project.
     fn is_beside(&self, other: &Self) -> bool {
-        let project = |one: &Self| one.project.clone().filter(|name| name != "default");
-        self.remote == other.remote && project(self) == project(other)
+        self.remote == other.remote && self.own_project() == other.own_project()
+    }
+
+    /// The project, where that is not the server's default.
+    fn own_project(&self) -> Option<&str> {
+        self.project.as_deref().filter(|name| *name != "default")
     }
 
     /// The resource that this one belongs to, in words.
@@ -162,7 +166,7 @@ impl fmt::Display for Resource {
         if let Some(owner) = self.owner() {
             write!(f, " of {owner}")?;
         }
-        if let Some(project) = self.project.as_deref().filter(|name| *name != "default") {
+        if let Some(project) = self.own_project() {
             write!(f, " in project {project}")?;
         }
         Ok(())
