@@ -37,10 +37,10 @@ pub enum Fault {
 const WORDS: &str = "fail, fail-late, slow:DURATION, never, reset-before, reset-after, unavailable, locked, \
      malformed, truncated, trickle or restart";
 
-/// Faults that a seed may bring. Not those that are only told from others by waiting, or by not believing what the
-/// daemon says.
-const RANDOM: [Fault; 10] = [
+/// Faults that a seed may bring: all but `never`, which only a limit of time can tell from `slow`.
+const RANDOM: [Fault; 11] = [
     Fault::Fail,
+    Fault::FailLate,
     Fault::Slow(Duration::from_millis(30)),
     Fault::ResetBefore,
     Fault::ResetAfter,
@@ -264,9 +264,7 @@ impl Faults {
                 }
             }
         }
-        // A client that is not told what answers it cannot begin: `GET /1.0` has no random faults.
-        let random = counted.random.as_mut().filter(|_| !path.is_empty());
-        let random = random.and_then(|random| {
+        let random = counted.random.as_mut().and_then(|random| {
             let hit = random.u32(..ONE_IN) == 0;
             let which = random.usize(..RANDOM.len());
             hit.then(|| RANDOM[which].clone())
