@@ -26,6 +26,7 @@
 //! | [`report`] | events and plans to text and files | the client |
 //! | [`artifacts`] | what explains a run that failed, as files | the terminal, arguments |
 //! | [`fixture`] | a run whose end is that of a value, for tests in Rust | the terminal, arguments |
+//! | [`clock`] | time: the machine's, or that of a simulated daemon | everything else |
 //! | [`secret`] | values that no output may show | everything else |
 //! | `sim` | a simulated daemon on a socket; the only room that names hyper, tokio and bashkit | playbooks, the client |
 //!
@@ -101,6 +102,7 @@
 
 pub mod artifacts;
 pub mod client;
+pub mod clock;
 pub mod diagnostic;
 pub mod duration;
 pub mod fixture;

@@ -161,6 +161,33 @@ fn under_seed(seed: u64) -> Result<(), String> {
 }
 
 #[test]
+fn an_hour_of_waiting_passes_in_the_order_in_which_it_would() {
+    // Longer than this test may take.
+    let ran = run(&["run", &file("tests/sim/minutes.yaml"), "--sim"]);
+    assert_eq!(ran.code(), Some(0), "{}", ran.stderr());
+    let stderr = ran.stderr();
+    for said in [
+        "did not hold within 5m",
+        // 4 minutes, the longest of three commands side by side, an hour, and 5 minutes.
+        "1 failed and tolerated, 1 cleaned up in 1h10m2",
+    ] {
+        assert!(stderr.contains(said), "{said}: {stderr}");
+    }
+}
+
+#[test]
+fn a_limit_passes_where_it_would() {
+    let minutes = file("tests/sim/minutes.yaml");
+    let ran = run(&["run", &minutes, "--sim", "--var", "third=100"]);
+    assert_eq!(ran.code(), Some(1), "{}", ran.stderr());
+    let stderr = ran.stderr();
+    for said in ["✗ exec in c1: sleep 100", "the step limit of 1m30s passed"] {
+        assert!(stderr.contains(said), "{said}: {stderr}");
+    }
+    assert!(!stderr.contains("✗ exec in c1: sleep 6"), "{stderr}");
+}
+
+#[test]
 fn two_thousand_instances_are_built_side_by_side() {
     let sim = Sim::start(Options::new(Brand::Incus)).expect("it starts");
     let socket = sim.socket().display().to_string();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use malleus::clock::Clock;
 use malleus::report::Report;
 use malleus::run::{Sweep, Sweeps};
 
@@ -73,6 +74,18 @@ impl Common {
     #[cfg(feature = "sim")]
     pub(crate) fn is_simulated(&self) -> bool {
         self.sim.sim.is_some()
+    }
+
+    /// By what clients of the server go.
+    #[cfg(feature = "sim")]
+    pub(crate) fn clock(&self) -> Clock {
+        self.sim.clock
+    }
+
+    /// Without the feature the machine's.
+    #[cfg(not(feature = "sim"))]
+    pub(crate) fn clock(&self) -> Clock {
+        Clock::machine()
     }
 
     /// Without the feature none is.

@@ -2,7 +2,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use malleus::client::{self, Client, Distrust, Flavor, Remote};
+use malleus::client::{self, Client, Distrust, Flavor, Remote, Settings};
+use malleus::clock::Clock;
 use malleus::diagnostic::{Diagnostic, did_you_mean};
 use malleus::remotes::{RemotesError, Resolved};
 
@@ -29,8 +30,15 @@ pub(crate) fn resolve(named: Option<&str>, chosen: Option<&str>) -> Result<Resol
 }
 
 /// Connects to what was resolved.
-pub(crate) fn open(resolved: &Resolved, console: &Console) -> Result<Client, client::Error> {
-    resolved.connect(settings(console))
+pub(crate) fn open(
+    resolved: &Resolved,
+    clock: Clock,
+    console: &Console,
+) -> Result<Client, client::Error> {
+    resolved.connect(Settings {
+        clock,
+        ..settings(console)
+    })
 }
 
 /// Connects to the remote that the arguments, the playbook or the environment name, or says why not.
@@ -54,7 +62,7 @@ pub(crate) fn try_connect(
     let chosen = common.remote.as_deref();
     let named = chosen.or(playbook);
     let resolved = resolve(named, chosen).map_err(|error| unresolved(&error))?;
-    let client = open(&resolved, console).map_err(|error| match error {
+    let client = open(&resolved, common.clock(), console).map_err(|error| match error {
         client::Error::InvalidRemote { .. } => {
             (Code::Invalid, Diagnostic::error(error.to_string()))
         }
@@ -214,7 +222,8 @@ impl<'a> Clients<'a> {
         }
         let resolved =
             resolve(Some(remote), self.chosen).map_err(|error| error.into_client(remote))?;
-        let client = open(&resolved, self.console)?;
+        // Only the server of the command itself can be a simulated one of this process.
+        let client = open(&resolved, Clock::machine(), self.console)?;
         if !client.server().is_trusted() {
             return Err(client::Error::InvalidRemote {
                 remote: remote.to_owned(),

@@ -178,7 +178,7 @@ fn examine(
         Err(error) => return (called(), vec![Check::of("remote", &unresolved(&error).1)]),
     };
     let shown = resolved.remote.to_string();
-    let client = match open(&resolved, console) {
+    let client = match open(&resolved, common.clock(), console) {
         Ok(client) => client,
         Err(error) => {
             let what = match error {

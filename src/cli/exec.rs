@@ -20,7 +20,7 @@ pub(crate) fn main(common: &Common, args: &Exec, console: &Console) -> Result<Co
     let exec = command(args);
     let wait = Wait::within(
         args.timeout
-            .map_or_else(Limit::never, |after| Limit::after("command", after)),
+            .map_or_else(Limit::never, |after| client.limit("command", after)),
     );
     let ran = if args.record {
         signals.cancels(&client);

@@ -76,7 +76,7 @@ fn send(
     if let Some(file) = &args.save {
         return save(client, request, file);
     }
-    let limit = Limit::after("request", args.timeout);
+    let limit = client.limit("request", args.timeout);
     if args.no_wait {
         return print(&client.request(request)?, None);
     }

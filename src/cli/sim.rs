@@ -5,7 +5,8 @@ use std::sync::mpsc;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use malleus::playbook::plan::SimFaults;
+use malleus::clock::Clock;
+use malleus::playbook::plan::Simulation;
 use malleus::report::Verbosity;
 use malleus::sim::{Brand, Options, Orders, Rule, Sim, Time};
 
@@ -34,18 +35,24 @@ pub(crate) struct SimOptions {
     /// By what playbooks order their own failures, once it runs.
     #[arg(skip)]
     orders: Option<Orders>,
+    /// By what its clients go, once it runs.
+    #[arg(skip)]
+    pub(crate) clock: Clock,
 }
 
 impl SimOptions {
-    /// Has the daemon of `--sim` fail as a playbook asks for.
-    pub(crate) fn order(&self, faults: &SimFaults) {
+    /// Has the daemon of `--sim` behave as a playbook asks for.
+    pub(crate) fn order(&self, wanted: &Simulation) {
         let Some(orders) = &self.orders else {
             return;
         };
         // The check has refused rules that cannot be read.
-        let rules = faults.rules.iter();
+        let rules = wanted.rules.iter();
         let rules = rules.filter_map(|rule| Rule::new(&rule.on, rule.nth, &rule.fault).ok());
-        orders.add(rules, faults.seed);
+        orders.add(rules, wanted.seed);
+        if wanted.virtual_time {
+            orders.virtual_time();
+        }
     }
 }
 
@@ -72,7 +79,7 @@ pub(crate) struct FaultOptions {
         hide_default_value = true
     )]
     skew: i64,
-    /// With the simulated daemon, let its waiting take no time
+    /// With the simulated daemon, jump over waiting, the daemon's and that of malleus
     #[arg(long = "sim-virtual-time", global = true)]
     virtual_time: bool,
 }
@@ -119,6 +126,7 @@ impl Daemon {
         let sim = Sim::start(options).context("cannot start the simulated daemon")?;
         common.remote = Some(sim.socket().display().to_string());
         common.sim.orders = Some(sim.orders());
+        common.sim.clock = sim.clock();
         Ok(Self { _sim: Some(sim) })
     }
 }

@@ -1,5 +1,7 @@
 use std::time::{Duration, Instant};
 
+use crate::clock::Clock;
+
 /// A named point in time after which something stops waiting.
 ///
 /// Every wait in this library has one, and an error says which limit it was: the name is a noun that
@@ -9,10 +11,11 @@ pub struct Limit {
     name: &'static str,
     after: Duration,
     at: Option<Instant>,
+    clock: Clock,
 }
 
 impl Limit {
-    /// A limit that passes when `after` has gone by, counted from now.
+    /// A limit that passes when `after` has gone by on the machine's clock, counted from now.
     ///
     /// ```
     /// use malleus::client::Limit;
@@ -23,11 +26,17 @@ impl Limit {
     /// assert_eq!(step.earlier(playbook).name(), "step");
     /// ```
     pub fn after(name: &'static str, after: Duration) -> Self {
+        Self::by(Clock::machine(), name, after)
+    }
+
+    /// A limit that passes when `after` has gone by on a clock, counted from now.
+    pub fn by(clock: Clock, name: &'static str, after: Duration) -> Self {
         Self {
             name,
             after,
             // An instant too far away to be told is one that never comes.
-            at: Instant::now().checked_add(after),
+            at: clock.now().checked_add(after),
+            clock,
         }
     }
 
@@ -37,6 +46,7 @@ impl Limit {
             name: "no",
             after: Duration::MAX,
             at: None,
+            clock: Clock::machine(),
         }
     }
 
@@ -53,7 +63,7 @@ impl Limit {
     /// The time left: zero when it has passed, `None` when it never passes.
     pub fn remaining(&self) -> Option<Duration> {
         self.at
-            .map(|at| at.saturating_duration_since(Instant::now()))
+            .map(|at| at.saturating_duration_since(self.clock.now()))
     }
 
     /// Whether the limit has passed.
@@ -64,7 +74,8 @@ impl Limit {
     /// Whichever of the two passes first.
     #[must_use]
     pub fn earlier(self, other: Self) -> Self {
-        match (self.at, other.at) {
+        // The time left, and not the moment: they may be of two clocks.
+        match (self.remaining(), other.remaining()) {
             (Some(mine), Some(theirs)) if mine <= theirs => self,
             (Some(_), None) => self,
             _ => other,

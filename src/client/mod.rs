@@ -107,6 +107,7 @@ pub use token::{Token, secrets_of};
 pub use verbs::Completed;
 pub use wait::Wait;
 
+use crate::clock::Clock;
 use dial::Dialer;
 use exchange::{CONNECT, Outgoing, Sink, Wire};
 use scope::Scope;
@@ -267,6 +268,16 @@ impl Client {
     /// [`Error::Cancelled`], as soon as the client is.
     pub fn pause(&self, duration: std::time::Duration) -> Result<(), Error> {
         self.scope().pause(duration)
+    }
+
+    /// By what its limits and pauses go.
+    pub fn clock(&self) -> Clock {
+        self.wire.settings.clock
+    }
+
+    /// A limit by this client's clock, counted from now.
+    pub fn limit(&self, name: &'static str, after: std::time::Duration) -> Limit {
+        Limit::by(self.clock(), name, after)
     }
 
     pub(in crate::client) fn scope(&self) -> &Scope {

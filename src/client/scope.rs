@@ -9,6 +9,7 @@ use super::dial::Dialer;
 use super::link::Link;
 use super::transport::{LinkConnector, NoResolver};
 use super::{Error, Settings};
+use crate::clock::Clock;
 
 /// More connections than a runner has jobs: an idle one costs a file descriptor.
 const IDLE_CONNECTIONS: usize = 64;
@@ -19,6 +20,7 @@ pub(super) struct Scope {
     cancelled: Arc<AtomicBool>,
     members: Mutex<Members>,
     woken: Condvar,
+    clock: Clock,
     /// What outlives a cancellation of this scope for a while; made when it is first needed.
     lingering: OnceLock<Arc<Scope>>,
 }
@@ -44,6 +46,7 @@ impl Scope {
             cancelled,
             members: Mutex::default(),
             woken: Condvar::new(),
+            clock: settings.clock,
             lingering: OnceLock::new(),
         })
     }
@@ -117,11 +120,15 @@ impl Scope {
 
     /// Sleeps, but not through a cancellation.
     pub(super) fn pause(&self, duration: Duration) -> Result<(), Error> {
-        let members = self.members();
-        let waited = self
-            .woken
-            .wait_timeout_while(members, duration, |_| !self.is_cancelled());
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        if self.clock == Clock::machine() {
+            let members = self.members();
+            let waited = self
+                .woken
+                .wait_timeout_while(members, duration, |_| !self.is_cancelled());
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
+        } else {
+            self.clock.pause(duration, || self.is_cancelled());
+        }
         self.check()
     }
 

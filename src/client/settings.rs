@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{Error, Reply};
+use crate::clock::Clock;
 
 /// How a client behaves; see [`Client::connect_with`](super::Client::connect_with).
 ///
@@ -32,6 +33,9 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// The `User-Agent` header.
     pub user_agent: String,
+    /// By what limits and pauses go. Default: the machine's clock; that of a simulated daemon where the server is one in
+    /// this process.
+    pub clock: Clock,
     /// Who is told about every exchange. Default: nobody.
     pub observer: Option<Arc<dyn Observer>>,
 }
@@ -45,6 +49,7 @@ impl Default for Settings {
             request_timeout: Duration::from_secs(600),
             idle_timeout: Duration::from_secs(20),
             user_agent: concat!("malleus/", env!("CARGO_PKG_VERSION")).to_owned(),
+            clock: Clock::machine(),
             observer: None,
         }
     }

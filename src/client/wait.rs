@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 use super::error::is_transient_message;
 use super::operation::operation_id;
 use super::{Client, Content, EnvelopeKind, Error, Limit, Operation, Reply, Request};
+use crate::clock::Clock;
 
 /// How long one `/wait` lasts when nobody watches the progress.
 const SLICE: Duration = Duration::from_secs(20);
@@ -131,13 +132,14 @@ impl<'a> Waiter<'a> {
             if self.wait.limit.is_over() {
                 return self.last_look();
             }
-            let begun = Instant::now();
+            let clock = self.client.clock();
+            let begun = clock.now();
             let doubt = match self.look_for_a_slice()? {
                 Seen::Final(operation) => return Ok(operation),
                 Seen::Running(operation) => {
                     self.report(&operation);
                     // A server that does not wait as long as asked is not asked in a tight loop.
-                    if begun.elapsed() < BACK_OFF.0 {
+                    if clock.elapsed(begun) < BACK_OFF.0 {
                         self.back_off()?;
                     }
                     continue;
@@ -154,8 +156,9 @@ impl<'a> Waiter<'a> {
     /// that is shorter.
     fn look_for_a_slice(&self) -> Result<Seen, Error> {
         let slice = match self.wait.progress {
-            Some(_) => SLICE_WITH_PROGRESS,
-            None => SLICE,
+            // A simulated clock may pass too quickly for anybody to watch.
+            Some(_) if self.client.clock() == Clock::machine() => SLICE_WITH_PROGRESS,
+            _ => SLICE,
         };
         let left = self.wait.limit.remaining().unwrap_or(Duration::MAX);
         let seconds = slice.min(left).as_secs_f64().ceil().max(1.0);
@@ -200,7 +203,8 @@ impl<'a> Waiter<'a> {
             // Refused without being missing: looking again will not help.
             (Seen::Unclear(Doubt::Text(why)), _) => return Err(self.lost(&why)),
             (Seen::Unclear(Doubt::Silence(why) | Doubt::Trouble(why)), first) => {
-                let since = *self.silent_since.get_or_insert_with(Instant::now);
+                let clock = self.client.clock();
+                let since = *self.silent_since.get_or_insert_with(|| clock.now());
                 let (longest, reason) = match first {
                     Doubt::Trouble(_) if self.client.server().clustered => (
                         LONGEST_DETOUR,
@@ -208,7 +212,7 @@ impl<'a> Waiter<'a> {
                     ),
                     _ => (LONGEST_ABSENCE, why),
                 };
-                if since.elapsed() > longest {
+                if clock.elapsed(since) > longest {
                     return Err(self.lost(&reason));
                 }
                 self.back_off()?;

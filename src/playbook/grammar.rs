@@ -115,7 +115,7 @@ const TEXT: Kind = Kind::Dynamic(Type::Text);
 const EXPRESSION: Kind = Kind::Fixed(Type::Expression);
 const DURATION: Kind = Kind::Fixed(Type::Duration);
 
-/// How the simulated daemon fails.
+/// How the simulated daemon behaves.
 pub const SIM: Shape = Shape {
     what: "`sim`",
     keys: &[
@@ -128,6 +128,11 @@ pub const SIM: Shape = Shape {
             "seed",
             Kind::Fixed(Type::Integer),
             "Random failures, the same ones for the same number.",
+        ),
+        key(
+            "virtual_time",
+            Kind::Fixed(Type::Boolean),
+            "Jump over waiting, of both sides.",
         ),
     ],
 };
@@ -214,7 +219,7 @@ pub const PLAYBOOK: Shape = Shape {
         key(
             "sim",
             Kind::Shape(&SIM),
-            "How the simulated daemon of `--sim` fails; of no account elsewhere.",
+            "How the simulated daemon of `--sim` behaves; of no account elsewhere.",
         ),
         required("steps", Kind::Steps, "What is done, in order."),
         key(

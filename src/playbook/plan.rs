@@ -31,8 +31,8 @@ pub struct Plan {
     pub lease: Option<Duration>,
     /// Deadline for the steps.
     pub timeout: Option<Duration>,
-    /// How the simulated daemon fails.
-    pub sim: SimFaults,
+    /// How the simulated daemon behaves.
+    pub sim: Simulation,
     /// What is done, in order.
     pub steps: Vec<Step>,
     /// What is always done at the end.
@@ -41,13 +41,15 @@ pub struct Plan {
     pub outputs: Vec<Binding<Template>>,
 }
 
-/// How the simulated daemon of `--sim` is to fail.
+/// How the simulated daemon of `--sim` is to behave.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SimFaults {
+pub struct Simulation {
     /// Failures on order.
     pub rules: Vec<SimFault>,
     /// Random failures from this seed.
     pub seed: Option<u64>,
+    /// Whether its clock jumps over waiting.
+    pub virtual_time: bool,
 }
 
 /// One failure on order.

@@ -328,7 +328,7 @@ impl Attempt<'_, '_> {
             client::Error::Timeout { .. } => DRAIN_LATE,
             _ => return,
         };
-        let limit = Limit::after("drain", patience);
+        let limit = self.frame.client.limit("drain", patience);
         self.run
             .drained((operation, ticket), &self.frame.client, limit);
     }

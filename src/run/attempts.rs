@@ -45,7 +45,7 @@ impl<'a> Run<'a> {
         let patience = step
             .until
             .as_ref()
-            .map(|until| Limit::after("until", until.within));
+            .map(|until| frame.client.limit("until", until.within));
         let mut pause = step.retry.map_or(Duration::ZERO, |retry| retry.delay);
         let mut number = 0;
         loop {
@@ -178,7 +178,9 @@ impl<'a> Run<'a> {
         info: &StepInfo,
         number: u32,
     ) -> (Result<Observed, ()>, Ended) {
-        let limit = Limit::after("step", step.timeout.unwrap_or(STEP_TIMEOUT)).earlier(frame.limit);
+        let client = &frame.client;
+        let limit = client.limit("step", step.timeout.unwrap_or(STEP_TIMEOUT));
+        let limit = limit.earlier(frame.limit);
         let attempt = Attempt {
             run: self,
             frame,

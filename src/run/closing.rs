@@ -1,7 +1,5 @@
 //! What must be done whatever happened to the steps.
 
-use std::time::Instant;
-
 use super::action::{Attempt, DRAIN};
 use super::event::{Kind, Phase, StepOutcome, StepShape};
 use super::executor::{Frame, Run, Stop};
@@ -20,7 +18,7 @@ impl<'a> Run<'a> {
             client: frame.client.detached(),
             abroad: Abroad::default(),
             phase,
-            limit: Limit::after("cleanup", self.session.cleanup),
+            limit: frame.client.limit("cleanup", self.session.cleanup),
             ..frame.clone()
         }
     }
@@ -35,7 +33,7 @@ impl<'a> Run<'a> {
                 frame,
                 StepShape::Single,
             );
-            let start = Instant::now();
+            let start = self.now();
             let attempt = Attempt {
                 run: self,
                 frame,
@@ -68,7 +66,7 @@ impl<'a> Run<'a> {
             } else {
                 StepOutcome::Failed(failures)
             };
-            self.finish(info, frame, outcome, start.elapsed());
+            self.finish(info, frame, outcome, self.elapsed(start));
         }
         ended
     }
@@ -76,7 +74,7 @@ impl<'a> Run<'a> {
     /// Ends operations that nobody waits for any more: what cleans up behind them must not come before their end.
     fn drain(&self) {
         let pending = std::mem::take(&mut self.ledger().pending);
-        let limit = Limit::after("drain", DRAIN);
+        let limit = self.session.client.limit("drain", DRAIN);
         for begun in &pending {
             self.drained((&begun.operation, &begun.ticket), &begun.client, limit);
         }

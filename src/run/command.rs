@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use super::action::{Attempt, CommandOutput, Observed, Trouble, refusal};
 use super::ledger::ExecLog;
-use crate::client::{self, Client, Exec, Limit, Operation, Output, Stdio, Wait};
+use crate::client::{self, Client, Exec, Operation, Output, Stdio, Wait};
 use crate::playbook::plan::{self, Command, Io};
 use crate::template::{Fault, Renderer, Template};
 
@@ -15,7 +15,8 @@ impl Attempt<'_, '_> {
     pub(super) fn exec(&self, action: &plan::Exec) -> Result<Observed, Trouble> {
         let (exec, stdin) = self.render_exec(action)?;
         let limit = action.timeout.map_or(self.limit, |after| {
-            Limit::after("command", after).earlier(self.limit)
+            let client = &self.frame.client;
+            client.limit("command", after).earlier(self.limit)
         });
         let wait = Wait {
             limit,

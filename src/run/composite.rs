@@ -14,7 +14,6 @@ use super::expect::Judge;
 use super::failure;
 use super::parallel::abreast;
 use super::step::Left;
-use crate::client::Limit;
 use crate::diagnostic::Diagnostic;
 use crate::playbook::input::{Given, resolve};
 use crate::playbook::plan::{Action, Group, Include, OnError, Parallel, Step};
@@ -49,10 +48,10 @@ impl Whole {
 impl<'a> Run<'a> {
     /// Runs a step that is made of steps.
     pub(super) fn composite(&self, step: &'a Step, frame: &Frame<'a>, number: u32) -> Whole {
-        let start = Instant::now();
+        let start = self.now();
         let outer = &frame.changed;
         let limit = step.timeout.map_or(frame.limit, |after| {
-            Limit::after("group", after).earlier(frame.limit)
+            frame.client.limit("group", after).earlier(frame.limit)
         });
         let frame = &Frame {
             limit,
@@ -84,7 +83,7 @@ impl<'a> Run<'a> {
             ("skipped", false.into()),
             ("failed", whole.ended.is_err().into()),
             ("attempts", 1.into()),
-            ("duration", start.elapsed().as_secs_f64().into()),
+            ("duration", self.elapsed(start).as_secs_f64().into()),
         ] {
             if !declared(name) {
                 whole.fields.insert(name.into(), value);
@@ -125,11 +124,11 @@ impl<'a> Run<'a> {
         match ended {
             Ok(()) => {
                 let outcome = StepOutcome::Passed(String::new());
-                self.finish(info, frame, outcome, start.elapsed());
+                self.finish(info, frame, outcome, self.elapsed(start));
                 Ok(left)
             }
             Err(Stop::Cancelled) => {
-                self.finish(info, frame, StepOutcome::Cancelled, start.elapsed());
+                self.finish(info, frame, StepOutcome::Cancelled, self.elapsed(start));
                 Err(Stop::Cancelled)
             }
             Err(Stop::Failed) => self

@@ -118,7 +118,7 @@ pub fn run(plan: &Plan, session: &Session<'_>, sink: &dyn Sink) -> Summary {
         masker: session.masker,
         sink,
         globals: globals(session),
-        began: Instant::now(),
+        began: session.client.clock().now(),
         numbers: AtomicU32::new(0),
         ledger: Mutex::default(),
         stamp: Stamp {
@@ -274,12 +274,21 @@ impl<'a> Run<'a> {
 
     pub(super) fn emit(&self, outlet: &Outlet<'_>, kind: Kind) {
         outlet.send(Event {
-            elapsed: self.began.elapsed(),
+            elapsed: self.elapsed(self.began),
             kind,
         });
     }
 
     /// Renders with the names of a frame.
+    /// What time it is, by the clock of the server's client.
+    pub(super) fn now(&self) -> Instant {
+        self.session.client.clock().now()
+    }
+
+    pub(super) fn elapsed(&self, since: Instant) -> Duration {
+        self.session.client.clock().elapsed(since)
+    }
+
     pub(super) fn renderer<'r>(&'r self, frame: &'r Frame<'a>) -> Renderer<'r> {
         self.engine.with(&frame.plan.source, &frame.scope)
     }
@@ -401,7 +410,7 @@ impl<'a> Run<'a> {
             }
         }
         if let Some(after) = plan.timeout {
-            frame.limit = Limit::after("playbook", after).earlier(frame.limit);
+            frame.limit = frame.client.limit("playbook", after).earlier(frame.limit);
         }
         Ok(frame)
     }
@@ -454,7 +463,7 @@ impl<'a> Run<'a> {
         summary.run.clone_from(&self.session.id);
         summary.environment = self.session.tracker.environment();
         summary.interruption = interruption;
-        summary.duration = self.began.elapsed();
+        summary.duration = self.elapsed(self.began);
         summary.outputs = outputs;
         self.emit(&Outlet::Sink(self.sink), Kind::RunFinished(summary.clone()));
         summary

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::action::{Attempt, Observed, Trouble, refusal};
 use super::command::number;
-use crate::client::{Condition, Limit, Pull, Push, Source, Wait};
+use crate::client::{Condition, Pull, Push, Source, Wait};
 use crate::playbook::document::octal;
 use crate::playbook::plan::{self, PushSource, Ready};
 use crate::template::{Fault, Template};
@@ -75,7 +75,8 @@ impl Attempt<'_, '_> {
             conditions.push(self.condition(ready)?);
         }
         let limit = action.within.map_or(self.limit, |after| {
-            Limit::after("wait", after).earlier(self.limit)
+            let client = &self.frame.client;
+            client.limit("wait", after).earlier(self.limit)
         });
         let wait = Wait {
             limit,

@@ -1,14 +1,12 @@
 //! A project of its own for a run.
 
-use std::time::Instant;
-
 use serde_json::{Map, Value, json};
 
 use super::action::{Attempt, Trouble};
 use super::event::{StepOutcome, StepShape};
 use super::executor::{Frame, Run, Stop};
 use super::failure;
-use crate::client::{Limit, Request};
+use crate::client::Request;
 use crate::diagnostic::Diagnostic;
 use crate::playbook::plan::Isolate;
 
@@ -23,7 +21,7 @@ impl<'a> Run<'a> {
         let Some(isolate) = &frame.plan.isolate else {
             return Ok(());
         };
-        let start = Instant::now();
+        let start = self.now();
         let name = project_name(&frame.plan.name, &self.session.id);
         let info = self.begin(format!("make project {name}"), frame, StepShape::Single);
         let made = self.make_project((&name, isolate), frame, info.number);
@@ -32,7 +30,7 @@ impl<'a> Run<'a> {
             Err(problem) => StepOutcome::Failed(vec![problem]),
         };
         let failed = matches!(outcome, StepOutcome::Failed(_));
-        self.finish(info, frame, outcome, start.elapsed());
+        self.finish(info, frame, outcome, self.elapsed(start));
         if failed {
             self.ledger().summary.not_run += frame.plan.steps.len();
             return Err(Stop::Failed);
@@ -59,7 +57,7 @@ impl<'a> Run<'a> {
                 .map_err(|fault| failure::of_fault(frame.plan, &fault))?;
             config.insert(key.clone(), value.into());
         }
-        let limit = Limit::after("project", LIMIT).earlier(frame.limit);
+        let limit = frame.client.limit("project", LIMIT).earlier(frame.limit);
         let request = Request::post("projects").limit(limit).json(json!({
             "name": name,
             "description": format!("run {} of {}", self.session.id, frame.plan.name),

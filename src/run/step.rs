@@ -53,7 +53,7 @@ impl<'a> Run<'a> {
                 let failure = failure::of_fault(frame.plan, &fault);
                 let title = title(step, self.renderer(frame));
                 let info = self.begin(title, frame, StepShape::Single);
-                let now = Instant::now();
+                let now = self.now();
                 return self
                     .conclude(step, frame, info, (now, vec![failure]))
                     .map(|()| Left::default());
@@ -121,7 +121,7 @@ impl<'a> Run<'a> {
     }
 
     fn single(&self, step: &'a Step, frame: &Frame<'a>) -> Result<Left, Stop> {
-        let start = Instant::now();
+        let start = self.now();
         let title = title(step, self.renderer(frame));
         let condition = step.when.as_ref();
         match condition.map(|when| self.renderer(frame).holds(when)) {
@@ -129,7 +129,7 @@ impl<'a> Run<'a> {
             Some(Ok(false)) => {
                 // A group that is skipped has no steps to announce.
                 let info = self.begin(title, frame, StepShape::Single);
-                self.finish(info, frame, StepOutcome::Skipped, start.elapsed());
+                self.finish(info, frame, StepOutcome::Skipped, self.elapsed(start));
                 return Ok(skipped(step));
             }
             Some(Err(fault)) => {
@@ -173,7 +173,7 @@ impl<'a> Run<'a> {
     ) -> Result<Left, Stop> {
         let ended = self.attempts(step, frame, &info);
         let mut fields = ended.fields;
-        fields.insert("duration".into(), start.elapsed().as_secs_f64().into());
+        fields.insert("duration".into(), self.elapsed(start).as_secs_f64().into());
         if !ended.failures.is_empty() {
             fields.insert("failed".into(), true.into());
         }
@@ -197,7 +197,7 @@ impl<'a> Run<'a> {
             self.register_cleanup(step, frame, info.number);
         }
         if ended.cancelled {
-            self.finish(info, frame, StepOutcome::Cancelled, start.elapsed());
+            self.finish(info, frame, StepOutcome::Cancelled, self.elapsed(start));
             return Err(Stop::Cancelled);
         }
         if ended.failures.is_empty() {
@@ -205,7 +205,7 @@ impl<'a> Run<'a> {
                 info,
                 frame,
                 StepOutcome::Passed(ended.remark),
-                start.elapsed(),
+                self.elapsed(start),
             );
             return Ok(left);
         }
@@ -244,11 +244,11 @@ impl<'a> Run<'a> {
         }
         if step.on_error == OnError::Continue {
             let outcome = StepOutcome::Tolerated(failures);
-            self.finish(info, frame, outcome, start.elapsed());
+            self.finish(info, frame, outcome, self.elapsed(start));
             return Ok(());
         }
         let outcome = StepOutcome::Failed(failures);
-        self.finish(info, frame, outcome, start.elapsed());
+        self.finish(info, frame, outcome, self.elapsed(start));
         Err(Stop::Failed)
     }
 

@@ -28,7 +28,7 @@ pub(super) fn persist(
     action: &Action,
     act: impl Fn() -> Result<Observed, Trouble>,
 ) -> Result<Observed, Trouble> {
-    let patience = Limit::after("patience", PATIENCE).earlier(limit);
+    let patience = client.limit("patience", PATIENCE).earlier(limit);
     let mut pause = FIRST;
     let mut may_be_done = false;
     loop {

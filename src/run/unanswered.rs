@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::action::Attempt;
-use crate::client::{Error, Limit, Reply, Request, Sent};
+use crate::client::{Error, Reply, Request, Sent};
 use crate::tracking::{Resource, Ticket};
 
 /// How long to go on looking, while the server is away as well.
@@ -43,7 +43,7 @@ impl Attempt<'_, '_> {
         mut error: Error,
     ) -> Result<Reply, Error> {
         let client = &self.frame.client;
-        let patience = Limit::after("patience", PATIENCE).earlier(self.limit);
+        let patience = client.limit("patience", PATIENCE).earlier(self.limit);
         let mut absent = 0;
         while !patience.is_over() {
             client.pause(PAUSE)?;

@@ -1,32 +1,43 @@
 //! Time as the daemon tells it and waits for it.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::future::Future;
 use std::time::{Duration, SystemTime};
 
-use super::Time;
+use tokio::sync::oneshot;
 
-/// The daemon's clock. Only what it says and how long it works go by it; what ends a finished operation does not, as clients
-/// have real time for that.
+use super::Time;
+use crate::clock::{Clock as Source, Waits, Works};
+
+/// The daemon's clock. What it says, how long it works and how long it waits go by it; how long a finished operation is kept
+/// does not, as clients have real time for that.
 #[derive(Debug)]
 pub(super) struct Clock {
-    /// Ahead of the machine's clock, in milliseconds.
-    ahead: AtomicI64,
-    time: Time,
+    source: Source,
+    /// Added to what it tells, in seconds.
+    skew: i64,
 }
+
+/// The longest that can be waited for: some years.
+const LONGEST: Duration = Duration::from_secs(1 << 28);
 
 impl Clock {
     pub(super) fn new(skew: i64, time: Time) -> Self {
-        Self {
-            ahead: AtomicI64::new(skew.saturating_mul(1000)),
-            time,
+        let source = Source::simulated();
+        if time == Time::Virtual {
+            source.jump();
         }
+        Self { source, skew }
+    }
+
+    /// What it goes by, for clients in the same process.
+    pub(super) fn source(&self) -> Source {
+        self.source
     }
 
     pub(super) fn now(&self) -> SystemTime {
-        let ahead = self.ahead.load(Ordering::Relaxed);
-        let by = Duration::from_millis(ahead.unsigned_abs());
-        let now = SystemTime::now();
-        let moved = if ahead < 0 {
+        let now = self.source.time_of_day();
+        let by = Duration::from_secs(self.skew.unsigned_abs());
+        let moved = if self.skew < 0 {
             now.checked_sub(by)
         } else {
             now.checked_add(by)
@@ -39,15 +50,46 @@ impl Clock {
         humantime::format_rfc3339_nanos(self.now()).to_string()
     }
 
-    /// Waits, or moves the clock.
+    /// Waits until that much time has gone by, or the clock has jumped as far.
     pub(super) async fn sleep(&self, duration: Duration) {
-        match self.time {
-            Time::Real => tokio::time::sleep(duration).await,
-            Time::Virtual => {
-                let by = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 2);
-                self.ahead.fetch_add(by, Ordering::Relaxed);
-                tokio::task::yield_now().await;
-            }
+        let end = self.source.now() + duration.min(LONGEST);
+        let (wake, woken) = oneshot::channel();
+        let _alarm = self.source.alarm(end, move || {
+            // Who is not there any more need not be told.
+            let _ = wake.send(());
+        });
+        let left = end.saturating_duration_since(self.source.now());
+        tokio::select! {
+            () = tokio::time::sleep(left) => {}
+            _ = woken => {}
         }
+    }
+
+    /// What comes of some work, unless more than that much time goes by first.
+    pub(super) async fn within<T>(
+        &self,
+        duration: Duration,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = self.sleep(duration) => None,
+        }
+    }
+
+    /// A client waits for its answer while the result lives.
+    pub(super) fn asked(&self) -> Waits {
+        self.source.waits()
+    }
+
+    /// A command computes while the result lives.
+    pub(super) fn works(&self) -> Works {
+        self.source.works()
+    }
+
+    /// A command that computes sleeps while the result lives.
+    pub(super) fn rests(&self) -> Works {
+        self.source.rests()
     }
 }

@@ -45,6 +45,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::clock::Clock;
 use tokio::sync::oneshot;
 
 pub use brand::Brand;
@@ -63,7 +64,7 @@ pub struct Options {
     pub seed: Option<u64>,
     /// Added to what the daemon says about time, in seconds: a clock that is off.
     pub skew: i64,
-    /// Waiting of operations and of `sleep` in instances takes no time.
+    /// Whether waiting takes time.
     pub time: Time,
 }
 
@@ -73,7 +74,7 @@ pub enum Time {
     /// As long as it says.
     #[default]
     Real,
-    /// Not at all: its clock moves instead.
+    /// Hardly at all: the [clock](crate::clock) jumps instead.
     Virtual,
 }
 
@@ -100,6 +101,7 @@ pub struct Sim {
     folder: Option<PathBuf>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    driver: Option<JoinHandle<()>>,
 }
 
 impl Sim {
@@ -117,13 +119,19 @@ impl Sim {
         let daemon = daemon::Daemon::new(options);
         let started = serve(daemon.clone(), &socket);
         match started {
-            Ok((stop, thread)) => Ok(Self {
-                daemon,
-                socket,
-                folder,
-                stop: Some(stop),
-                thread: Some(thread),
-            }),
+            Ok((stop, thread)) => {
+                let clock = daemon.clock.source();
+                let driver = std::thread::Builder::new().name("sim-clock".to_owned());
+                let driver = driver.spawn(move || clock.drive())?;
+                Ok(Self {
+                    daemon,
+                    socket,
+                    folder,
+                    stop: Some(stop),
+                    thread: Some(thread),
+                    driver: Some(driver),
+                })
+            }
             Err(error) => {
                 if let Some(folder) = folder {
                     // Empty, and of no use to anybody.
@@ -144,6 +152,11 @@ impl Sim {
         self.daemon.faults.end();
     }
 
+    /// Its clock, for clients in this process: see [`client::Settings::clock`](crate::client::Settings::clock).
+    pub fn clock(&self) -> Clock {
+        self.daemon.clock.source()
+    }
+
     /// Where it listens.
     pub fn socket(&self) -> &Path {
         &self.socket
@@ -159,12 +172,18 @@ impl Orders {
     pub fn add(&self, rules: impl IntoIterator<Item = Rule>, seed: Option<u64>) {
         self.0.faults.add(rules, seed);
     }
+
+    /// From now on its clock jumps, as with [`Time::Virtual`].
+    pub fn virtual_time(&self) {
+        self.0.clock.source().jump();
+    }
 }
 
 impl Drop for Sim {
     fn drop(&mut self) {
         drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
+        self.clock().end();
+        for thread in self.thread.take().into_iter().chain(self.driver.take()) {
             // It has nothing left to say.
             let _ = thread.join();
         }

@@ -284,9 +284,10 @@ pub(super) async fn wait(daemon: &Daemon, id: &str, call: &Call) -> Answer {
     };
     let end = ended.wait_for(|ended| *ended);
     let in_time = match u64::try_from(seconds) {
-        Ok(seconds) => tokio::time::timeout(Duration::from_secs(seconds), end)
-            .await
-            .is_ok(),
+        Ok(seconds) => {
+            let limit = Duration::from_secs(seconds);
+            daemon.clock.within(limit, end).await.is_some()
+        }
         Err(_) => end.await.is_ok(),
     };
     let all = daemon.operations.all();

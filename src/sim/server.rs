@@ -113,8 +113,10 @@ async fn exchange(
         Some(EdgeFault::Locked) => return Ok(refused(&Refusal::new(500, "database is locked"))),
         _ => {}
     }
+    let asked = daemon.clock.asked();
     let range = call.header("range").map(str::to_owned);
     let answer = routes::answer(daemon, call).await;
+    drop(asked);
     let mut response = match answer {
         Ok(reply) => respond(reply, range.as_deref()),
         Err(refusal) => refused(&refusal),

@@ -134,8 +134,8 @@ fn remove(
     connect: Connect<'_>,
     limit: Limit,
 ) -> Result<Gone, Error> {
-    let busy = Limit::after("removal", PATIENCE).earlier(limit);
-    let in_use = Limit::after("removal", IN_USE).earlier(limit);
+    let busy = client.limit("removal", PATIENCE).earlier(limit);
+    let in_use = client.limit("removal", IN_USE).earlier(limit);
     let mut pause = FIRST;
     loop {
         let error = match once(client, resource, connect, limit) {

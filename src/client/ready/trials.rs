@@ -157,21 +157,23 @@ impl<'a> Trials<'a> {
     }
 
     fn ask_cloud_init(&mut self) -> Result<Option<Tried>, Error> {
-        let early = |asked: Instant| asked.elapsed() < CLOUD_INIT;
+        let clock = self.client.clock();
+        let early = |asked: Instant| clock.elapsed(asked) < CLOUD_INIT;
         if self.cloud_init_asked.is_some_and(early) {
             return Ok(None);
         }
         let answer = cloud_init::ask(self.client, self.instance, self.look())?;
-        self.cloud_init_asked = Some(Instant::now());
+        self.cloud_init_asked = Some(clock.now());
         Ok(Some(answer))
     }
 
     /// Reads the state that some conditions need, if one of those has not held yet.
     fn read_network(&mut self, kind: Kind) -> Result<Option<Told>, Error> {
         let unknown = self.addresses == Addresses::default();
+        let clock = self.client.clock();
         let old = self
             .addresses_read
-            .is_none_or(|read| read.elapsed() > FRESH);
+            .is_none_or(|read| clock.elapsed(read) > FRESH);
         let needs = |condition: &Condition| match condition {
             Condition::Ipv4 | Condition::Ipv6 => true,
             Condition::Agent => kind == Kind::Machine,
@@ -185,7 +187,7 @@ impl<'a> Trials<'a> {
         let told = network::read(self.client, self.instance, self.look())?;
         if let Ok(network) = &told {
             self.addresses = network.addresses();
-            self.addresses_read = Some(Instant::now());
+            self.addresses_read = Some(clock.now());
         }
         Ok(Some(told))
     }

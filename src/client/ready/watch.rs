@@ -32,8 +32,8 @@ impl<'a> Watch<'a> {
     pub(super) fn new(trials: Trials<'a>) -> Result<Self, Error> {
         Ok(Self {
             listener: Listener::new(trials.client, trials.instance)?,
+            begun: trials.client.clock().now(),
             trials,
-            begun: Instant::now(),
             last: None,
             ended: None,
         })
@@ -42,11 +42,12 @@ impl<'a> Watch<'a> {
     /// Looks, and rests, until the instance is ready.
     pub(super) fn run(mut self) -> Result<Readiness, Error> {
         loop {
-            let looking = Instant::now();
+            let clock = self.trials.client.clock();
+            let looking = clock.now();
             if self.look()? == Outcome::Ready {
                 break;
             }
-            let looked = looking.elapsed();
+            let looked = clock.elapsed(looking);
             let limit = self.trials.limit;
             if limit.is_over() {
                 let (limit, after) = (limit.name(), limit.total());
@@ -55,7 +56,7 @@ impl<'a> Watch<'a> {
             self.listener.rest(limit, looked)?;
         }
         Ok(Readiness {
-            waited: self.begun.elapsed(),
+            waited: self.waited(),
             addresses: self.trials.addresses,
             observations: self.trials.seen,
         })
@@ -70,7 +71,7 @@ impl<'a> Watch<'a> {
                     self.listener.moved();
                 }
                 if before == Some(State::Running) && instance.state != State::Running {
-                    self.ended = Some(Instant::now());
+                    self.ended = Some(self.trials.client.clock().now());
                 }
                 // The trials tell more about an instance that runs.
                 if instance.state != State::Running || self.wants_end() {
@@ -158,7 +159,10 @@ impl<'a> Watch<'a> {
 
     /// The instance does not run. That is the end, unless it may be rebooting, or an operation is under way on it.
     fn does_not_run(&mut self, cause: NotReadyCause) -> Result<Outcome, Error> {
-        let just_ended = self.ended.is_some_and(|ended| ended.elapsed() < REBOOT);
+        let clock = self.trials.client.clock();
+        let just_ended = self
+            .ended
+            .is_some_and(|ended| clock.elapsed(ended) < REBOOT);
         if just_ended && self.listener.heard() == Heard::Nothing {
             return Ok(Outcome::NotYet);
         }
@@ -175,11 +179,15 @@ impl<'a> Watch<'a> {
         Err(self.not_ready(cause))
     }
 
+    fn waited(&self) -> Duration {
+        self.trials.client.clock().elapsed(self.begun)
+    }
+
     fn not_ready(&mut self, cause: NotReadyCause) -> Error {
         Error::NotReady(Box::new(NotReady {
             instance: self.trials.instance.to_owned(),
             cause,
-            waited: self.begun.elapsed(),
+            waited: self.waited(),
             observations: std::mem::take(&mut self.trials.seen),
         }))
     }

@@ -193,7 +193,10 @@ impl Own {
                 }
             }
         }
-        self.place.daemon.clock.sleep(total).await;
+        let clock = &self.place.daemon.clock;
+        let rests = clock.rests();
+        clock.sleep(total).await;
+        drop(rests);
         ExecResult::ok("")
     }
 

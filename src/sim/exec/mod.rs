@@ -70,12 +70,14 @@ pub(super) async fn carry_on(ready: Ready, stdin: Vec<u8>, sink: Sink) -> Exit {
     let process = ready.process.clone();
     let processes = ready.place.processes.clone();
     let (done, ended) = oneshot::channel();
+    let works = ready.place.daemon.clock.works();
     // A script that computes without end must not keep the daemon from answering, hence the thread.
     let thread = std::thread::Builder::new()
         .name("sim-exec".to_owned())
         .stack_size(8 << 20)
         .spawn(move || {
             let code = shell::run(ready, stdin, &sink);
+            drop(works);
             // Nobody waits any more where a signal ended it.
             let _ = done.send(code);
         });

@@ -1,20 +1,21 @@
-//! `sim`: how the simulated daemon fails.
+//! `sim`: how the simulated daemon behaves.
 
-use crate::playbook::plan::{SimFault, SimFaults};
+use crate::playbook::plan::{SimFault, Simulation};
 use crate::yaml::{Kind, Node};
 
-use super::{Builder, text};
+use super::{Builder, flag, text};
 
 impl Builder<'_> {
-    pub(super) fn sim(&mut self, node: Option<&Node>) -> SimFaults {
+    pub(super) fn sim(&mut self, node: Option<&Node>) -> Simulation {
         let Some(node) = node else {
-            return SimFaults::default();
+            return Simulation::default();
         };
         let faults = node.get("faults").and_then(Node::as_list);
         let rules = faults.into_iter().flatten();
-        SimFaults {
+        Simulation {
             rules: rules.filter_map(|rule| self.fault(rule)).collect(),
             seed: node.get("seed").and_then(|seed| self.count(seed)),
+            virtual_time: flag(node, "virtual_time"),
         }
     }
 
