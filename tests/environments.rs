@@ -25,6 +25,7 @@ steps:
     body: {name: "p-{{ run.id }}", config: {limits.memory: "{{ memory }}", user.token: "{{ token }}"}, devices: {root: {type: disk, path: /, pool: default}}}
   - request: POST instances
     body: {name: "i-{{ run.id }}", profiles: ["p-{{ run.id }}"], source: {type: image, alias: busybox}}
+    cleanup: {absent: "instances/i-{{ run.id }}"}
   - request: PUT instances/i-{{ run.id }}/state
     body: {action: start}
   - check: not fails
@@ -234,7 +235,7 @@ fn what_does_not_come_up_is_removed_unless_it_is_kept() {
             .ends(1, &["run", "env.yaml", "--var", "fails=true"])
             .stderr();
         assert!(
-            told.contains("2 resources of this run stay for now"),
+            told.contains("1 resource of this run stays for now"),
             "{told}"
         );
         ground.ends(0, &["down", "--all"]);

@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Mutex;
 use std::thread;
@@ -32,29 +33,32 @@ fn run(arguments: &[&str]) -> Ran {
         .unwrap_or_else(|ran| panic!("{arguments:?} hangs: {}", ran.stderr()))
 }
 
-/// What a simulated daemon holds beyond what it began with.
-fn left(sim: &Sim) -> Vec<String> {
-    sim.end_faults();
+/// What a simulated daemon holds.
+fn held(sim: &Sim) -> BTreeSet<String> {
     let client = Client::connect(&Remote::Unix(sim.socket().to_owned())).expect("connected");
-    let own = [
-        "/1.0/profiles/default",
-        "/1.0/projects/default",
-        "/1.0/storage-pools/default",
-    ];
     let lists = [
         "instances",
         "profiles",
         "projects",
         "networks",
         "storage-pools",
+        "storage-pools/default/volumes/custom",
+        "images",
+        "images/aliases",
     ];
     let all = lists.iter().flat_map(|list| {
         let reply = client.request(&Request::get(*list)).expect("a list");
         reply.metadata().as_array().cloned().unwrap_or_default()
     });
     all.filter_map(|path| path.as_str().map(str::to_owned))
-        .filter(|path| !own.contains(&path.as_str()))
         .collect()
+}
+
+/// What it holds beyond what it began with.
+fn left(sim: &Sim, brand: Brand) -> Vec<String> {
+    sim.end_faults();
+    let began = held(&Sim::start(Options::new(brand)).expect("it starts"));
+    held(sim).difference(&began).cloned().collect()
 }
 
 #[test]
@@ -142,9 +146,29 @@ fn under_seed(seed: u64) -> Result<(), String> {
     });
     let sim = sim.expect("it starts");
     let socket = sim.socket().display().to_string();
-    let ran = run(&["run", &file("tests/sim/faults.yaml"), "--remote", &socket]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let playbook = file("tests/sim/faults.yaml");
+    let does = |arguments: &[&str]| {
+        let mut command = malleus(folder.path());
+        let command = command.args(arguments).args(["--remote", &socket]);
+        Running::start(command, None)
+            .end_within(HANGS)
+            .map_err(|ran| format!("{arguments:?} hangs\n{}", ran.stderr()))
+    };
+    // Each way of running a playbook has an end of its own.
+    let ran = match seed / 2 % 3 {
+        0 => does(&["run", &playbook])?,
+        1 => does(&["test", &playbook])?,
+        _ => {
+            let up = does(&["up", &playbook])?;
+            if !matches!(up.code(), Some(0 | 1 | 3 | 4)) {
+                return Err(format!("exit code {:?} of up\n{}", up.code(), up.stderr()));
+            }
+            does(&["down", "--all"])?
+        }
+    };
     let stderr = ran.stderr();
-    let left = left(&sim);
+    let left = left(&sim, brand);
     match ran.code() {
         Some(0 | 1 | 3) if left.is_empty() => Ok(()),
         Some(4) => {
@@ -202,7 +226,7 @@ fn two_thousand_instances_are_built_side_by_side() {
         "--quiet",
     ]);
     assert_eq!(ran.code(), Some(0), "{}", ran.stderr());
-    assert_eq!(left(&sim).len(), 2000);
+    assert_eq!(left(&sim, Brand::Incus).len(), 2000);
 }
 
 #[test]

@@ -40,6 +40,7 @@
 //! # Ok::<(), malleus::client::Error>(())
 //! ```
 
+mod backoff;
 mod bearer;
 mod deadline;
 mod dial;
@@ -77,7 +78,9 @@ mod websocket;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
+pub use backoff::Backoff;
 pub use bearer::Bearer;
 pub use dial::presented_certificate;
 pub use error::{Error, Sent, Tried, is_transient_message as passes};
@@ -148,8 +151,7 @@ impl Client {
             target: request.target(&[])?,
             limit: Limit::after(CONNECT, wire.settings.connect_timeout),
         };
-        let reply = wire.exchange(&out, Sink::Memory)?;
-        wire.settings.validation.validate(&reply)?;
+        let reply = first_reply(&wire, &out)?;
         let server = Server::from_metadata(reply.metadata().clone());
         let server = server.ok_or_else(|| Error::Protocol {
             method: reply.method.clone(),
@@ -266,7 +268,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Cancelled`], as soon as the client is.
-    pub fn pause(&self, duration: std::time::Duration) -> Result<(), Error> {
+    pub fn pause(&self, duration: Duration) -> Result<(), Error> {
         self.scope().pause(duration)
     }
 
@@ -276,12 +278,31 @@ impl Client {
     }
 
     /// A limit by this client's clock, counted from now.
-    pub fn limit(&self, name: &'static str, after: std::time::Duration) -> Limit {
+    pub fn limit(&self, name: &'static str, after: Duration) -> Limit {
         Limit::by(self.clock(), name, after)
     }
 
     pub(in crate::client) fn scope(&self) -> &Scope {
         &self.wire.scope
+    }
+}
+
+/// The server's answer to the first request. One that is starting or restarting is asked again; one that is not there is not
+/// waited for.
+fn first_reply(wire: &Wire, out: &Outgoing<'_>) -> Result<Reply, Error> {
+    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+    loop {
+        let reply = wire.exchange(out, Sink::Memory).and_then(|reply| {
+            wire.settings.validation.validate(&reply)?;
+            Ok(reply)
+        });
+        match reply {
+            Err(error) if error.is_transient() && !matches!(error, Error::Connect { .. }) => {
+                let pause = backoff.next(out.limit).ok_or(error)?;
+                wire.scope.pause(pause)?;
+            }
+            other => return other,
+        }
     }
 }
 

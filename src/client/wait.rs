@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use super::error::is_transient_message;
 use super::operation::operation_id;
-use super::{Client, Content, EnvelopeKind, Error, Limit, Operation, Reply, Request};
+use super::{Backoff, Client, Content, EnvelopeKind, Error, Limit, Operation, Reply, Request};
 use crate::clock::Clock;
 
 /// How long one `/wait` lasts when nobody watches the progress.
@@ -96,7 +96,7 @@ pub(super) struct Waiter<'a> {
     /// The request that began the operation, for errors.
     cause: (&'a str, &'a str),
     silent_since: Option<Instant>,
-    pause: Duration,
+    backoff: Backoff,
 }
 
 impl<'a> Waiter<'a> {
@@ -117,7 +117,7 @@ impl<'a> Waiter<'a> {
             wait,
             cause,
             silent_since: None,
-            pause: BACK_OFF.0,
+            backoff: Backoff::new(BACK_OFF.0, BACK_OFF.1),
         })
     }
 
@@ -189,7 +189,9 @@ impl<'a> Waiter<'a> {
                 self.silent_since = None;
                 self.report(&operation);
                 match doubt {
-                    Doubt::Text(text) if is_deadline(&text) => self.pause = BACK_OFF.0,
+                    Doubt::Text(text) if is_deadline(&text) => {
+                        self.backoff = Backoff::new(BACK_OFF.0, BACK_OFF.1);
+                    }
                     // The wait itself failed: not to be asked for again at once.
                     _ => self.back_off()?,
                 }
@@ -247,10 +249,10 @@ impl<'a> Waiter<'a> {
     }
 
     fn back_off(&mut self) -> Result<(), Error> {
-        let left = self.wait.limit.remaining().unwrap_or(Duration::MAX);
-        self.client.scope().pause(self.pause.min(left))?;
-        self.pause = (self.pause * 2).min(BACK_OFF.1);
-        Ok(())
+        match self.backoff.next(self.wait.limit) {
+            Some(pause) => self.client.pause(pause),
+            None => Ok(()),
+        }
     }
 
     fn lost(&self, reason: &str) -> Error {

@@ -116,7 +116,10 @@ impl<'a> Run<'a> {
         let sweep = self.session.sweeps.at(ending);
         let cleanup = self.cleanup_frame(frame, Phase::Cleanup);
         if sweep == Sweep::Nothing {
-            self.ledger().cleanups.clear();
+            // Whoever removes the rest later knows no steps, only what is tracked.
+            for dropped in std::mem::take(&mut self.ledger().cleanups) {
+                self.session.tracker.take_back(dropped.step);
+            }
         }
         loop {
             // Taken one by one: a cleanup may register another.
@@ -181,15 +184,6 @@ impl<'a> Run<'a> {
         // What a request does that was given up shows a little later.
         let unsettled = open.iter().map(Tracked::unsettled).max();
         std::thread::sleep(unsettled.unwrap_or_default());
-        let known = |known: Tracked| (known.number, known.resource);
-        let resources: Vec<(u32, Resource)> = open
-            .into_iter()
-            .filter(|known| known.state != tracking::State::SomeIntended)
-            .map(known)
-            .collect();
-        if resources.is_empty() {
-            return;
-        }
         // Resources bring their own projects and members.
         let home = self.session.client.detached();
         let name = home.remote().to_string();
@@ -200,9 +194,34 @@ impl<'a> Run<'a> {
                 self.cleaner(remote)
             }
         };
+        let mut resources: Vec<(u32, Resource)> = Vec::new();
+        for known in open {
+            if known.state == tracking::State::SomeIntended {
+                resources.extend(self.unnamed(&known, &connect, frame.limit));
+            } else {
+                resources.push((known.number, known.resource));
+            }
+        }
         tracking::remove_all(&resources, &connect, frame.limit, &|removal| {
             self.removed(removal, frame);
         });
+    }
+
+    /// What was made without a known name: by a request whose answer has not come. Where the server cannot be asked it stays
+    /// an intention.
+    fn unnamed(
+        &self,
+        known: &Tracked,
+        connect: tracking::Connect<'_>,
+        limit: Limit,
+    ) -> Vec<(u32, Resource)> {
+        let found = connect(&known.resource.remote).and_then(|client| {
+            tracking::unnamed(&client, &known.resource, &self.session.id, limit)
+        });
+        found.map_or_else(
+            |_| Vec::new(),
+            |found| self.session.tracker.found(known, &found),
+        )
     }
 
     fn removed(&self, removal: Removal<'_, u32>, frame: &Frame<'a>) {
@@ -273,6 +292,12 @@ impl<'a> Run<'a> {
         }
         if sweep == Sweep::Explicit && ending == Ending::Passed {
             tracker.release_rest();
+        }
+        for known in tracker.open() {
+            if known.state == tracking::State::SomeIntended {
+                let connect = |remote: &str| self.cleaner(remote);
+                self.unnamed(&known, &connect, frame.limit);
+            }
         }
         let mut owed = tracker.open();
         owed.retain(|known| self.may_be_there(known));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::action::{Observed, Trouble};
-use crate::client::{Client, Error, Limit, Sent};
+use crate::client::{Backoff, Client, Error, Limit, Sent};
 use crate::playbook::plan::Action;
 
 /// How long a passing error may last.
@@ -19,9 +19,10 @@ const LONGEST: Duration = Duration::from_secs(3);
 /// | --- | --- |
 /// | nothing was sent; 503, a locked database, a busy instance | always |
 /// | the connection broke after sending | `GET`, `HEAD`, `PUT`, `DELETE`; `PATCH` with `If-Match` |
+/// | the server no longer knows the operation | `DELETE`, and what looks before it acts |
 ///
-/// A `DELETE` that is repeated because its connection broke finds its object gone when the first one arrived: 404 is
-/// success then.
+/// A `DELETE` that is repeated because its outcome is unknown finds its object gone when the first one was carried out: 404
+/// is success then.
 pub(super) fn persist(
     client: &Client,
     limit: Limit,
@@ -29,29 +30,25 @@ pub(super) fn persist(
     act: impl Fn() -> Result<Observed, Trouble>,
 ) -> Result<Observed, Trouble> {
     let patience = client.limit("patience", PATIENCE).earlier(limit);
-    let mut pause = FIRST;
+    let mut backoff = Backoff::new(FIRST, LONGEST);
     let mut may_be_done = false;
     loop {
         let acted = act().map(|seen| settle(seen, action, may_be_done));
-        if !passes(&acted, action) || patience.is_over() {
+        if !passes(&acted, action) {
             return acted;
         }
-        may_be_done |= broke_after_sending(&acted);
-        // Jitter, so that several waiting for the same thing do not come back at once.
-        let rest = pause.mul_f64(0.75 + fastrand::f64() / 2.0);
-        if client
-            .pause(patience.remaining().map_or(rest, |left| left.min(rest)))
-            .is_err()
-        {
+        let Some(pause) = backoff.next(patience) else {
+            return acted;
+        };
+        may_be_done |= broke_after_sending(&acted) || is_lost(&acted);
+        if client.pause(pause).is_err() {
             return acted;
         }
-        pause = (pause * 2).min(LONGEST);
     }
 }
 
 fn settle(mut seen: Observed, action: &Action, may_be_done: bool) -> Observed {
-    let deletes = matches!(action, Action::Request(request) if request.method == "DELETE");
-    if may_be_done && deletes && seen.status == Some(404) {
+    if may_be_done && deletes(action) && seen.status == Some(404) {
         seen.error = None;
     }
     seen
@@ -65,6 +62,9 @@ fn passes(acted: &Result<Observed, Trouble>, action: &Action) -> bool {
             .is_some_and(|words| seen.status == Some(503) || crate::client::passes(words)),
         Err(Trouble::Fault(_)) => false,
         Err(Trouble::Client(..)) if broke_after_sending(acted) => repeatable(action),
+        Err(Trouble::Client(..)) if is_lost(acted) => {
+            deletes(action) || matches!(action, Action::Ensure(_) | Action::Absent(_))
+        }
         Err(Trouble::Client(error, _)) => error.is_transient(),
     }
 }
@@ -80,6 +80,14 @@ fn broke_after_sending(acted: &Result<Observed, Trouble>) -> bool {
             ..
         }
     )
+}
+
+fn is_lost(acted: &Result<Observed, Trouble>) -> bool {
+    matches!(acted, Err(Trouble::Client(error, _)) if matches!(**error, Error::Lost { .. }))
+}
+
+fn deletes(action: &Action) -> bool {
+    matches!(action, Action::Request(request) if request.method == "DELETE")
 }
 
 /// Whether a request that may have been carried out can be sent again.

@@ -227,10 +227,9 @@ impl Books {
     }
 
     /// The operation that makes a resource has failed. What it leaves half done is looked for when it is removed, unless
-    /// it was somebody else's, or has not even a name.
+    /// it was somebody else's.
     pub(super) fn failed(&mut self, number: u32, operation: &Operation) {
-        let state = self.resources.get(&number).map(|known| known.state);
-        if is_taken(&operation.err) || state == Some(State::SomeIntended) {
+        if is_taken(&operation.err) {
             self.settle(number, None, State::NotOurs);
         }
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::emptying::empty;
 use super::kind::Wave;
 use super::resource::{Extent, Resource};
-use crate::client::{Client, Error, Limit, Request, Wait, passes};
+use crate::client::{Backoff, Client, Error, Limit, Reply, Request, Wait, passes};
 
 /// How long a resource may be busy before its removal is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -136,7 +136,7 @@ fn remove(
 ) -> Result<Gone, Error> {
     let busy = client.limit("removal", PATIENCE).earlier(limit);
     let in_use = client.limit("removal", IN_USE).earlier(limit);
-    let mut pause = FIRST;
+    let mut backoff = Backoff::new(FIRST, LONGEST);
     loop {
         let error = match once(client, resource, connect, limit) {
             Ok(gone) => return Ok(gone),
@@ -149,11 +149,10 @@ fn remove(
         } else {
             return gone_meanwhile(client, resource, error);
         };
-        match patience.remaining() {
-            Some(Duration::ZERO) => return gone_meanwhile(client, resource, error),
-            left => client.pause(left.map_or(pause, |left| left.min(pause)))?,
+        match backoff.next(patience) {
+            None => return gone_meanwhile(client, resource, error),
+            Some(pause) => client.pause(pause)?,
         }
-        pause = (pause * 2).min(LONGEST);
     }
 }
 
@@ -239,7 +238,10 @@ fn passes_by(error: &Error) -> bool {
         "non-reusable operation",
     ];
     error.is_transient()
-        || matches!(error, Error::Interrupted { .. } | Error::Lost { .. })
+        || matches!(
+            error,
+            Error::Interrupted { .. } | Error::Lost { .. } | Error::Protocol { .. }
+        )
         || message(error).is_some_and(|message| passes(&message))
         || says(error, &busy)
 }
@@ -272,6 +274,23 @@ fn message(error: &Error) -> Option<String> {
         Error::Api(refusal) => Some(refusal.message.to_lowercase()),
         Error::Operation(failure) => Some(failure.err.to_lowercase()),
         _ => None,
+    }
+}
+
+/// Reads something; again where the answer does not come, or not whole, so that a server that falters keeps nobody from
+/// cleaning up.
+pub(super) fn read(client: &Client, request: &Request, limit: Limit) -> Result<Reply, Error> {
+    let patience = client.limit("removal", PATIENCE).earlier(limit);
+    let request = request.clone().limit(patience);
+    let mut backoff = Backoff::new(FIRST, LONGEST);
+    loop {
+        match client.request(&request) {
+            Err(error) if error.is_transient() || matches!(error, Error::Protocol { .. }) => {
+                let pause = backoff.next(patience).ok_or(error)?;
+                client.pause(pause)?;
+            }
+            other => return other,
+        }
     }
 }
 

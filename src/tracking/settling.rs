@@ -8,7 +8,7 @@ use super::books::TAKES_EFFECT;
 use super::journal::{Recorded, State};
 use super::kind::Kind;
 use super::marks::RUN_KEY;
-use super::removal::{Connect, text};
+use super::removal::{Connect, read, text};
 use super::resource::Resource;
 use crate::client::{Client, Error, Limit, Request, Wait, encode};
 
@@ -49,7 +49,8 @@ pub fn settle(
         await_running(&client, &here, limit)?;
         for (number, resource, state) in here {
             if *state == State::SomeIntended {
-                let found = stamped(&client, resource, &recorded.header.run)?;
+                let run = recorded.header.run.as_str();
+                let found = marked(&client, (resource, run), limit)?;
                 settled.extend(found.into_iter().map(|resource| (*number, resource)));
             } else {
                 settled.push((*number, (*resource).clone()));
@@ -76,9 +77,8 @@ fn await_running(
     for project in projects {
         let list = Request::get("operations")
             .query("recursion", "1")
-            .query("project", project)
-            .limit(limit);
-        let reply = match client.request(&list) {
+            .query("project", project);
+        let reply = match read(client, &list, limit) {
             // The project is gone, and all that was done in it.
             Err(error) if error.status() == Some(404) => continue,
             other => other?,
@@ -115,17 +115,38 @@ fn concerns(operation: &Value, resource: &Resource) -> bool {
     let path = |url: &str| url.split('?').next().unwrap_or_default().to_owned();
     urls.any(|url| {
         let path = path(url);
-        path == resource.path || resource.path.starts_with(&format!("{path}/"))
+        // The resource, what it is part of, or what is part of it: such as a member of a collection.
+        path == resource.path
+            || resource.path.starts_with(&format!("{path}/"))
+            || path.starts_with(&format!("{}/", resource.path))
     })
 }
 
+/// What a run has made in a collection without a known name: by its marks, once the server does nothing more there.
+///
+/// # Errors
+/// Those of the client.
+pub fn unnamed(
+    client: &Client,
+    collection: &Resource,
+    run: &str,
+    limit: Limit,
+) -> Result<Vec<Resource>, Error> {
+    await_running(client, &[&(0, collection, State::SomeIntended)], limit)?;
+    marked(client, (collection, run), limit)
+}
+
 /// The members of a collection that carry the run's mark.
-fn stamped(client: &Client, collection: &Resource, run: &str) -> Result<Vec<Resource>, Error> {
+fn marked(
+    client: &Client,
+    (collection, run): (&Resource, &str),
+    limit: Limit,
+) -> Result<Vec<Resource>, Error> {
     let Some(kind) = Kind::in_collection(&collection.path) else {
         return Ok(Vec::new());
     };
     let list = collection.request("GET").query("recursion", "1");
-    let reply = client.request(&list)?;
+    let reply = read(client, &list, limit)?;
     let members = reply.metadata().as_array().cloned().unwrap_or_default();
     let is_ours = |member: &&Value| {
         ["config", "properties"]

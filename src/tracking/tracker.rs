@@ -271,6 +271,24 @@ impl Tracker {
         }
     }
 
+    /// What an intention without a name has led to: these resources, or none.
+    pub fn found(&self, intention: &Tracked, resources: &[Resource]) -> Vec<(Mark, Resource)> {
+        let mut books = self.books();
+        let Some((first, rest)) = resources.split_first() else {
+            books.settle(intention.number, None, State::NotOurs);
+            return Vec::new();
+        };
+        books.settle(intention.number, Some(first.clone()), State::Made);
+        let mut found = vec![(intention.number, first.clone())];
+        for resource in rest {
+            let made = (intention.owner.as_slice(), intention.fate);
+            // Without a line in the journal it is removed by this process alone.
+            let number = books.begin(resource.clone(), State::Made, made);
+            found.extend(number.map(|number| (number, resource.clone())));
+        }
+        found
+    }
+
     /// Adds what was made by other means than a request that [`Tracker::before`] saw, such as recorded output.
     pub fn add(&self, resource: Resource, owner: &[u32]) {
         // Without a line in the journal it is removed by this process alone.

@@ -1,8 +1,10 @@
 //! Images.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
@@ -270,13 +272,28 @@ fn published(daemon: &Daemon, call: &Call) -> Result<Added, Refusal> {
     let names = aliases.iter().filter_map(|alias| alias["name"].as_str());
     Ok(Added {
         expires: None,
-        bytes: bytes.map(Bytes::from),
+        bytes: bytes
+            .and_then(|bytes| compressed(bytes, &body))
+            .map(Bytes::from),
         properties: properties.unwrap_or_default(),
         public: body.get("public").is_some_and(|public| public == true),
         filename: String::new(),
         aliases: names.map(str::to_owned).collect(),
         fingerprint: None,
     })
+}
+
+/// As the daemons do it unless they are told otherwise.
+fn compressed(bytes: Vec<u8>, body: &Map<String, Value>) -> Result<Vec<u8>, Refusal> {
+    if body
+        .get("compression_algorithm")
+        .is_some_and(|by| by == "none")
+    {
+        return Ok(bytes);
+    }
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    let written = encoder.write_all(&bytes).and_then(|()| encoder.finish());
+    written.map_err(|error| Refusal::new(500, error.to_string()))
 }
 
 fn store(daemon: &Daemon, project: &str, added: Added) -> Result<Value, Failure> {
