@@ -3,11 +3,16 @@
 #![cfg(feature = "sim")]
 #![allow(clippy::expect_used, reason = "helpers of tests may end them")]
 
+mod support;
+
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use malleus::client::{Client, Operation, Remote, Request, Token};
 use malleus::sim::{Brand, Options, Sim};
+use serde_json::json;
+use support::https::Pair;
 
 /// A command line of a client: arguments, exit code, and a part of what it prints.
 type Line = (&'static [&'static str], i32, &'static str);
@@ -37,6 +42,29 @@ const LINES: &[Line] = &[
     (&["stop", "--force", "c1"], 0, ""),
     (&["delete", "c1", "c2"], 0, ""),
     (&["list", "--format", "csv", "--columns", "n"], 0, ""),
+];
+
+/// The same over HTTPS, on the remote `sim`.
+const LINES_OVER_HTTPS: &[Line] = &[
+    (&["launch", "sim:busybox", "sim:c1"], 0, ""),
+    (
+        &["list", "sim:", "--format", "csv", "--columns", "ns"],
+        0,
+        "c1,RUNNING",
+    ),
+    (
+        &["exec", "sim:c1", "--", "sh", "-c", "echo out; exit 3"],
+        3,
+        "out\n",
+    ),
+    (&["file", "push", "greeting", "sim:c1/tmp/greeting"], 0, ""),
+    (&["file", "pull", "sim:c1/tmp/greeting", "-"], 0, "hello\n"),
+    (&["delete", "--force", "sim:c1"], 0, ""),
+    (
+        &["list", "sim:", "--format", "csv", "--columns", "n"],
+        0,
+        "",
+    ),
 ];
 
 fn is_there(program: &str) -> bool {
@@ -95,6 +123,54 @@ fn client((program, snapshot): (&str, &'static [&'static str]), (brand, variable
     }
 }
 
+/// A daemon that listens on loopback too, and a token for it.
+fn over_https(brand: Brand) -> (Sim, String) {
+    let sim = Sim::start(Options {
+        https: Some(([127, 0, 0, 1], 0).into()),
+        ..Options::new(brand)
+    });
+    let sim = sim.expect("it starts");
+    let client = Client::connect(&Remote::Unix(sim.socket().to_owned())).expect("connected");
+    let ask = json!({"name": "test", "type": "client", "token": true});
+    let reply = client.request(&Request::post("certificates").json(ask));
+    let operation = Operation::from_value(reply.expect("a token").metadata());
+    let token = Token::of(&operation.expect("an operation")).expect("whole");
+    (sim, token.joined())
+}
+
+fn client_over_https(program: &str, (brand, variable): (Brand, &str)) {
+    if !is_there(program) {
+        return;
+    }
+    let (_sim, token) = over_https(brand);
+    let home = tempfile::tempdir().expect("a folder");
+    std::fs::write(home.path().join("greeting"), "hello\n").expect("written");
+    // What it is told of a socket leads nowhere.
+    let place = (home.path(), variable, Path::new("/nowhere"));
+    let output = run(program, &["remote", "add", "sim", &token], place);
+    assert!(output.status.success(), "{program} remote add: {output:?}");
+    for (arguments, code, printed) in LINES_OVER_HTTPS.iter().copied() {
+        let output = run(program, arguments, place);
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{arguments:?}: {output:?}"
+        );
+        assert!(stdout.contains(printed), "{arguments:?}: {stdout}");
+    }
+}
+
+#[test]
+fn incus_over_https() {
+    client_over_https("incus", (Brand::Incus, "INCUS_SOCKET"));
+}
+
+#[test]
+fn lxc_over_https() {
+    client_over_https("lxc", (Brand::Lxd, "LXD_SOCKET"));
+}
+
 #[test]
 fn incus() {
     client(
@@ -113,7 +189,14 @@ fn lxc() {
 
 const PYLXD: &str = r#"
 import sys, pylxd
-client = pylxd.Client(endpoint="http+unix://" + sys.argv[1].replace("/", "%2F"))
+if len(sys.argv) == 2:
+    client = pylxd.Client(endpoint="http+unix://" + sys.argv[1].replace("/", "%2F"))
+else:
+    address, token, certificate, key, server = sys.argv[1:]
+    client = pylxd.Client(endpoint="https://" + address, cert=(certificate, key), verify=server)
+    assert not client.trusted
+    client.authenticate(token)
+    assert client.trusted
 instance = client.instances.create({"name": "py1", "source": {"type": "image", "alias": "busybox"}}, wait=True)
 instance.start(wait=True)
 assert client.instances.get("py1").status == "Running"
@@ -129,18 +212,19 @@ instance.delete(wait=True)
 assert client.instances.all() == []
 "#;
 
-#[test]
-fn pylxd() {
+fn pylxd_with(arguments: &[&str]) {
     let Ok(python) = std::env::var("MALLEUS_PYLXD") else {
         let text =
             "\n*** THE TEST OF PyLXD IS LEFT OUT: set MALLEUS_PYLXD to a Python that has it ***\n";
         std::io::stderr().write_all(text.as_bytes()).ok();
         return;
     };
-    let sim = Sim::start(Options::new(Brand::Lxd)).expect("it starts");
     let output = Command::new(python)
         .args(["-c", PYLXD])
-        .arg(sim.socket())
+        .args(arguments)
+        // Its HTTP library would take these for more than the certificate that it is given.
+        .env_remove("REQUESTS_CA_BUNDLE")
+        .env_remove("CURL_CA_BUNDLE")
         .output()
         .expect("it runs");
     assert!(
@@ -148,4 +232,29 @@ fn pylxd() {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+#[test]
+fn pylxd() {
+    let sim = Sim::start(Options::new(Brand::Lxd)).expect("it starts");
+    pylxd_with(&[&sim.socket().display().to_string()]);
+}
+
+#[test]
+fn pylxd_over_https() {
+    let (sim, token) = over_https(Brand::Lxd);
+    let home = tempfile::tempdir().expect("a folder");
+    let pair = Pair::new();
+    let client = Client::connect(&Remote::Unix(sim.socket().to_owned())).expect("connected");
+    let server = client.server().environment["certificate"].clone();
+    let written = |name: &str, text: &str| {
+        let path = home.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path.display().to_string()
+    };
+    let certificate = written("client.crt", &pair.certificate);
+    let key = written("client.key", &pair.key);
+    let server = written("server.crt", server.as_str().expect("a certificate"));
+    let address = sim.https().expect("it listens").to_string();
+    pylxd_with(&[&address, &token, &certificate, &key, &server]);
 }

@@ -105,6 +105,10 @@ pub(crate) struct Serve {
     /// Path of the unix socket to serve on
     #[arg(long, value_name = "PATH")]
     socket: PathBuf,
+    /// Address to serve on as well, over HTTPS, such as 127.0.0.1:8443; port 0 takes a free one. Clients enrol by a token; the
+    /// server's certificate and its trust in others end with it
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    https: Option<std::net::SocketAddr>,
     /// Which daemon to play: incus or lxd
     #[arg(long, value_name = "BRAND", default_value_t = Brand::Incus)]
     brand: Brand,
@@ -136,16 +140,28 @@ pub(crate) fn main(common: &Common, args: &Serve, console: &Console) -> Result<C
     let signals = Signals::listen().context("cannot listen for signals")?;
     let options = Options {
         socket: Some(args.socket.clone()),
+        https: args.https,
         ..common.sim.faults.options(args.brand)
     };
-    let sim = Sim::start(options)
-        .with_context(|| format!("cannot serve on {}", args.socket.display()))?;
+    let at = |https: Option<std::net::SocketAddr>| {
+        let socket = args.socket.display();
+        https.map_or(socket.to_string(), |address| {
+            format!("{socket} and https://{address}")
+        })
+    };
+    let sim = Sim::start(options).with_context(|| format!("cannot serve on {}", at(args.https)))?;
     if console.human.says(Verbosity::Normal) {
         console.human.line(&format!(
             "a simulated {} serves on {} until it is interrupted; nothing it says is real",
             args.brand,
-            sim.socket().display()
+            at(sim.https())
         ));
+        if sim.https().is_some() {
+            let fingerprint = sim.fingerprint();
+            console.human.line(&format!(
+                "the fingerprint of its certificate: {fingerprint}"
+            ));
+        }
     }
     let (stop, stopped) = mpsc::channel();
     signals.reacts(move |_| {

@@ -1,6 +1,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde_json::{Value, json};
+
 /// Which product a simulated daemon plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Brand {
@@ -52,12 +54,30 @@ pub(super) struct Traits {
     pub(super) default_features: &'static [&'static str],
     /// The mode of a folder that was made without one.
     pub(super) folder_mode: u32,
+    /// What a restricted certificate is told where it asks for a list or one thing of a project that is not its own, or for
+    /// what is the server's; `{}` is the project.
+    pub(super) restricted_list: (u16, &'static str),
+    pub(super) restricted_one: (u16, &'static str),
+    pub(super) restricted_server: (u16, &'static str),
+    /// The field of `POST certificates` that takes a token.
+    pub(super) token_field: &'static str,
+    /// The status where a certificate is to get another type.
+    pub(super) certificate_type_kept: u16,
 }
 
 impl Traits {
     /// Whether it is Incus: for the few places where the behaviour itself differs.
     pub(super) fn is_incus(&self) -> bool {
         self.brand == Brand::Incus
+    }
+
+    /// `resources` of an operation that is about none, and other maps without an entry.
+    pub(super) fn nothing(&self) -> Value {
+        if self.is_incus() {
+            json!({})
+        } else {
+            Value::Null
+        }
     }
 }
 
@@ -91,6 +111,11 @@ const INCUS: Traits = Traits {
     ],
     default_features: &["features.networks", "features.networks.zones"],
     folder_mode: 0o755,
+    restricted_list: (500, "User does not have permissions for project \"{}\""),
+    restricted_one: (403, "User does not have permission for project \"{}\""),
+    restricted_server: (403, "Certificate is restricted"),
+    token_field: "trust_token",
+    certificate_type_kept: 400,
 };
 
 const LXD: Traits = Traits {
@@ -119,6 +144,11 @@ const LXD: Traits = Traits {
     ],
     default_features: &["features.networks"],
     folder_mode: 0o750,
+    restricted_list: (403, "not authorized"),
+    restricted_one: (403, "not authorized"),
+    restricted_server: (403, "not authorized"),
+    token_field: "password",
+    certificate_type_kept: 403,
 };
 
 impl Brand {

@@ -5,6 +5,7 @@ use hyper::upgrade::OnUpgrade;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use super::access::{Access, Peer};
 use super::fault::OperationFault;
 
 /// A request whose body has been read.
@@ -21,6 +22,9 @@ pub(super) struct Call {
     pub(super) upgrade: Option<Upgrade>,
     /// What is to go wrong with the operation.
     pub(super) fault: Option<OperationFault>,
+    pub(super) peer: Peer,
+    /// What the peer may do.
+    pub(super) access: Access,
 }
 
 /// Another protocol that is asked for.
@@ -47,6 +51,11 @@ impl Call {
         self.query("project")
             .filter(|project| !project.is_empty())
             .unwrap_or("default")
+    }
+
+    /// Whether the project that it means is one in which the sender has nothing to look for.
+    pub(super) fn is_outside(&self) -> bool {
+        !self.access.allows(self.project())
     }
 
     pub(super) fn recursion(&self) -> u32 {

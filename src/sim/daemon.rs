@@ -1,5 +1,6 @@
 //! The parts of one simulated daemon, held together.
 
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Options;
@@ -9,6 +10,7 @@ use super::events::Hub;
 use super::fault::Faults;
 use super::operations::Operations;
 use super::state::World;
+use super::tls::Certificate;
 
 #[derive(Debug)]
 pub(super) struct Daemon {
@@ -17,22 +19,32 @@ pub(super) struct Daemon {
     pub(super) operations: Operations,
     pub(super) events: Hub,
     pub(super) faults: Faults,
+    pub(super) certificate: Certificate,
+    /// `HOST:PORT` where it is reached over HTTPS.
+    pub(super) address: Option<String>,
     world: Mutex<World>,
 }
 
 impl Daemon {
-    pub(super) fn new(options: Options) -> Arc<Self> {
+    /// One that is reached at this address too.
+    pub(super) fn new(options: Options, address: Option<String>) -> io::Result<Arc<Self>> {
         let traits = options.brand.traits();
         let clock = Clock::new(options.skew, options.time);
-        let world = World::new(traits, &clock);
-        Arc::new(Self {
+        let mut world = World::new(traits, &clock);
+        if let Some(address) = &address {
+            let key = "core.https_address".to_owned();
+            world.config.insert(key, address.as_str().into());
+        }
+        Ok(Arc::new(Self {
             traits,
             clock,
             operations: Operations::default(),
             events: Hub::default(),
             faults: Faults::new(options.rules, options.seed),
+            certificate: Certificate::new(traits.title)?,
+            address,
             world: Mutex::new(world),
-        })
+        }))
     }
 
     /// All there is. Never held across a wait.

@@ -1,4 +1,4 @@
-//! A simulated daemon: the API of LXD or Incus on a unix socket, with nothing behind it.
+//! A simulated daemon: the API of LXD or Incus on a unix socket, and over HTTPS where it is asked for, with nothing behind it.
 //!
 //! Instances, images and all else are plain data in memory; commands run in an embedded shell on an in-memory file
 //! tree ([`Options`] says what a daemon begins with). Nothing on the machine is created and no command runs on it. What a
@@ -9,7 +9,9 @@
 //! | part | its one job |
 //! | --- | --- |
 //! | `brand` | the table of what differs between Incus and LXD |
-//! | `server` | connections, HTTP, and the faults that a connection shows |
+//! | `listen`, `server` | connections; HTTP, and the faults that a connection shows |
+//! | `tls` | the daemon's certificate, and the handshake |
+//! | `access` | who sends a request, and what it may do |
 //! | `call` | a request as the API sees it, and its answer |
 //! | `routes` | which part answers which path |
 //! | `api` | one file per kind of resource: what its requests do |
@@ -26,6 +28,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod access;
 mod api;
 mod brand;
 mod call;
@@ -34,12 +37,15 @@ mod daemon;
 mod events;
 mod exec;
 mod fault;
+mod listen;
 mod operations;
 mod routes;
 mod server;
 mod state;
+mod tls;
 
 use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -58,6 +64,9 @@ pub struct Options {
     pub brand: Brand,
     /// Where it listens; in a temporary folder of its own without one.
     pub socket: Option<PathBuf>,
+    /// Where it listens for HTTPS as well; port 0 takes one that is free. As with a real daemon, clients need a certificate that
+    /// it trusts. Its own certificate is new each time, and its trust ends with it.
+    pub https: Option<SocketAddr>,
     /// Failures on order.
     pub rules: Vec<Rule>,
     /// Random failures from this seed, the same ones for the same requests in the same order.
@@ -84,6 +93,7 @@ impl Options {
         Self {
             brand,
             socket: None,
+            https: None,
             rules: Vec::new(),
             seed: None,
             skew: 0,
@@ -97,6 +107,7 @@ impl Options {
 pub struct Sim {
     daemon: Arc<daemon::Daemon>,
     socket: PathBuf,
+    address: Option<SocketAddr>,
     /// The folder that is removed with it.
     folder: Option<PathBuf>,
     stop: Option<oneshot::Sender<()>>,
@@ -116,16 +127,15 @@ impl Sim {
             let folder = own_folder()?;
             (folder.join("unix.socket"), Some(folder))
         };
-        let daemon = daemon::Daemon::new(options);
-        let started = serve(daemon.clone(), &socket);
-        match started {
-            Ok((stop, thread)) => {
+        match serve(options, &socket) {
+            Ok((daemon, address, (stop, thread))) => {
                 let clock = daemon.clock.source();
                 let driver = std::thread::Builder::new().name("sim-clock".to_owned());
                 let driver = driver.spawn(move || clock.drive())?;
                 Ok(Self {
                     daemon,
                     socket,
+                    address,
                     folder,
                     stop: Some(stop),
                     thread: Some(thread),
@@ -161,6 +171,16 @@ impl Sim {
     pub fn socket(&self) -> &Path {
         &self.socket
     }
+
+    /// Where it listens for HTTPS, with the port that it has got.
+    pub fn https(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// The SHA-256 of the certificate that it shows over HTTPS, by which clients know it.
+    pub fn fingerprint(&self) -> &str {
+        &self.daemon.certificate.fingerprint
+    }
 }
 
 /// Orders failures of a simulated daemon that runs.
@@ -194,10 +214,26 @@ impl Drop for Sim {
     }
 }
 
-type Started = (oneshot::Sender<()>, JoinHandle<()>);
+type Thread = (oneshot::Sender<()>, JoinHandle<()>);
 
-fn serve(daemon: Arc<daemon::Daemon>, socket: &Path) -> io::Result<Started> {
-    let listener = server::listen(socket)?;
+fn serve(
+    options: Options,
+    socket: &Path,
+) -> io::Result<(Arc<daemon::Daemon>, Option<SocketAddr>, Thread)> {
+    let tcp = options.https.map(listen::https).transpose()?;
+    let bound = tcp.as_ref().map(TcpListener::local_addr).transpose()?;
+    let daemon = daemon::Daemon::new(options, bound.map(tls::reachable))?;
+    let https = match tcp {
+        Some(listener) => Some((listener, daemon.certificate.acceptor()?)),
+        None => None,
+    };
+    let unix = listen::unix(socket)?;
+    let listeners = listen::Listeners { unix, https };
+    let thread = start(listeners, daemon.clone())?;
+    Ok((daemon, bound, thread))
+}
+
+fn start(listeners: listen::Listeners, daemon: Arc<daemon::Daemon>) -> io::Result<Thread> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -208,7 +244,7 @@ fn serve(daemon: Arc<daemon::Daemon>, socket: &Path) -> io::Result<Started> {
             let local = tokio::task::LocalSet::new();
             local.block_on(&runtime, async {
                 tokio::select! {
-                    () = server::run(listener, daemon) => {}
+                    () = listen::run(listeners, daemon) => {}
                     _ = stopped => {}
                 }
             });

@@ -232,7 +232,11 @@ fn missing() -> Refusal {
 /// `GET /1.0/operations`: by status, and only statuses that there are.
 pub(super) fn list(daemon: &Daemon, call: &Call) -> Reply {
     let mut lists: Map<String, Value> = Map::new();
+    let hidden = daemon.traits.is_incus() && call.is_outside();
     for (id, operation) in daemon.operations.all().iter() {
+        if hidden && !call.access.allows(&operation.spec.project) {
+            continue;
+        }
         if !call.all_projects() && operation.spec.project != call.project() {
             continue;
         }
@@ -269,6 +273,24 @@ pub(super) fn cancel(daemon: &Arc<Daemon>, id: &str) -> Answer {
     }
     close(daemon, id);
     Ok(Reply::empty())
+}
+
+/// Ends the token that has this secret; what was asked for when it was made.
+pub(super) fn redeem(daemon: &Arc<Daemon>, secret: &str) -> Option<Value> {
+    let (id, request) = {
+        let mut all = daemon.operations.all();
+        let (id, token) = all.iter_mut().find(|(_, operation)| {
+            let spec = &operation.spec;
+            spec.class == "token"
+                && operation.code == RUNNING
+                && spec.metadata["request"].is_object()
+                && spec.metadata["secret"] == secret
+        })?;
+        token.code = CANCELLED;
+        (id.clone(), token.spec.metadata["request"].clone())
+    };
+    close(daemon, &id);
+    Some(request)
 }
 
 /// `GET /1.0/operations/<id>/wait`.

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::access::{self, Access};
 use super::api::{
-    backups, exec, files, generic, images, instances, kinds, logs, server, sftp, snapshots, states,
+    backups, certificates, exec, files, generic, images, instances, kinds, logs, server, sftp,
+    snapshots, states,
 };
 use super::call::{Answer, Call, Refusal, Reply};
 use super::daemon::Daemon;
@@ -21,12 +23,19 @@ pub(super) async fn answer(daemon: &Arc<Daemon>, mut call: Call) -> Answer {
         let text = format!("Method \"{}\" not found", call.method);
         return Err(Refusal::new(404, text));
     }
+    call.access = Access::of(&daemon.world(), &call.peer);
     match path.as_slice() {
         [""] => Ok(Reply::Sync(json!(["/1.0"]))),
+        ["internal", ..] if call.access == Access::Public => {
+            Err(Refusal::new(403, "not authorized"))
+        }
         ["internal", "ready"] => Ok(Reply::empty()),
         // Neither a slash at the end nor two in the middle.
         ["1.0", below @ ..] if below.contains(&"") => Err(Refusal::not_found()),
-        ["1.0", below @ ..] => below_api(daemon, call, below).await,
+        ["1.0", below @ ..] => {
+            access::check(daemon, &call, below)?;
+            below_api(daemon, call, below).await
+        }
         _ => Err(Refusal::not_found()),
     }
 }
@@ -47,6 +56,7 @@ async fn below_api(daemon: &Arc<Daemon>, call: Call, path: &[&str]) -> Answer {
         (_, ["instances", name, rest @ ..]) => below_instance(daemon, &call, (name, rest)),
         (_, ["images"]) => images::collection(daemon, &call),
         (_, ["images", "aliases", rest @ ..]) => {
+            images::alias_seen(daemon, &call, rest)?;
             generic::answer(daemon, &call, (&kinds::ALIASES, "", rest))
         }
         (_, ["images", fingerprint]) => images::one(daemon, &call, fingerprint),
@@ -55,12 +65,15 @@ async fn below_api(daemon: &Arc<Daemon>, call: Call, path: &[&str]) -> Answer {
         (_, ["storage-pools", pool, rest @ ..]) if !rest.is_empty() => {
             kinds::below_pool(daemon, &call, (pool, rest))
         }
+        ("POST", ["certificates"]) => certificates::add(daemon, &call),
+        (_, ["certificates", beginning]) => certificates::one(daemon, &call, beginning),
         ("POST", ["projects", name]) => kinds::rename_project(daemon, &call, name),
         ("GET", ["networks", name, "leases"]) => kinds::leases(daemon, &call, name),
         ("GET", ["networks", name, "state"]) => kinds::network_state(daemon, &call, name),
         (_, [kind, rest @ ..]) if kinds::by_path(kind).is_some() => {
             let kind = kinds::by_path(kind).ok_or_else(Refusal::not_found)?;
-            generic::answer(daemon, &call, (kind, "", rest))
+            let reply = generic::answer(daemon, &call, (kind, "", rest))?;
+            Ok(access::veil(daemon, &call, path, reply))
         }
         _ => server::answer(daemon, &call, path),
     }

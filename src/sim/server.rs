@@ -1,8 +1,5 @@
-//! Connections and HTTP, and the faults that a connection shows.
+//! HTTP, and the faults that a connection shows.
 
-use std::io;
-use std::os::unix::net::UnixListener as StdListener;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,14 +7,12 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Frame, Incoming};
-use hyper::service::service_fn;
 use hyper::{Request, Response, header};
-use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
-use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
+use super::access::{Access, Peer};
 use super::call::{Call, Raw, Refusal, Reply, Upgrade, async_envelope, envelope, error_envelope};
 use super::daemon::Daemon;
 use super::fault::EdgeFault;
@@ -26,55 +21,9 @@ use super::routes;
 /// The largest body that is taken.
 const LARGEST: usize = 4 << 30;
 
-/// Makes the socket. A file that a daemon left behind is replaced; one that answers is not.
-pub(super) fn listen(path: &Path) -> io::Result<StdListener> {
-    let listener = match StdListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            if std::os::unix::net::UnixStream::connect(path).is_ok() {
-                return Err(error);
-            }
-            std::fs::remove_file(path)?;
-            StdListener::bind(path)?
-        }
-        bound => bound?,
-    };
-    listener.set_nonblocking(true)?;
-    Ok(listener)
-}
-
-/// Answers until it is dropped.
-pub(super) async fn run(listener: StdListener, daemon: Arc<Daemon>) {
-    let Ok(listener) = UnixListener::from_std(listener) else {
-        return;
-    };
-    let generation = Arc::new(watch::channel(0_u64).0);
-    loop {
-        // Accepting fails where there are too many open files: those who are served go on.
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-            continue;
-        };
-        tokio::task::spawn_local(connection(stream, daemon.clone(), generation.clone()));
-    }
-}
-
-/// One connection, until it ends or the daemon "restarts".
-async fn connection(stream: UnixStream, daemon: Arc<Daemon>, generation: Arc<watch::Sender<u64>>) {
-    let mut restarted = generation.subscribe();
-    let service = service_fn(|request| exchange(&daemon, request, &generation));
-    let served = hyper::server::conn::http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    tokio::select! {
-        // Broken connections are the clients' affair, or were ordered.
-        _ = served => {}
-        _ = restarted.changed() => {}
-    }
-}
-
 /// Ends the connection without an answer.
 #[derive(Debug)]
-struct Reset;
+pub(super) struct Reset;
 
 impl std::fmt::Display for Reset {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -84,13 +33,14 @@ impl std::fmt::Display for Reset {
 
 impl std::error::Error for Reset {}
 
-async fn exchange(
+/// One request and its answer.
+pub(super) async fn exchange(
     daemon: &Arc<Daemon>,
-    request: Request<Incoming>,
+    (request, peer): (Request<Incoming>, Peer),
     generation: &watch::Sender<u64>,
 ) -> Result<Response<Sent>, Reset> {
     let head = request.method() == hyper::Method::HEAD;
-    let Some(mut call) = read(request).await else {
+    let Some(mut call) = read(request, peer).await else {
         return Err(Reset);
     };
     let plan = daemon
@@ -138,7 +88,7 @@ async fn exchange(
 }
 
 /// The request as the API sees it; nothing where the client broke off.
-async fn read(request: Request<Incoming>) -> Option<Call> {
+async fn read(request: Request<Incoming>, peer: Peer) -> Option<Call> {
     let (mut parts, body) = request.into_parts();
     let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     let header = |name: &str| {
@@ -175,6 +125,9 @@ async fn read(request: Request<Incoming>) -> Option<Call> {
         body: Limited::new(body, LARGEST).collect().await.ok()?.to_bytes(),
         upgrade,
         fault: None,
+        peer,
+        // Looked up when the request is carried out.
+        access: Access::Public,
     })
 }
 
@@ -303,7 +256,7 @@ fn raw_response(raw: Raw, range: Option<&str>) -> Response<Sent> {
 
 /// A body with the way it is sent.
 #[derive(Debug)]
-struct Sent {
+pub(super) struct Sent {
     left: Bytes,
     /// Bytes a frame.
     pace: usize,

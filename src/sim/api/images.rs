@@ -34,6 +34,9 @@ fn list(world: &World, call: &Call) -> Answer {
         if project != owner && !call.all_projects() {
             continue;
         }
+        if call.is_outside() && !image.public {
+            continue;
+        }
         let object = || world.image_object(project, image);
         if !filter::holds(call, &object())? {
             continue;
@@ -45,6 +48,26 @@ fn list(world: &World, call: &Call) -> Answer {
         });
     }
     Ok(Reply::Sync(Value::Array(entries)))
+}
+
+/// An image, where the sender may see it: outside of its own projects that is a public one.
+fn seen<'a>(world: &'a World, call: &Call, fingerprint: &str) -> Option<&'a Image> {
+    let image = world.image(call.project(), fingerprint)?;
+    (image.public || !call.is_outside()).then_some(image)
+}
+
+/// Refuses an alias of an image that the sender may not see.
+pub(crate) fn alias_seen(daemon: &Daemon, call: &Call, name: &[&str]) -> Result<(), Refusal> {
+    if name.is_empty() || !call.is_outside() {
+        return Ok(());
+    }
+    let world = daemon.world();
+    let target = world.alias(call.project(), &name.join("/"));
+    let image = target.and_then(|fingerprint| seen(&world, call, &fingerprint));
+    match image {
+        Some(_) => Ok(()),
+        None => Err(Refusal::new(404, "Image alias not found")),
+    }
 }
 
 fn missing(daemon: &Daemon, fingerprint: &str) -> Refusal {
@@ -60,7 +83,7 @@ fn missing(daemon: &Daemon, fingerprint: &str) -> Refusal {
 pub(crate) fn one(daemon: &Arc<Daemon>, call: &Call, fingerprint: &str) -> Answer {
     let world = daemon.world();
     let owner = world.owner(call.project(), "images").to_owned();
-    let image = world.image(call.project(), fingerprint);
+    let image = seen(&world, call, fingerprint);
     let reading = call.method == "GET";
     let image = image.ok_or_else(|| {
         if reading {
@@ -338,7 +361,7 @@ fn store(daemon: &Daemon, project: &str, added: Added) -> Result<Value, Failure>
 /// `GET /1.0/images/<fingerprint>/export`.
 pub(crate) fn export(daemon: &Arc<Daemon>, call: &Call, fingerprint: &str) -> Answer {
     let world = daemon.world();
-    let image = world.image(call.project(), fingerprint);
+    let image = seen(&world, call, fingerprint);
     let image = image.ok_or_else(|| missing(daemon, fingerprint))?;
     let name = if image.filename.is_empty() {
         let extension = if image.bytes.starts_with(&[0x1f, 0x8b]) {

@@ -54,6 +54,9 @@ fn list(world: &World, call: &Call) -> Answer {
         if !call.all_projects() && instance.project != call.project() {
             continue;
         }
+        if !call.access.allows(&instance.project) {
+            continue;
+        }
         if call
             .query("instance-type")
             .is_some_and(|kind| !kind.is_empty() && kind != instance.kind)

@@ -356,23 +356,13 @@ pub(crate) const CERTIFICATES: Kind = Kind {
     title: "Certificate",
     path: "certificates",
     scope: Scope::Server,
-    editable: &["name", "type", "restricted", "projects"],
+    editable: &["name", "type", "restricted", "projects", "description"],
     tag: Tag::Both,
     creation: Creation::Located,
     shows: None,
     missing: ("Certificate not found", "Certificate not found"),
-    make: |_, New { name, body, .. }| {
-        if body.get("token").is_some_and(|token| token == true) {
-            let text = "Can't issue token when server isn't listening on network";
-            return Err(Refusal::new(400, text));
-        }
-        Ok(json!({
-            "name": name, "type": part(body, "type", json!("client")),
-            "restricted": part(body, "restricted", json!(false)),
-            "projects": part(body, "projects", json!([])),
-            "certificate": part(body, "certificate", json!("")), "fingerprint": name,
-        }))
-    },
+    // They come in by another way, as their name is made of what they are.
+    make: |_, _| Err(Refusal::not_implemented()),
     taken,
     check: unchecked,
     used_by: None,

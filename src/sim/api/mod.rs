@@ -1,6 +1,7 @@
 //! What requests do, one file per kind of resource.
 
 pub(super) mod backups;
+pub(super) mod certificates;
 pub(super) mod exec;
 pub(super) mod files;
 pub(super) mod filter;

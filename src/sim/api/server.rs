@@ -5,8 +5,10 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::generic::change;
+use crate::sim::access::{Access, Peer};
 use crate::sim::call::{Answer, Call, Refusal, Reply, etag};
 use crate::sim::daemon::Daemon;
+use crate::sim::tls::fingerprint;
 
 /// Answers for `/1.0` and for what a server alone has of cluster, warnings and resources.
 pub(crate) fn answer(daemon: &Arc<Daemon>, call: &Call, path: &[&str]) -> Answer {
@@ -41,35 +43,56 @@ pub(crate) fn answer(daemon: &Arc<Daemon>, call: &Call, path: &[&str]) -> Answer
 
 fn root(daemon: &Daemon, call: &Call) -> Reply {
     let traits = daemon.traits;
-    let config = daemon.world().config.clone();
     let extensions: Vec<&str> = traits.extensions.lines().collect();
+    let config = match &call.access {
+        Access::Everything => Value::Object(daemon.world().config.clone()),
+        Access::Projects(_) | Access::Public => traits.nothing(),
+    };
+    let mut about = json!({
+        "config": config, "api_extensions": extensions, "api_status": "stable", "api_version": "1.0",
+        "auth": "trusted", "public": false, "auth_methods": ["tls"],
+    });
+    if call.access == Access::Public {
+        about["auth"] = json!("untrusted");
+        if let (false, Some(about)) = (traits.is_incus(), about.as_object_mut()) {
+            about.shift_remove("config");
+        }
+        return Reply::Sync(about);
+    }
+    if traits.is_incus() {
+        let (name, method) = match &call.peer {
+            Peer::Remote(Some(der)) => (fingerprint(der), "tls"),
+            _ => ("root".to_owned(), "unix"),
+        };
+        about["auth_user_name"] = json!(name);
+        about["auth_user_method"] = json!(method);
+    }
+    about["environment"] = environment(daemon, call.project());
+    let tag = etag(&about["config"]);
+    Reply::Tagged(about, tag)
+}
+
+fn environment(daemon: &Daemon, project: &str) -> Value {
+    let traits = daemon.traits;
     let architecture = std::env::consts::ARCH;
     let mut features: Map<String, Value> = Map::new();
     features.insert("idmapped_mounts".to_owned(), json!("true"));
     features.insert(traits.kernel_feature.to_owned(), json!("false"));
-    let mut about = json!({
-        "config": config, "api_extensions": extensions, "api_status": "stable",
-        "api_version": "1.0", "auth": "trusted", "public": false, "auth_methods": ["tls"],
-    });
-    if traits.is_incus() {
-        about["auth_user_name"] = json!("root");
-        about["auth_user_method"] = json!("unix");
-    }
-    about["environment"] = json!({
-        "addresses": [], "architectures": [architecture],
-        "certificate": "", "certificate_fingerprint": "",
+    let addresses: Vec<&String> = daemon.address.iter().collect();
+    json!({
+        "addresses": addresses, "architectures": [architecture],
+        "certificate": daemon.certificate.pem,
+        "certificate_fingerprint": daemon.certificate.fingerprint,
         "driver": "lxc", "driver_version": "0.0.0", "firewall": "none", "kernel": "Linux",
         "kernel_architecture": architecture, "kernel_features": features, "kernel_version": "0.0.0",
         "lxc_features": {}, "os_name": "malleus sim", "os_version": env!("CARGO_PKG_VERSION"),
-        "project": call.project(), "server": traits.name, "server_clustered": false,
+        "project": project, "server": traits.name, "server_clustered": false,
         "server_event_mode": "full-mesh", "server_name": "sim", "server_pid": std::process::id(),
         "server_version": traits.version, "storage": "dir", "storage_version": "1",
         "storage_supported_drivers": [{"Name": "dir", "Version": "1", "Remote": false}],
         // By this a client can tell; real daemons do not have it.
         "malleus_simulated": true,
-    });
-    let tag = etag(&about["config"]);
-    Reply::Tagged(about, tag)
+    })
 }
 
 fn edit(daemon: &Daemon, call: &Call) -> Answer {
