@@ -141,6 +141,8 @@ fn read(name: &str) -> String {
 struct Suite {
     client: Client,
     prefix: &'static str,
+    /// What names of networks and their addresses begin with: networks are the machine's, and other daemons may be at work.
+    network: (String, String),
     image: String,
     operation: Value,
 }
@@ -159,9 +161,11 @@ impl Suite {
             Flavor::Incus => "X-Incus-",
             Flavor::Lxd => "X-LXD-",
         };
+        let own = std::process::id() % 100 * 2 + u32::from(flavor == Flavor::Lxd);
         Suite {
             client,
             prefix,
+            network: (format!("br{own}-"), format!("10.{}.", own + 20)),
             image,
             operation: Value::Null,
         }
@@ -191,6 +195,8 @@ impl Suite {
         let id = self.operation["id"].as_str().unwrap_or_default();
         let line = line
             .replace("*-", self.prefix)
+            .replace("br-", &self.network.0)
+            .replace("10.98.", &self.network.1)
             .replace("{image}", &self.image)
             .replace("{prefix}", &self.image[..6])
             .replace("{operation}", id);

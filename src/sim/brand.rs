@@ -44,14 +44,19 @@ pub(super) struct Traits {
     pub(super) snapshot_taken: &'static str,
     pub(super) project_taken: (u16, &'static str),
     pub(super) network_taken: (u16, &'static str),
+    pub(super) record_taken: &'static str,
     pub(super) project_not_empty: &'static str,
     pub(super) rename_running: &'static str,
     /// The word for a snapshot that is not there.
     pub(super) snapshot_kind: &'static str,
     pub(super) unpack: &'static str,
+    /// How the word is spelled.
+    pub(super) initializing: &'static str,
     /// Features that a new project has, and that `default` has beside them.
     pub(super) features: &'static [&'static str],
     pub(super) default_features: &'static [&'static str],
+    /// The feature that gives a project network zones of its own.
+    pub(super) zones_feature: &'static str,
     /// The mode of a folder that was made without one.
     pub(super) folder_mode: u32,
     /// What a restricted certificate is told where it asks for a list or one thing of a project that is not its own, or for
@@ -96,13 +101,15 @@ const INCUS: Traits = Traits {
     snapshot_taken: "Failed to create \"instances_snapshots\" entry: UNIQUE constraint failed: instances_snapshots.instance_id, instances_snapshots.name",
     project_taken: (
         500,
-        "Failed to create \"projects\" entry: UNIQUE constraint failed: projects.name",
+        "Failed creating project \"{}\": Failed adding database record: Failed to create \"projects\" entry: UNIQUE constraint failed: projects.name",
     ),
     network_taken: (409, "Network \"{}\" already exists"),
+    record_taken: "UNIQUE constraint failed: networks_zones_records.network_zone_id, networks_zones_records.name",
     project_not_empty: "Only empty projects can be removed.",
     rename_running: "Renaming of running instance not allowed",
     snapshot_kind: "Instance_snapshot",
     unpack: "Unpacking image",
+    initializing: "initializing",
     features: &[
         "features.images",
         "features.profiles",
@@ -110,6 +117,7 @@ const INCUS: Traits = Traits {
         "features.storage.volumes",
     ],
     default_features: &["features.networks", "features.networks.zones"],
+    zones_feature: "networks.zones",
     folder_mode: 0o755,
     restricted_list: (500, "User does not have permissions for project \"{}\""),
     restricted_one: (403, "User does not have permission for project \"{}\""),
@@ -131,18 +139,24 @@ const LXD: Traits = Traits {
     no_expiry: "1970-01-01T00:00:00Z",
     instance_taken: "This \"instances\" entry already exists",
     snapshot_taken: "This \"instances_snapshots\" entry already exists",
-    project_taken: (409, "This \"projects\" entry already exists"),
+    project_taken: (
+        409,
+        "Failed creating project \"{}\": Failed adding database record: This \"projects\" entry already exists",
+    ),
     network_taken: (400, "The network already exists"),
+    record_taken: "UNIQUE constraint failed: networks_zones_records.name",
     project_not_empty: "Only empty projects can be removed",
     rename_running: "Renaming of running container not allowed",
     snapshot_kind: "InstanceSnapshot",
     unpack: "Unpack",
+    initializing: "initialising",
     features: &[
         "features.images",
         "features.profiles",
         "features.storage.volumes",
     ],
     default_features: &["features.networks"],
+    zones_feature: "networks",
     folder_mode: 0o750,
     restricted_list: (403, "not authorized"),
     restricted_one: (403, "not authorized"),

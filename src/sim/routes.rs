@@ -68,8 +68,12 @@ async fn below_api(daemon: &Arc<Daemon>, call: Call, path: &[&str]) -> Answer {
         ("POST", ["certificates"]) => certificates::add(daemon, &call),
         (_, ["certificates", beginning]) => certificates::one(daemon, &call, beginning),
         ("POST", ["projects", name]) => kinds::rename_project(daemon, &call, name),
-        ("GET", ["networks", name, "leases"]) => kinds::leases(daemon, &call, name),
-        ("GET", ["networks", name, "state"]) => kinds::network_state(daemon, &call, name),
+        (_, ["networks", name, rest @ ..]) if !rest.is_empty() => {
+            kinds::below_network(daemon, &call, (name, rest))
+        }
+        (_, ["network-zones", zone, "records", rest @ ..]) => {
+            kinds::records(daemon, &call, (zone, rest))
+        }
         (_, [kind, rest @ ..]) if kinds::by_path(kind).is_some() => {
             let kind = kinds::by_path(kind).ok_or_else(Refusal::not_found)?;
             let reply = generic::answer(daemon, &call, (kind, "", rest))?;

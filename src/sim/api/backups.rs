@@ -98,6 +98,8 @@ fn create(daemon: &Arc<Daemon>, call: &Call, key: Key) -> Answer {
         format!("/1.0/backups/{name}")
     };
     about["backups"] = json!([path]);
+    let expires = body.get("expires_at").and_then(Value::as_str);
+    let expires = expires.unwrap_or("0001-01-01T00:00:00Z").to_owned();
     let instance_only = body.get("instance_only").is_some_and(|only| only == true);
     let spec = Spec::task("Backing up instance", &key.0, about);
     let worker = daemon.clone();
@@ -114,7 +116,7 @@ fn create(daemon: &Arc<Daemon>, call: &Call, key: Key) -> Answer {
         instance.backups.push(Backup {
             name,
             created,
-            expires: "0001-01-01T00:00:00Z".to_owned(),
+            expires,
             instance_only,
             bytes: bytes.into(),
         });

@@ -196,5 +196,9 @@ pub(crate) fn one(daemon: &Arc<Daemon>, call: &Call, beginning: &str) -> Answer 
         }
         name.clone()
     };
-    generic::answer(daemon, call, (&kinds::CERTIFICATES, "", &[&name]))
+    generic::answer(
+        daemon,
+        call,
+        (&kinds::certificates::CERTIFICATES, "", &[&name]),
+    )
 }

@@ -4,143 +4,12 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::filter;
-use crate::sim::call::{Answer, Call, Refusal, Reply, etag};
+use super::kind::{Blank, Creation, Kind, New, Patching, Renaming, Shown, Tag, in_order, refuse};
+use super::{filter, valid};
+use crate::sim::call::{Answer, Call, Refusal, Reply};
 use crate::sim::daemon::Daemon;
+use crate::sim::state::World;
 use crate::sim::state::collection::Place;
-use crate::sim::state::{World, url};
-
-/// Whether replies carry an `ETag`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tag {
-    Both,
-    IncusAlone,
-}
-
-/// What `used_by` is where nobody does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unused {
-    Empty,
-    NullInLxd,
-}
-
-/// What a creation answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Creation {
-    /// 201 with the new resource's path.
-    Located,
-    /// 200 with nothing.
-    Plain,
-}
-
-/// Whose resources a project shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scope {
-    /// There is one collection for all.
-    Server,
-    /// Its own, where it has this feature.
-    Feature(&'static str),
-}
-
-/// The paths of those who use a resource.
-type Users = fn(&World, &Place, &str) -> Vec<String>;
-
-/// A kind of resource.
-#[derive(Debug)]
-pub(crate) struct Kind {
-    /// The collection's name in the store.
-    pub(crate) store: &'static str,
-    /// What one of them is called in messages.
-    pub(crate) title: &'static str,
-    /// The collection's path.
-    pub(crate) path: &'static str,
-    pub(crate) scope: Scope,
-    /// What PUT and PATCH take, and what the `ETag` covers.
-    pub(crate) editable: &'static [&'static str],
-    pub(crate) tag: Tag,
-    pub(crate) creation: Creation,
-    /// Whether Incus names the project in the object.
-    pub(crate) shows: Option<&'static str>,
-    /// The text for one that is missing, on reading and on removal; `{}` is its name.
-    pub(crate) missing: (&'static str, &'static str),
-    /// The object of a new one.
-    pub(crate) make: fn(&World, New<'_>) -> Result<Value, Refusal>,
-    /// The refusal for a name that is taken.
-    pub(crate) taken: fn(&World, &str) -> Refusal,
-    /// Checks what a change leads to.
-    pub(crate) check: fn(&World, &Value) -> Result<(), Refusal>,
-    /// Who uses it; none where the object does not say.
-    pub(crate) used_by: Option<Users>,
-    pub(crate) unused: Unused,
-    /// Why it must stay.
-    pub(crate) keep: fn(&World, &Place, &str) -> Result<(), Refusal>,
-}
-
-/// What a new resource is made from.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct New<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) body: &'a Map<String, Value>,
-    pub(crate) project: &'a str,
-}
-
-impl Kind {
-    /// The collection that a request means.
-    fn place(&self, world: &World, (project, parent): (&str, &str)) -> Result<Place, Refusal> {
-        let place = match self.scope {
-            Scope::Server => Place::global(self.store),
-            Scope::Feature(feature) => {
-                if world.project(project).is_none() {
-                    return Err(Refusal::new(
-                        404,
-                        format!("Failed loading project \"{project}\": Project not found"),
-                    ));
-                }
-                Place::of(self.store, world.owner(project, feature))
-            }
-        };
-        Ok(place.below(parent))
-    }
-
-    /// The path of one below `/1.0/`; a parent is in it.
-    fn path_of(&self, place: &Place, name: &str) -> String {
-        format!("{}/{name}", self.path.replace("{}", place.parent()))
-    }
-
-    fn url(&self, place: &Place, name: &str) -> String {
-        let project = match self.scope {
-            Scope::Server => "default",
-            Scope::Feature(_) => place.project(),
-        };
-        url(&self.path_of(place, name), project)
-    }
-
-    fn missing(&self, name: &str) -> Refusal {
-        Refusal::new(404, self.missing.0.replace("{}", name))
-    }
-
-    fn object(&self, world: &World, (place, name): (&Place, &str), stored: &Value) -> Value {
-        let mut object = stored.clone();
-        if let Some(used_by) = self.used_by {
-            let users = used_by(world, place, name);
-            let null = self.unused == Unused::NullInLxd && !world.traits.is_incus();
-            object["used_by"] = if users.is_empty() && null {
-                Value::Null
-            } else {
-                json!(users)
-            };
-        }
-        if let (Some(key), true) = (self.shows, world.traits.is_incus()) {
-            object[key] = json!(place.project());
-        }
-        object
-    }
-
-    fn etag(&self, object: &Value) -> String {
-        let covered: Vec<&Value> = self.editable.iter().map(|key| &object[*key]).collect();
-        etag(&json!([object["name"], covered]))
-    }
-}
 
 /// Answers for a collection and its members.
 pub(crate) fn answer(
@@ -160,7 +29,7 @@ pub(crate) fn answer(
         }
         (_, true) => return Err(Refusal::not_implemented()),
         ("GET", false) => return show(&world, (kind, &place, &name)),
-        ("POST", false) => {
+        ("POST", false) if kind.renaming == Renaming::Possible => {
             let body = call.json()?;
             rename(&mut world, (kind, &place, &name), &body)
         }
@@ -185,7 +54,7 @@ fn list(world: &World, call: &Call, (kind, place): (&Kind, &Place)) -> Answer {
         entries.push(if call.recursion() > 0 {
             object()
         } else {
-            json!(kind.url(place, name))
+            json!(kind.listed(world.traits, (place, name)))
         });
     }
     Ok(Reply::Sync(Value::Array(entries)))
@@ -194,7 +63,10 @@ fn list(world: &World, call: &Call, (kind, place): (&Kind, &Place)) -> Answer {
 fn show(world: &World, (kind, place, name): (&Kind, &Place, &str)) -> Answer {
     let stored = world.collections.get(place, name);
     let stored = stored.ok_or_else(|| kind.missing(name))?;
-    let object = kind.object(world, (place, name), stored);
+    let mut object = kind.object(world, (place, name), stored);
+    if kind.shown == Shown::InLists && world.traits.is_incus() {
+        object["project"] = json!("");
+    }
     if kind.tag == Tag::IncusAlone && !world.traits.is_incus() {
         return Ok(Reply::Sync(object));
     }
@@ -207,33 +79,24 @@ fn create(
     (kind, place, body): (&Kind, &Place, &Map<String, Value>),
     project: &str,
 ) -> Answer {
-    let name = body.get("name").and_then(Value::as_str).unwrap_or_default();
+    let name = body.get(kind.key).and_then(Value::as_str);
+    let name = name.unwrap_or_default();
+    if !kind.bodies.0.is_empty() {
+        valid::texts(body, ("config", &format!("{}.config", kind.bodies.0)))?;
+    }
     if name.is_empty() {
-        return Err(Refusal::new(400, "No name provided"));
+        return Err(refuse(kind.unnamed, ""));
     }
     if world.collections.get(place, name).is_some() {
-        return Err((kind.taken)(world, name));
+        return Err(refuse((kind.taken)(world.traits), name));
     }
-    let object = (kind.make)(
-        world,
-        New {
-            name,
-            body,
-            project,
-        },
-    )?;
-    (kind.check)(world, &object)?;
+    let new = New { name, project };
+    let object = (kind.make)(world, new, kind.blank(name, body))?;
+    (kind.check)(world, (place, name), &object).map_err(|wrong| wrong.refusal(kind.unfit.0))?;
     world.collections.put(place, name, object);
-    if kind.store == "projects" && world.owner(name, "profiles") == name {
-        let description = format!("Default {} profile for project {name}", world.traits.title);
-        let profile =
-            json!({"config": {}, "description": description, "devices": {}, "name": "default"});
-        world
-            .collections
-            .put(&Place::of("profiles", name), "default", profile);
-    }
+    (kind.follow)(world, name);
     Ok(match kind.creation {
-        Creation::Located => Reply::Created(format!("/1.0/{}", kind.path_of(place, name))),
+        Creation::Located => Reply::Created(kind.url(place, name)),
         Creation::Plain => Reply::empty(),
     })
 }
@@ -264,7 +127,13 @@ fn rename(
     object["name"] = json!(to);
     world.collections.remove(place, name);
     world.collections.put(place, to, object);
-    Ok(Reply::Created(format!("/1.0/{}", kind.path_of(place, to))))
+    for store in kind.below {
+        let below = Place::of(store, place.project());
+        let from = below.clone().below(&kind.parent_of(place, name));
+        let to = below.below(&kind.parent_of(place, to));
+        world.collections.move_all(&from, to);
+    }
+    Ok(Reply::Created(kind.url(place, to)))
 }
 
 fn edit(
@@ -275,30 +144,38 @@ fn edit(
     let stored = world.collections.get(place, name);
     let mut object = stored.ok_or_else(|| kind.missing(name))?.clone();
     call.match_etag(&kind.etag(&object))?;
-    let mut merged = object.as_object().cloned().unwrap_or_default();
-    change(&mut merged, (kind.editable, body), &call.method);
-    object = Value::Object(merged);
-    (kind.check)(world, &object)?;
+    if !kind.bodies.1.is_empty() {
+        valid::texts(body, ("config", &format!("{}.config", kind.bodies.1)))?;
+    }
+    object = changed(kind, object, (body, &call.method));
+    (kind.check)(world, (place, name), &object).map_err(|wrong| wrong.refusal(kind.unfit.1))?;
     world.collections.put(place, name, object);
+    (kind.follow)(world, name);
     Ok(Reply::empty())
 }
 
-/// A value as the daemons store it: maps sorted by their keys, and the rules of an ACL in the order of their fields.
-pub(crate) fn in_order(value: &Value) -> Value {
-    const LAST: &str = "state";
-    match value {
-        Value::Object(map) => {
-            let mut entries: Vec<_> = map.iter().collect();
-            let rule = map.contains_key("action") && map.contains_key(LAST);
-            entries.sort_by_key(|(key, _)| (rule && key.as_str() == LAST, key.as_str()));
-            let entries = entries
-                .into_iter()
-                .map(|(key, value)| (key.clone(), in_order(value)));
-            Value::Object(entries.collect())
-        }
-        Value::Array(items) => Value::Array(items.iter().map(in_order).collect()),
-        plain => plain.clone(),
+/// A resource after a change.
+fn changed(kind: &Kind, object: Value, (body, method): (&Map<String, Value>, &str)) -> Value {
+    let mut fields = match object {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    };
+    let merges = method == "PATCH";
+    for key in kind.editable {
+        let replaces = match kind.patching {
+            Patching::Merges => false,
+            Patching::MergesOnly(fields) => !fields.contains(key),
+            Patching::Replaces => body.contains_key(*key),
+        };
+        let method = if merges && replaces { "PUT" } else { method };
+        change(&mut fields, (&[*key], body), method);
     }
+    for (key, blank) in kind.shape {
+        if *blank == Blank::Null && fields.get(*key) == Some(&json!([])) {
+            fields.insert((*key).to_owned(), Value::Null);
+        }
+    }
+    Value::Object(fields)
 }
 
 /// Applies a body: `PUT` replaces all that can be set, `PATCH` merges, and an empty text unsets a key.
@@ -335,13 +212,20 @@ pub(crate) fn change(
 
 fn remove(world: &mut World, (kind, place, name): (&Kind, &Place, &str)) -> Answer {
     if world.collections.get(place, name).is_none() {
-        return Err(Refusal::new(404, kind.missing.1.replace("{}", name)));
+        return Err(refuse((404, kind.missing.1), name));
     }
-    (kind.keep)(world, place, name)?;
+    (kind.keep)(world, name)?;
+    let users = kind.used_by.map(|used_by| used_by(world, place, name));
+    let used = users.is_some_and(|users| !users.is_empty());
+    if used && !kind.in_use.1.is_empty() {
+        return Err(refuse(kind.in_use, name));
+    }
     world.collections.remove(place, name);
-    if kind.store == "projects" {
-        let default = Place::of("profiles", name);
-        world.collections.remove(&default, "default");
+    for store in kind.below {
+        let below = Place::of(store, place.project());
+        let below = below.below(&kind.parent_of(place, name));
+        world.collections.remove_all(&below);
     }
+    (kind.follow)(world, name);
     Ok(Reply::empty())
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::{filter, generic, snapshots, states, valid};
+use super::valid::{self, Owner};
+use super::{filter, generic, kinds, snapshots, states};
 use crate::sim::call::{Answer, Call, Refusal, Reply, etag, uuid};
 use crate::sim::daemon::Daemon;
 use crate::sim::events::lifecycle;
@@ -184,13 +185,24 @@ impl Wanted {
     /// The instance that this makes of what its source gives.
     fn apply(&self, world: &World, mut instance: Instance) -> Result<Instance, Refusal> {
         let failed = |refusal: Refusal| {
-            Refusal::new(
-                500,
-                format!("Failed creating instance record: {}", refusal.text),
-            )
+            let text = format!("Failed creating instance record: {}", refusal.text);
+            Refusal::new(refusal.code, text)
         };
-        valid::config(&self.config).map_err(failed)?;
-        valid::devices(&self.devices).map_err(failed)?;
+        let initializing = |refusal: Refusal| {
+            let doing = world.traits.initializing;
+            let text = format!("Failed {doing} instance: {}", refusal.text);
+            failed(Refusal::new(refusal.code, text))
+        };
+        let kind = Some(self.text("type")).filter(|kind| !kind.is_empty());
+        let owner = Owner::Instance(kind.unwrap_or(&instance.kind));
+        valid::config(&self.config, (world.traits.brand, owner))
+            .map_err(|why| failed(Refusal::new(500, why)))?;
+        valid::devices(world, (&self.project, &self.devices)).map_err(|wrong| {
+            let refusal = wrong.refusal(500);
+            let text = format!("Invalid devices: {}", refusal.text);
+            initializing(Refusal::new(refusal.code, text))
+        })?;
+        valid::added(world, &self.project, (&Map::new(), &self.devices)).map_err(initializing)?;
         if let Some(profiles) = &self.profiles {
             instance.profiles.clone_from(profiles);
         }
@@ -210,8 +222,8 @@ impl Wanted {
             .values()
             .any(|device| device["type"] == "disk" && device["path"] == "/")
         {
-            let text = "Failed initialising instance: Failed getting root disk: No root device could be found";
-            return Err(failed(Refusal::new(500, text)));
+            let text = "Failed getting root disk: No root device could be found";
+            return Err(initializing(Refusal::new(500, text)));
         }
         Ok(instance)
     }
@@ -237,6 +249,7 @@ fn create(daemon: &Arc<Daemon>, call: &Call) -> Answer {
         ));
     }
     let wanted = Wanted::read(&world, call, body)?;
+    kinds::full(&world, call.project())?;
     let kind = wanted.source("type");
     if !["image", "none", "copy", "migration"].contains(&kind) {
         return Err(Refusal::new(400, format!("Unknown source type {kind}")));
@@ -494,9 +507,14 @@ fn update(
             "Volatile idmap keys can't be deleted by the user",
         ));
     }
-    let failed = |refusal: Refusal| Refusal::new(500, format!("Invalid config: {}", refusal.text));
-    valid::config(&config).map_err(failed)?;
-    valid::devices(&devices).map_err(failed)?;
+    let owner = Owner::Instance(&instance.kind);
+    valid::config(&config, (world.traits.brand, owner))
+        .map_err(|why| Refusal::new(500, format!("Invalid config: {why}")))?;
+    valid::devices(&world, (&key.0, &devices)).map_err(|wrong| {
+        let refusal = wrong.refusal(500);
+        Refusal::new(refusal.code, format!("Invalid devices: {}", refusal.text))
+    })?;
+    valid::added(&world, &key.0, (&instance.devices, &devices))?;
     let profiles = object
         .get("profiles")
         .and_then(Value::as_array)

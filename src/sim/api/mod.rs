@@ -8,6 +8,7 @@ pub(super) mod filter;
 pub(super) mod generic;
 pub(super) mod images;
 pub(super) mod instances;
+pub(super) mod kind;
 pub(super) mod kinds;
 pub(super) mod logs;
 pub(super) mod server;

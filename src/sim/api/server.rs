@@ -29,12 +29,11 @@ pub(crate) fn answer(daemon: &Arc<Daemon>, call: &Call, path: &[&str]) -> Answer
         ("GET", ["cluster", "members" | "groups", ..]) => {
             Err(Refusal::new(500, "Server is not clustered"))
         }
-        ("GET", ["warnings"]) => Ok(Reply::Sync(json!([]))),
         ("GET", ["resources"]) => Ok(Reply::Sync(resources())),
         ("GET", ["metadata", "configuration"]) if daemon.traits.is_incus() => {
             Ok(Reply::Sync(json!({"configs": {}})))
         }
-        ("GET", ["network-zones" | "network-integrations" | "network-allocations"]) => {
+        ("GET", ["warnings" | "network-integrations" | "network-allocations"]) => {
             Ok(Reply::Sync(json!([])))
         }
         _ => Err(Refusal::not_found()),

@@ -64,6 +64,18 @@ impl Collections {
         removed
     }
 
+    /// Removes all that is in a place.
+    pub(crate) fn remove_all(&mut self, place: &Place) {
+        self.0.remove(place);
+    }
+
+    /// What is in one place is in another one then.
+    pub(crate) fn move_all(&mut self, from: &Place, to: Place) {
+        if let Some(objects) = self.0.remove(from) {
+            self.0.insert(to, objects);
+        }
+    }
+
     /// The objects of one place, by name.
     pub(crate) fn list(&self, place: &Place) -> impl Iterator<Item = (&String, &Value)> {
         self.0.get(place).into_iter().flatten()
