@@ -14,7 +14,7 @@ use malleus::client::{Client, Remote, Request};
 use malleus::sim::{Brand, Options, Sim, Time};
 use support::program::{Ran, Running, malleus};
 
-/// How many seeds are tried, unless `MALLEUS_SEEDS` says another number.
+/// How many seeds are tried, unless `MALLEUS_SEEDS` says another number, or `FIRST..LAST`.
 const SEEDS: u64 = 100;
 
 /// Longer than a run may take whatever goes wrong.
@@ -105,10 +105,12 @@ fn every_scenario_ends_well_on_both_brands() {
 
 #[test]
 fn under_random_faults_nothing_is_left_unsaid() {
-    let seeds = std::env::var("MALLEUS_SEEDS")
-        .ok()
-        .and_then(|seeds| seeds.parse().ok());
-    let next = Mutex::new(1..=seeds.unwrap_or(SEEDS));
+    let wanted = std::env::var("MALLEUS_SEEDS").unwrap_or_default();
+    let number = |text: &str| text.parse::<u64>().ok();
+    let next = Mutex::new(match wanted.split_once("..") {
+        Some((first, last)) => number(first).expect("a seed")..=number(last).expect("a seed"),
+        None => 1..=number(&wanted).unwrap_or(SEEDS),
+    });
     let wrong = Mutex::new(Vec::new());
     thread::scope(|threads| {
         for _ in 0..3 {
@@ -156,15 +158,16 @@ fn under_seed(seed: u64) -> Result<(), String> {
             .map_err(|ran| format!("{arguments:?} hangs\n{}", ran.stderr()))
     };
     // Each way of running a playbook has an end of its own.
-    let ran = match seed / 2 % 3 {
-        0 => does(&["run", &playbook])?,
-        1 => does(&["test", &playbook])?,
+    let (ran, before) = match seed / 2 % 3 {
+        0 => (does(&["run", &playbook])?, String::new()),
+        1 => (does(&["test", &playbook])?, String::new()),
         _ => {
             let up = does(&["up", &playbook])?;
+            let told = format!("exit code {:?} of up\n{}", up.code(), up.stderr());
             if !matches!(up.code(), Some(0 | 1 | 3 | 4)) {
-                return Err(format!("exit code {:?} of up\n{}", up.code(), up.stderr()));
+                return Err(told);
             }
-            does(&["down", "--all"])?
+            (does(&["down", "--all"])?, told)
         }
     };
     let stderr = ran.stderr();
@@ -177,10 +180,12 @@ fn under_seed(seed: u64) -> Result<(), String> {
                 !stderr.contains(name)
             });
             unsaid.map_or(Ok(()), |path| {
-                Err(format!("{path} is left and not named\n{stderr}"))
+                Err(format!("{path} is left and not named\n{before}{stderr}"))
             })
         }
-        code => Err(format!("exit code {code:?}, left {left:?}\n{stderr}")),
+        code => Err(format!(
+            "exit code {code:?}, left {left:?}\n{before}{stderr}"
+        )),
     }
 }
 

@@ -138,6 +138,7 @@ impl<'a> Run<'a> {
                 outlet: cleanup.outlet.clone(),
                 ..next.frame
             };
+            self.let_settle(&self.session.tracker.made_by(next.step), cleanup.limit);
             let before = self.ledger().summary.left.len();
             self.each(next.steps, &own);
             if self.ledger().summary.left.len() > before {
@@ -179,11 +180,29 @@ impl<'a> Run<'a> {
         self.remove(open, frame);
     }
 
+    /// Waits for what the server may still do for requests whose answers have not come: only after that it shows whether they
+    /// have made something.
+    fn let_settle(&self, made: &[Tracked], limit: Limit) {
+        let unsettled = || {
+            made.iter()
+                .filter_map(|known| Some((known, known.unsettled()?)))
+        };
+        let Some(longest) = unsettled().map(|(_, left)| left).max() else {
+            return;
+        };
+        std::thread::sleep(longest);
+        for (known, _) in unsettled() {
+            let resource = &known.resource;
+            // A server that cannot be asked now says so when the resource is removed.
+            let _ = self
+                .cleaner(&resource.remote)
+                .and_then(|client| tracking::await_quiet(&client, resource, limit));
+        }
+    }
+
     /// Removes what the run made, as the kind of each resource needs it.
     fn remove(&self, open: Vec<Tracked>, frame: &Frame<'a>) {
-        // What a request does that was given up shows a little later.
-        let unsettled = open.iter().map(Tracked::unsettled).max();
-        std::thread::sleep(unsettled.unwrap_or_default());
+        self.let_settle(&open, frame.limit);
         // Resources bring their own projects and members.
         let home = self.session.client.detached();
         let name = home.remote().to_string();

@@ -47,6 +47,14 @@ impl Daemon {
         }))
     }
 
+    /// A daemon that starts again knows no operations, and nothing is busy with one.
+    pub(super) fn forget_operations(&self) {
+        self.operations.forget();
+        for instance in self.world().instances.values_mut() {
+            instance.busy = None;
+        }
+    }
+
     /// All there is. Never held across a wait.
     pub(super) fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)

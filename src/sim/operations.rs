@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 use super::brand::Failed;
 use super::call::{Answer, Call, Refusal, Reply, uuid};
@@ -52,6 +53,8 @@ struct Operation {
     code: u16,
     error: Option<Refusal>,
     ended: watch::Sender<bool>,
+    /// Ends its work, once that has begun.
+    work: Option<AbortHandle>,
 }
 
 /// All operations that can still be looked at, by id.
@@ -90,9 +93,13 @@ impl Operations {
         self.all().get(id).map(|operation| operation.object(id))
     }
 
-    /// A daemon that starts again knows none.
+    /// A daemon that starts again knows none, and none of them goes on.
     pub(super) fn forget(&self) {
-        self.all().clear();
+        for operation in std::mem::take(&mut *self.all()).into_values() {
+            if let Some(work) = operation.work {
+                work.abort();
+            }
+        }
     }
 
     fn add(&self, daemon: &Daemon, spec: Spec) -> String {
@@ -105,6 +112,7 @@ impl Operations {
             code: RUNNING,
             error: None,
             ended: watch::channel(false).0,
+            work: None,
         };
         self.all().insert(id.clone(), operation);
         tell(daemon, &id);
@@ -142,11 +150,16 @@ where
     let id = daemon.operations.add(daemon, spec);
     let begun = daemon.operations.object(&id).unwrap_or_default();
     let work = work(id.clone());
-    let daemon = daemon.clone();
-    tokio::task::spawn_local(async move {
-        let outcome = with_fault(&daemon, fault, work).await;
-        finish(&daemon, &id, outcome);
-    });
+    let carried_out = {
+        let (daemon, id) = (daemon.clone(), id.clone());
+        tokio::task::spawn_local(async move {
+            let outcome = with_fault(&daemon, fault, work).await;
+            finish(&daemon, &id, outcome);
+        })
+    };
+    if let Some(operation) = daemon.operations.all().get_mut(&id) {
+        operation.work = Some(carried_out.abort_handle());
+    }
     Reply::Async(begun)
 }
 

@@ -50,7 +50,7 @@ pub(super) async fn exchange(
     match plan.edge {
         Some(EdgeFault::ResetBefore) => return Err(Reset),
         Some(EdgeFault::Restart) => {
-            daemon.operations.forget();
+            daemon.forget_operations();
             generation.send_modify(|generation| *generation += 1);
             return Err(Reset);
         }

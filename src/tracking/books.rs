@@ -259,12 +259,11 @@ impl Tracked {
         self.fate == Fate::RemovedAtEnd || self.resource.extent == Extent::WithContents
     }
 
-    /// How long the server may still need until a request that it has not answered shows an effect.
-    pub fn unsettled(&self) -> Duration {
-        let asked = self.asked.filter(|_| self.state.is_open());
-        asked.map_or(Duration::ZERO, |asked| {
-            TAKES_EFFECT.saturating_sub(asked.elapsed())
-        })
+    /// How long the server may still need until a request that it has not answered shows an effect; nothing where it has
+    /// answered.
+    pub fn unsettled(&self) -> Option<Duration> {
+        let asked = self.asked.filter(|_| self.state.is_open())?;
+        Some(TAKES_EFFECT.saturating_sub(asked.elapsed()))
     }
 
     /// One that the run made, for tests of what is done about it.

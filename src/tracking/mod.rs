@@ -30,7 +30,7 @@ pub use kind::Wave;
 pub use removal::{Connect, Gone, Removal, remove_all};
 pub use renewal::Renewal;
 pub use resource::{Extent, Resource};
-pub use settling::{settle, unnamed};
+pub use settling::{await_quiet, settle, unnamed};
 pub use stamp::{Lease, Stamp};
 pub use store::{Kept, Life, Listed, Store, StoreError};
 pub use tracker::{Before, Mark, Ticket, Tracker, is_gone};

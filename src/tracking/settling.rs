@@ -61,6 +61,14 @@ pub fn settle(
     Ok(settled)
 }
 
+/// Waits for what the server still does to a resource, or in a collection.
+///
+/// # Errors
+/// Those of the client.
+pub fn await_quiet(client: &Client, resource: &Resource, limit: Limit) -> Result<(), Error> {
+    await_running(client, &[&(0, resource, State::Intended)], limit)
+}
+
 /// Waits for operations that may still make, change or remove one of the resources.
 fn await_running(
     client: &Client,
@@ -132,7 +140,7 @@ pub fn unnamed(
     run: &str,
     limit: Limit,
 ) -> Result<Vec<Resource>, Error> {
-    await_running(client, &[&(0, collection, State::SomeIntended)], limit)?;
+    await_quiet(client, collection, limit)?;
     marked(client, (collection, run), limit)
 }
 

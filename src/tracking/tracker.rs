@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::books::{Books, Fate, Journal, Owner, Past, Rest, Tracked, is_taken};
 use super::effect::{self, Effect};
 use super::journal::{Ending, Header, State};
+use super::removal::read;
 use super::resource::{Extent, Resource};
 use super::store::{Kept, Store, StoreError};
 use crate::client::{Client, Error, Limit, Operation, Reply, Request};
@@ -330,6 +331,16 @@ impl Tracker {
         open
     }
 
+    /// What a step has made, or may have made.
+    pub fn made_by(&self, step: u32) -> Vec<Tracked> {
+        let books = self.books();
+        let made = books
+            .resources
+            .values()
+            .filter(|known| known.owner.contains(&step));
+        made.cloned().collect()
+    }
+
     /// What may still have to be removed.
     pub fn open(&self) -> Vec<Tracked> {
         let books = self.books();
@@ -388,9 +399,10 @@ const LOOK: Duration = Duration::from_secs(10);
 
 /// Whether a resource is there before the request that would make it.
 fn look(client: &Client, resource: &Resource, limit: Option<Limit>) -> State {
-    let limit = limit.unwrap_or_else(|| Limit::after("look", LOOK));
-    match client.send(&resource.request("GET").limit(limit)) {
-        Ok(reply) if reply.status == 404 => State::Intended,
+    let longest = Limit::after("look", LOOK);
+    let limit = limit.map_or(longest, |limit| longest.earlier(limit));
+    match read(client, &resource.request("GET"), limit) {
+        Err(error) if error.status() == Some(404) => State::Intended,
         _ => State::Claimed,
     }
 }
