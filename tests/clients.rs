@@ -67,6 +67,60 @@ const LINES_OVER_HTTPS: &[Line] = &[
     ),
 ];
 
+/// On a cluster of three.
+const LINES_ON_A_CLUSTER: &[Line] = &[
+    (&["cluster", "list", "--format", "csv"], 0, "member3,"),
+    (&["launch", "busybox", "c1", "--target", "member2"], 0, ""),
+    (
+        &["list", "--format", "csv", "--columns", "nsL"],
+        0,
+        "c1,RUNNING,member2",
+    ),
+    (&["exec", "c1", "--", "hostname"], 0, "c1\n"),
+    (&["cluster", "evacuate", "member2", "--force"], 0, ""),
+    (
+        &["list", "--format", "csv", "--columns", "nsL"],
+        0,
+        "c1,RUNNING,member1",
+    ),
+    (&["cluster", "restore", "member2", "--force"], 0, ""),
+    (&["stop", "--force", "c1"], 0, ""),
+    (&["move", "c1", "--target", "member3"], 0, ""),
+    (&["list", "--format", "csv", "--columns", "L"], 0, "member3"),
+    (
+        &["storage", "create", "po", "dir", "--target", "member1"],
+        0,
+        "",
+    ),
+    (
+        &["storage", "create", "po", "dir", "--target", "member2"],
+        0,
+        "",
+    ),
+    (
+        &["storage", "create", "po", "dir", "--target", "member3"],
+        0,
+        "",
+    ),
+    (&["storage", "create", "po", "dir"], 0, ""),
+    (&["storage", "show", "po"], 0, "status: Created"),
+    (
+        &[
+            "storage", "volume", "create", "po", "v", "--target", "member2",
+        ],
+        0,
+        "",
+    ),
+    (
+        &["storage", "volume", "list", "po", "--format", "csv"],
+        0,
+        "member2",
+    ),
+    (&["cluster", "group", "create", "gg"], 0, ""),
+    (&["cluster", "group", "list", "--format", "csv"], 0, "gg,"),
+    (&["delete", "c1"], 0, ""),
+];
+
 fn is_there(program: &str) -> bool {
     let ran = Command::new(program)
         .arg("--version")
@@ -108,19 +162,9 @@ fn client((program, snapshot): (&str, &'static [&'static str]), (brand, variable
     let stop = LINES.len() - 3;
     let (before, after) = LINES.split_at(stop);
     let snapshot: Line = (snapshot, 0, "");
-    for (arguments, code, printed) in before.iter().chain([&snapshot]).chain(after).copied() {
-        let output = run(program, arguments, place);
-        assert_eq!(
-            output.status.code(),
-            Some(code),
-            "{program} {arguments:?}: {output:?}"
-        );
-        let stdout = String::from_utf8_lossy(&output.stdout);
-        assert!(
-            stdout.contains(printed),
-            "{program} {arguments:?}: {stdout}"
-        );
-    }
+    lines(program, before, place);
+    lines(program, &[snapshot], place);
+    lines(program, after, place);
 }
 
 /// A daemon that listens on loopback too, and a token for it.
@@ -149,16 +193,47 @@ fn client_over_https(program: &str, (brand, variable): (Brand, &str)) {
     let place = (home.path(), variable, Path::new("/nowhere"));
     let output = run(program, &["remote", "add", "sim", &token], place);
     assert!(output.status.success(), "{program} remote add: {output:?}");
-    for (arguments, code, printed) in LINES_OVER_HTTPS.iter().copied() {
+    lines(program, LINES_OVER_HTTPS, place);
+}
+
+fn lines(program: &str, lines: &[Line], place: (&Path, &str, &Path)) {
+    for (arguments, code, printed) in lines.iter().copied() {
         let output = run(program, arguments, place);
         let stdout = String::from_utf8_lossy(&output.stdout);
         assert_eq!(
             output.status.code(),
             Some(code),
-            "{arguments:?}: {output:?}"
+            "{program} {arguments:?}: {output:?}"
         );
         assert!(stdout.contains(printed), "{arguments:?}: {stdout}");
     }
+}
+
+fn client_on_a_cluster(program: &str, (brand, variable): (Brand, &str)) {
+    if !is_there(program) {
+        return;
+    }
+    let sim = Sim::start(Options {
+        members: 3,
+        ..Options::new(brand)
+    });
+    let sim = sim.expect("it starts");
+    let home = tempfile::tempdir().expect("a folder");
+    lines(
+        program,
+        LINES_ON_A_CLUSTER,
+        (home.path(), variable, sim.socket()),
+    );
+}
+
+#[test]
+fn incus_on_a_cluster() {
+    client_on_a_cluster("incus", (Brand::Incus, "INCUS_SOCKET"));
+}
+
+#[test]
+fn lxc_on_a_cluster() {
+    client_on_a_cluster("lxc", (Brand::Lxd, "LXD_SOCKET"));
 }
 
 #[test]

@@ -79,6 +79,15 @@ pub(crate) struct FaultOptions {
         hide_default_value = true
     )]
     skew: i64,
+    /// With the simulated daemon, a cluster of so many members: member1, member2 and so on
+    #[arg(
+        long = "sim-members",
+        global = true,
+        value_name = "NUMBER",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
+    members: u8,
     /// With the simulated daemon, jump over waiting, the daemon's and that of malleus
     #[arg(long = "sim-virtual-time", global = true)]
     virtual_time: bool,
@@ -90,6 +99,7 @@ impl FaultOptions {
             rules: self.faults.clone(),
             seed: self.seed,
             skew: self.skew,
+            members: self.members,
             time: if self.virtual_time {
                 Time::Virtual
             } else {

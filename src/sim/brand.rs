@@ -68,6 +68,17 @@ pub(super) struct Traits {
     pub(super) token_field: &'static str,
     /// The status where a certificate is to get another type.
     pub(super) certificate_type_kept: u16,
+    /// Texts for a member of a cluster that is not there, where an instance is made and where one is moved; `{}` is its name.
+    pub(super) no_target: &'static str,
+    pub(super) no_move_target: &'static str,
+    /// The same where there is no cluster.
+    pub(super) moved_alone: (u16, &'static str),
+    pub(super) no_group: &'static str,
+    pub(super) no_group_to_delete: (u16, &'static str),
+    pub(super) group_taken: &'static str,
+    pub(super) group_of_nobody: &'static str,
+    /// What keeps a member in its cluster.
+    pub(super) instances_word: &'static str,
 }
 
 impl Traits {
@@ -124,6 +135,14 @@ const INCUS: Traits = Traits {
     restricted_server: (403, "Certificate is restricted"),
     token_field: "trust_token",
     certificate_type_kept: 400,
+    no_target: "Cluster member \"{}\" not found",
+    no_move_target: "Cluster member \"{}\" not found",
+    moved_alone: (400, "Target only allowed when clustered"),
+    no_group: "Cluster_group not found",
+    no_group_to_delete: (404, "Cluster_group not found"),
+    group_taken: "Failed to create \"cluster_groups\" entry: UNIQUE constraint failed: cluster_groups.name",
+    group_of_nobody: "Failed to create \"nodes_clusters_groups\" entry: NOT NULL constraint failed: nodes_cluster_groups.node_id",
+    instances_word: "instances",
 };
 
 const LXD: Traits = Traits {
@@ -163,6 +182,14 @@ const LXD: Traits = Traits {
     restricted_server: (403, "not authorized"),
     token_field: "password",
     certificate_type_kept: 403,
+    no_target: "Cluster member not found",
+    no_move_target: "Failed to get target node: Cluster member not found",
+    moved_alone: (404, "Failed to get target node: Cluster member not found"),
+    no_group: "Cluster group not found",
+    no_group_to_delete: (500, "Query deleted 0 rows instead of 1"),
+    group_taken: "This cluster group already exists",
+    group_of_nobody: "Insert nodes for cluster group: NOT NULL constraint failed: nodes_cluster_groups.node_id",
+    instances_word: "containers",
 };
 
 impl Brand {

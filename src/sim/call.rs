@@ -25,6 +25,8 @@ pub(super) struct Call {
     pub(super) peer: Peer,
     /// What the peer may do.
     pub(super) access: Access,
+    /// The member of a cluster that carries it out.
+    pub(super) location: String,
 }
 
 /// Another protocol that is asked for.
@@ -167,6 +169,8 @@ pub(super) enum Reply {
     Created(String),
     /// 202: an operation has begun, here as it is now.
     Async(Value),
+    /// The same on another member of a cluster, with the project that the operation's path says then.
+    Forwarded(Value, String),
     /// Bytes of a file.
     Raw(Raw),
     /// The connection becomes a websocket.
@@ -211,11 +215,13 @@ pub(super) fn envelope(metadata: &Value) -> Value {
 }
 
 /// The envelope of an operation that has begun.
-pub(super) fn async_envelope(operation: &Value) -> Value {
+pub(super) fn async_envelope(operation: &Value, project: Option<&str>) -> Value {
+    let project = project.map(|project| format!("?project={project}"));
+    let project = project.unwrap_or_default();
     let id = operation["id"].as_str().unwrap_or_default();
     json!({
         "type": "async", "status": "Operation created", "status_code": 100,
-        "operation": format!("/1.0/operations/{id}"),
+        "operation": format!("/1.0/operations/{id}{project}"),
         "error_code": 0, "error": "", "metadata": operation,
     })
 }

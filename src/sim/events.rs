@@ -62,7 +62,7 @@ impl Hub {
         }
         let event = json!({
             "type": news.kind, "timestamp": daemon.clock.text(), "metadata": news.metadata,
-            "location": "none", "project": news.project,
+            "location": daemon.here(), "project": news.project,
         });
         // That nobody listens any more is no error.
         let _ = self.0.send(Event {

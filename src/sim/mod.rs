@@ -1,4 +1,5 @@
-//! A simulated daemon: the API of LXD or Incus on a unix socket, and over HTTPS where it is asked for, with nothing behind it.
+//! A simulated daemon: the API of LXD or Incus on a unix socket, and over HTTPS where it is asked for, with nothing
+//! behind it; alone, or as a cluster.
 //!
 //! Instances, images and all else are plain data in memory; commands run in an embedded shell on an in-memory file
 //! tree ([`Options`] says what a daemon begins with). Nothing on the machine is created and no command runs on it. What a
@@ -67,6 +68,8 @@ pub struct Options {
     /// Where it listens for HTTPS as well; port 0 takes one that is free. As with a real daemon, clients need a certificate that
     /// it trusts. Its own certificate is new each time, and its trust ends with it.
     pub https: Option<SocketAddr>,
+    /// How many members it has as a cluster, `member1` and so on, of which the first answers; none for a daemon that is alone.
+    pub members: u8,
     /// Failures on order.
     pub rules: Vec<Rule>,
     /// Random failures from this seed, the same ones for the same requests in the same order.
@@ -94,6 +97,7 @@ impl Options {
             brand,
             socket: None,
             https: None,
+            members: 0,
             rules: Vec::new(),
             seed: None,
             skew: 0,

@@ -55,6 +55,8 @@ struct Operation {
     ended: watch::Sender<bool>,
     /// Ends its work, once that has begun.
     work: Option<AbortHandle>,
+    /// The member of a cluster that has it.
+    location: String,
 }
 
 /// All operations that can still be looked at, by id.
@@ -79,7 +81,7 @@ impl Operation {
             "resources": self.spec.resources, "metadata": self.spec.metadata,
             "may_cancel": self.spec.class == "token",
             "err": self.error.as_ref().map_or("", |error| &error.text),
-            "location": "none",
+            "location": self.location,
         })
     }
 }
@@ -113,9 +115,9 @@ impl Operations {
             error: None,
             ended: watch::channel(false).0,
             work: None,
+            location: daemon.here(),
         };
         self.all().insert(id.clone(), operation);
-        tell(daemon, &id);
         id
     }
 }
@@ -153,6 +155,7 @@ where
     let carried_out = {
         let (daemon, id) = (daemon.clone(), id.clone());
         tokio::task::spawn_local(async move {
+            tell(&daemon, &id);
             let outcome = with_fault(&daemon, fault, work).await;
             finish(&daemon, &id, outcome);
         })
@@ -161,6 +164,14 @@ where
         operation.work = Some(carried_out.abort_handle());
     }
     Reply::Async(begun)
+}
+
+/// Says which member of a cluster has an operation that has just begun.
+pub(super) fn locate(daemon: &Daemon, id: &str, location: &str) -> Option<Value> {
+    let mut all = daemon.operations.all();
+    let operation = all.get_mut(id)?;
+    location.clone_into(&mut operation.location);
+    Some(operation.object(id))
 }
 
 /// How an operation failed; some leave metadata all the same.

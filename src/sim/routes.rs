@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::access::{self, Access};
 use super::api::{
-    backups, certificates, exec, files, generic, images, instances, kinds, logs, server, sftp,
-    snapshots, states,
+    backups, certificates, exec, files, generic, images, instances, kinds, logs, members, moving,
+    pending, placement, server, sftp, snapshots, states,
 };
 use super::call::{Answer, Call, Refusal, Reply};
 use super::daemon::Daemon;
@@ -34,7 +34,10 @@ pub(super) async fn answer(daemon: &Arc<Daemon>, mut call: Call) -> Answer {
         ["1.0", below @ ..] if below.contains(&"") => Err(Refusal::not_found()),
         ["1.0", below @ ..] => {
             access::check(daemon, &call, below)?;
-            below_api(daemon, call, below).await
+            let way = placement::direct(daemon, &call, below)?;
+            call.location.clone_from(&way.location);
+            let reply = below_api(daemon, call, below).await?;
+            Ok(placement::settle(daemon, (&way, below), reply))
         }
         _ => Err(Refusal::not_found()),
     }
@@ -51,6 +54,9 @@ async fn below_api(daemon: &Arc<Daemon>, call: Call, path: &[&str]) -> Answer {
         ("GET", ["operations", id, "websocket"]) => exec::connect(daemon, id, call),
         (_, ["operations", ..]) => Err(Refusal::not_implemented()),
         (_, ["instances"]) => instances::collection(daemon, &call),
+        ("POST", ["instances", name]) if moving::is_move(&call) => {
+            moving::answer(daemon, &call, name)
+        }
         (_, ["instances", name]) => instances::one(daemon, &call, name),
         ("GET", ["instances", name, "sftp"]) => sftp::answer(daemon, call, name),
         (_, ["instances", name, rest @ ..]) => below_instance(daemon, &call, (name, rest)),
@@ -63,8 +69,11 @@ async fn below_api(daemon: &Arc<Daemon>, call: Call, path: &[&str]) -> Answer {
         ("GET", ["images", fingerprint, "export"]) => images::export(daemon, &call, fingerprint),
         ("POST", ["images", fingerprint, "secret"]) => images::secret(daemon, &call, fingerprint),
         (_, ["storage-pools", pool, rest @ ..]) if !rest.is_empty() => {
-            kinds::below_pool(daemon, &call, (pool, rest))
+            let reply = kinds::below_pool(daemon, &call, (pool, rest))?;
+            placement::note_volume(daemon, &call, (pool, rest));
+            Ok(reply)
         }
+        (_, ["cluster", rest @ ..]) => members::answer(daemon, &call, rest),
         ("POST", ["certificates"]) => certificates::add(daemon, &call),
         (_, ["certificates", beginning]) => certificates::one(daemon, &call, beginning),
         ("POST", ["projects", name]) => kinds::rename_project(daemon, &call, name),
@@ -74,13 +83,26 @@ async fn below_api(daemon: &Arc<Daemon>, call: Call, path: &[&str]) -> Answer {
         (_, ["network-zones", zone, "records", rest @ ..]) => {
             kinds::records(daemon, &call, (zone, rest))
         }
+        ("POST", [kind @ ("storage-pools" | "networks")]) if is_cluster(daemon) => {
+            pending::create(daemon, &call, kind)
+        }
         (_, [kind, rest @ ..]) if kinds::by_path(kind).is_some() => {
+            if let [name] = rest
+                && let Some(answer) = pending::before(daemon, &call, (kind, name))
+            {
+                return answer;
+            }
             let kind = kinds::by_path(kind).ok_or_else(Refusal::not_found)?;
             let reply = generic::answer(daemon, &call, (kind, "", rest))?;
+            pending::after(daemon, &call, path);
             Ok(access::veil(daemon, &call, path, reply))
         }
         _ => server::answer(daemon, &call, path),
     }
+}
+
+fn is_cluster(daemon: &Daemon) -> bool {
+    !daemon.world().cluster.is_alone()
 }
 
 fn below_instance(daemon: &Arc<Daemon>, call: &Call, (name, rest): (&str, &[&str])) -> Answer {

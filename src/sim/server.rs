@@ -128,6 +128,7 @@ async fn read(request: Request<Incoming>, peer: Peer) -> Option<Call> {
         peer,
         // Looked up when the request is carried out.
         access: Access::Public,
+        location: String::new(),
     })
 }
 
@@ -188,13 +189,8 @@ fn respond(reply: Reply, range: Option<&str>) -> Response<Sent> {
             set(&mut response, "location", &location);
             response
         }
-        Reply::Async(operation) => {
-            let envelope = async_envelope(&operation);
-            let mut response = json_response(202, line(&envelope));
-            let location = envelope["operation"].as_str().unwrap_or_default();
-            set(&mut response, "location", location);
-            response
-        }
+        Reply::Async(operation) => begun(&async_envelope(&operation, None)),
+        Reply::Forwarded(operation, project) => begun(&async_envelope(&operation, Some(&project))),
         Reply::Raw(raw) => raw_response(raw, range),
         Reply::Websocket(accept) => {
             let mut response = plain_response(101, Bytes::new());
@@ -215,6 +211,13 @@ fn respond(reply: Reply, range: Option<&str>) -> Response<Sent> {
             response
         }
     }
+}
+
+fn begun(envelope: &Value) -> Response<Sent> {
+    let mut response = json_response(202, format!("{envelope}\n"));
+    let location = envelope["operation"].as_str().unwrap_or_default();
+    set(&mut response, "location", location);
+    response
 }
 
 /// A file, or the part of it that `Range: bytes=FROM-[TO]` asks for.

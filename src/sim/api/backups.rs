@@ -152,6 +152,7 @@ pub(crate) fn import(daemon: &Arc<Daemon>, call: &Call) -> Answer {
         resources(daemon, (&project, &[&name])),
     );
     let (worker, body) = (daemon.clone(), call.body.clone());
+    let location = call.location.clone();
     Ok(begin(daemon, (spec, call.fault), |_| async move {
         let unpacked = archive::unpack(&body).map_err(|why| Refusal::new(500, why))?;
         let created = worker.clock.text();
@@ -166,6 +167,7 @@ pub(crate) fn import(daemon: &Arc<Daemon>, call: &Call) -> Answer {
         }
         let mut instance = Instance::new((&key.0, &key.1), unpacked.tree, created);
         instance.metadata = unpacked.metadata;
+        instance.location = location;
         instance.set_volatile(worker.traits);
         world.instances.insert(key, instance);
         Ok(Value::Null)

@@ -129,6 +129,9 @@ struct Wanted {
     config: Map<String, Value>,
     devices: Map<String, Value>,
     profiles: Option<Vec<String>>,
+    /// The member of a cluster that is to have it, and the group of members that it was chosen from.
+    location: String,
+    group: Option<String>,
 }
 
 impl Wanted {
@@ -158,7 +161,12 @@ impl Wanted {
             name.to_owned()
         };
         valid::instance_name(&name)?;
+        let group = call
+            .query("target")
+            .and_then(|target| target.strip_prefix('@'));
         Ok(Self {
+            location: call.location.clone(),
+            group: group.map(str::to_owned),
             project,
             name,
             config: config.unwrap_or_default(),
@@ -216,6 +224,11 @@ impl Wanted {
         if !self.text("type").is_empty() {
             self.text("type").clone_into(&mut instance.kind);
         }
+        instance.location.clone_from(&self.location);
+        if let (Some(group), true) = (&self.group, world.traits.is_incus()) {
+            let key = "volatile.cluster.group".to_owned();
+            instance.config.insert(key, json!(group));
+        }
         instance.set_volatile(world.traits);
         let (_, devices) = world.expanded(&instance);
         if !devices
@@ -236,10 +249,10 @@ fn create(daemon: &Arc<Daemon>, call: &Call) -> Answer {
     }
     let body = call.json()?;
     let world = daemon.world();
-    if call
+    let targeted = call
         .query("target")
-        .is_some_and(|target| !target.is_empty())
-    {
+        .is_some_and(|target| !target.is_empty());
+    if targeted && world.cluster.is_alone() {
         return Err(Refusal::new(400, "Target only allowed when clustered"));
     }
     if world.project(call.project()).is_none() {

@@ -10,25 +10,12 @@ use crate::sim::call::{Answer, Call, Refusal, Reply, etag};
 use crate::sim::daemon::Daemon;
 use crate::sim::tls::fingerprint;
 
-/// Answers for `/1.0` and for what a server alone has of cluster, warnings and resources.
+/// Answers for `/1.0`, its warnings and its resources.
 pub(crate) fn answer(daemon: &Arc<Daemon>, call: &Call, path: &[&str]) -> Answer {
     match (call.method.as_str(), path) {
         ("GET", []) => Ok(root(daemon, call)),
         ("PUT" | "PATCH", []) => edit(daemon, call),
-        (_, [] | ["cluster"]) if call.method != "GET" => Err(Refusal::not_implemented()),
-        ("GET", ["cluster"]) => {
-            let about = json!({
-                "server_name": "", "enabled": false, "member_config": [{
-                    "entity": "storage-pool", "name": "default", "key": "source", "value": "",
-                    "description": "\"source\" property for storage pool \"default\"",
-                }],
-            });
-            let tag = etag(&about);
-            Ok(Reply::Tagged(about, tag))
-        }
-        ("GET", ["cluster", "members" | "groups", ..]) => {
-            Err(Refusal::new(500, "Server is not clustered"))
-        }
+        (_, []) => Err(Refusal::not_implemented()),
         ("GET", ["resources"]) => Ok(Reply::Sync(resources())),
         ("GET", ["metadata", "configuration"]) if daemon.traits.is_incus() => {
             Ok(Reply::Sync(json!({"configs": {}})))
@@ -77,6 +64,9 @@ fn environment(daemon: &Daemon, project: &str) -> Value {
     let mut features: Map<String, Value> = Map::new();
     features.insert("idmapped_mounts".to_owned(), json!("true"));
     features.insert(traits.kernel_feature.to_owned(), json!("false"));
+    let here = daemon.here();
+    let clustered = here != "none";
+    let name = if clustered { here.as_str() } else { "sim" };
     let addresses: Vec<&String> = daemon.address.iter().collect();
     json!({
         "addresses": addresses, "architectures": [architecture],
@@ -85,8 +75,8 @@ fn environment(daemon: &Daemon, project: &str) -> Value {
         "driver": "lxc", "driver_version": "0.0.0", "firewall": "none", "kernel": "Linux",
         "kernel_architecture": architecture, "kernel_features": features, "kernel_version": "0.0.0",
         "lxc_features": {}, "os_name": "malleus sim", "os_version": env!("CARGO_PKG_VERSION"),
-        "project": project, "server": traits.name, "server_clustered": false,
-        "server_event_mode": "full-mesh", "server_name": "sim", "server_pid": std::process::id(),
+        "project": project, "server": traits.name, "server_clustered": clustered,
+        "server_event_mode": "full-mesh", "server_name": name, "server_pid": std::process::id(),
         "server_version": traits.version, "storage": "dir", "storage_version": "1",
         "storage_supported_drivers": [{"Name": "dir", "Version": "1", "Remote": false}],
         // By this a client can tell; real daemons do not have it.

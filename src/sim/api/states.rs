@@ -391,7 +391,8 @@ fn lease(world: &World, device: &Value) -> Option<(String, u8)> {
         .map(|address| (address, prefix))
 }
 
-fn stop(daemon: &Daemon, world: &mut World, (project, name): (&str, &str)) {
+/// Makes an instance stop; one that is ephemeral is gone then.
+pub(crate) fn stop(daemon: &Daemon, world: &mut World, (project, name): (&str, &str)) {
     let traits = daemon.traits;
     let Ok(instance) = world.instance_mut(project, name) else {
         return;

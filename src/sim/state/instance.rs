@@ -95,6 +95,8 @@ pub(crate) struct Instance {
     /// Ports where it serves a folder.
     pub(crate) served: BTreeMap<u16, String>,
     pub(crate) started: String,
+    /// The member of a cluster that has it; `none` where there is no cluster.
+    pub(crate) location: String,
 }
 
 /// A copy of an instance.
@@ -142,6 +144,7 @@ impl Instance {
             interfaces: BTreeMap::new(),
             served: BTreeMap::new(),
             started: "0001-01-01T00:00:00Z".to_owned(),
+            location: "none".to_owned(),
         }
     }
 
@@ -231,7 +234,7 @@ impl World {
             "expanded_config": expanded_config, "expanded_devices": expanded_devices,
             "name": instance.name, "status": instance.status.text(),
             "status_code": instance.status.code(), "last_used_at": instance.used,
-            "location": "none", "type": instance.kind, "project": instance.project,
+            "location": instance.location, "type": instance.kind, "project": instance.project,
         })
     }
 

@@ -1,6 +1,7 @@
 //! What there is in a simulated daemon, as plain data.
 
 pub(super) mod archive;
+pub(super) mod cluster;
 pub(super) mod collection;
 pub(super) mod image;
 pub(super) mod instance;
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use self::cluster::Cluster;
 use self::collection::{Collections, Place};
 use self::image::Image;
 use self::instance::Instance;
@@ -28,6 +30,7 @@ pub(super) struct World {
     pub(super) collections: Collections,
     pub(super) instances: BTreeMap<Key, Instance>,
     pub(super) images: BTreeMap<Key, Image>,
+    pub(super) cluster: Cluster,
     /// `config` of the server itself.
     pub(super) config: Map<String, Value>,
     /// Websockets that commands wait for.
@@ -57,6 +60,7 @@ impl World {
             collections,
             instances: BTreeMap::new(),
             images: BTreeMap::new(),
+            cluster: Cluster::default(),
             config: Map::new(),
             sockets: Sockets::default(),
         };
@@ -110,6 +114,10 @@ impl World {
 
     fn no_instance(&self, project: &str, name: &str) -> Refusal {
         if !self.traits.is_incus() {
+            return Refusal::new(404, "Instance not found");
+        }
+        if !self.cluster.is_alone() {
+            // The member that has it is looked for first.
             return Refusal::new(404, "Instance not found");
         }
         if self.project(project).is_none() {

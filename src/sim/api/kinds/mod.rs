@@ -16,7 +16,7 @@ use crate::sim::state::{World, url};
 
 pub(crate) use self::networks::{below_network, hwaddr};
 pub(crate) use self::projects::{full, rename_project};
-pub(crate) use self::storage::below_pool;
+pub(crate) use self::storage::{below_pool, pool_resources};
 pub(crate) use self::zones::records;
 
 /// The kind whose collection has this path, for those at the top.

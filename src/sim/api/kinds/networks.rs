@@ -267,7 +267,7 @@ fn leases(world: &World, (name, network): (&str, &Value)) -> Reply {
             for (address, _) in addresses.into_iter().flatten() {
                 leases.push(json!({
                     "hostname": instance.name, "hwaddr": hwaddr(&instance.name, interface),
-                    "address": address, "type": "dynamic", "location": "none",
+                    "address": address, "type": "dynamic", "location": instance.location,
                 }));
             }
         }

@@ -170,10 +170,7 @@ pub(crate) fn below_pool(
         return Err(Refusal::new(404, "Storage pool not found"));
     }
     match rest {
-        ["resources"] => Ok(Reply::Sync(json!({
-            "space": {"used": 1_073_741_824_u64, "total": 107_374_182_400_u64},
-            "inodes": {"used": 1000, "total": 6_553_600},
-        }))),
+        ["resources"] => Ok(Reply::Sync(pool_resources())),
         ["volumes"] | ["volumes", "custom"] => generic::answer(daemon, call, (&VOLUMES, pool, &[])),
         ["volumes", "custom", name] => generic::answer(daemon, call, (&VOLUMES, pool, &[name])),
         ["volumes", "custom", name, "snapshots", rest @ ..] => {
@@ -221,4 +218,12 @@ fn volume_snapshots(
     Ok(begin(daemon, (spec, call.fault), |_| async {
         Ok(Value::Null)
     }))
+}
+
+/// How full a pool is.
+pub(crate) fn pool_resources() -> Value {
+    json!({
+        "space": {"used": 1_073_741_824_u64, "total": 107_374_182_400_u64},
+        "inodes": {"used": 1000, "total": 6_553_600},
+    })
 }

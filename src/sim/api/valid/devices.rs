@@ -85,7 +85,12 @@ fn one(world: &World, (project, name): (&str, &str), device: &Value) -> Result<(
     }
     if kind == "nic" && !network.is_empty() {
         let place = Place::of("networks", world.owner(project, "networks"));
-        if world.collections.get(&place, network).is_none() {
+        let found = world.collections.get(&place, network);
+        if found.is_some_and(|found| found["status"] == "Pending") {
+            let why = "Specified network is not fully created";
+            return Err(Wrong::Unfit(why.to_owned()));
+        }
+        if found.is_none() {
             let owner = place.project();
             let why = format!(
                 "Failed to load network \"{network}\" for project \"{owner}\": Network not found"
@@ -140,11 +145,15 @@ pub(crate) fn added(
         let text = |key: &str| device[key].as_str().unwrap_or_default();
         let (pool, volume) = (text("pool"), text("source"));
         let pools = Place::global("storage-pools");
-        let known = pool.is_empty() || world.collections.get(&pools, pool).is_some();
+        let found = world.collections.get(&pools, pool);
+        let known = pool.is_empty() || found.is_some();
+        let pending = found.is_some_and(|found| found["status"] == "Pending");
         let owner = world.owner(project, "storage.volumes");
         let volumes = Place::of("volumes", owner).below(pool);
         let there = || world.collections.get(&volumes, volume).is_some();
-        let why = if !known {
+        let why = if pending {
+            format!("Pool \"{pool}\" is pending")
+        } else if !known {
             format!("Failed to get storage pool \"{pool}\": Storage pool not found")
         } else if !pool.is_empty() && !volume.is_empty() && !there() {
             "Failed loading custom volume: Storage volume not found".to_owned()
@@ -152,7 +161,7 @@ pub(crate) fn added(
             continue;
         };
         let text = format!("Failed add validation for device \"{name}\": {why}");
-        return Err(Refusal::new(404, text));
+        return Err(Refusal::new(if pending { 500 } else { 404 }, text));
     }
     Ok(())
 }
