@@ -34,14 +34,10 @@ pub(crate) fn answer(daemon: &Arc<Daemon>, call: &Call, name: &str) -> Answer {
 }
 
 fn refusal(trouble: Trouble, (verb, path): (&str, &str)) -> Refusal {
-    let why = match trouble {
-        Trouble::Missing => return Refusal::new(404, "Not Found"),
-        Trouble::NotAFolder => "not a directory",
-        Trouble::IsAFolder => "is a directory",
-        Trouble::NotEmpty => "directory not empty",
-        Trouble::Exists => "file exists",
-        Trouble::Loop => "too many levels of symbolic links",
-    };
+    if trouble == Trouble::Missing {
+        return Refusal::new(404, "Not Found");
+    }
+    let why = trouble.text().to_lowercase();
     Refusal::new(
         500,
         format!("sftp: \"{verb} {path}: {why}\" (SSH_FX_FAILURE)"),

@@ -21,15 +21,16 @@ pub(super) struct Mount {
 }
 
 fn wrong(trouble: Trouble) -> bashkit::Error {
-    let (kind, text) = match trouble {
-        Trouble::Missing => (io::ErrorKind::NotFound, "No such file or directory"),
-        Trouble::NotAFolder => (io::ErrorKind::NotADirectory, "Not a directory"),
-        Trouble::IsAFolder => (io::ErrorKind::IsADirectory, "Is a directory"),
-        Trouble::NotEmpty => (io::ErrorKind::DirectoryNotEmpty, "Directory not empty"),
-        Trouble::Exists => (io::ErrorKind::AlreadyExists, "File exists"),
-        Trouble::Loop => (io::ErrorKind::Other, "Too many levels of symbolic links"),
+    let kind = match trouble {
+        Trouble::Missing => io::ErrorKind::NotFound,
+        Trouble::NotAFolder => io::ErrorKind::NotADirectory,
+        Trouble::IsAFolder => io::ErrorKind::IsADirectory,
+        Trouble::NotEmpty => io::ErrorKind::DirectoryNotEmpty,
+        Trouble::Exists => io::ErrorKind::AlreadyExists,
+        Trouble::TooLong => io::ErrorKind::InvalidFilename,
+        Trouble::Loop => io::ErrorKind::Other,
     };
-    io::Error::new(kind, text).into()
+    io::Error::new(kind, trouble.text()).into()
 }
 
 /// What is not in the tree.
@@ -217,17 +218,8 @@ impl FileSystem for Mount {
         removed.map_err(wrong)
     }
 
+    /// Of a link itself: the shell follows them, and asks below as here for what is there.
     async fn stat(&self, path: &Path) -> Result<Metadata> {
-        let path = text(path);
-        if let Some(special) = self.special(&path) {
-            return Ok(special.described());
-        }
-        let tree = self.tree.lock();
-        let (_, node) = tree.get(&path, Last::Follow).map_err(wrong)?;
-        Ok(described(node))
-    }
-
-    async fn lstat(&self, path: &Path) -> Result<Metadata> {
         let path = text(path);
         if let Some(special) = self.special(&path) {
             return Ok(special.described());
@@ -259,7 +251,7 @@ impl FileSystem for Mount {
 
     async fn exists(&self, path: &Path) -> Result<bool> {
         let path = text(path);
-        Ok(self.special(&path).is_some() || self.tree.lock().get(&path, Last::Follow).is_ok())
+        Ok(self.special(&path).is_some() || self.tree.lock().get(&path, Last::Keep).is_ok())
     }
 
     async fn rename(&self, from: &Path, to: &Path) -> Result<()> {

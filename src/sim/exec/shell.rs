@@ -186,6 +186,7 @@ fn build(ready: &Ready) -> Bash {
     for (key, value) in &command.environment {
         builder = builder.env(key, value);
     }
+    builder = builder.command("cat", commands::Cat);
     for (name, own) in commands::own(place, (command, &ready.process)) {
         builder = builder.builtin(name, own);
     }

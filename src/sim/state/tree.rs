@@ -46,7 +46,26 @@ pub(crate) enum Trouble {
     NotEmpty,
     Exists,
     Loop,
+    TooLong,
 }
+
+impl Trouble {
+    /// In the words of the C library.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Missing => "No such file or directory",
+            Self::NotAFolder => "Not a directory",
+            Self::IsAFolder => "Is a directory",
+            Self::NotEmpty => "Directory not empty",
+            Self::Exists => "File exists",
+            Self::Loop => "Too many levels of symbolic links",
+            Self::TooLong => "File name too long",
+        }
+    }
+}
+
+/// The most bytes of a name.
+const LONGEST: usize = 255;
 
 /// Whether a link at the end of a path is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +90,9 @@ impl Tree {
         let mut at = String::from("/");
         let mut links = 0;
         while let Some(segment) = left.pop() {
+            if segment.len() > LONGEST {
+                return Err(Trouble::TooLong);
+            }
             match segment.as_str() {
                 "." => continue,
                 ".." => {
@@ -265,6 +287,23 @@ impl Tree {
             change(node);
         }
         Ok(())
+    }
+
+    /// Changes what is at a path that has been resolved.
+    pub(crate) fn change_at(
+        &mut self,
+        path: &str,
+        change: impl FnOnce(&mut Node),
+    ) -> Result<(), Trouble> {
+        let node = Arc::make_mut(&mut self.0).get_mut(path);
+        change(node.ok_or(Trouble::Missing)?);
+        Ok(())
+    }
+
+    /// The paths of all below a folder.
+    pub(crate) fn all_below(&self, path: &str) -> Vec<String> {
+        let found = self.get(path, Last::Keep);
+        found.map_or_else(|_| Vec::new(), |(path, _)| self.below(&path))
     }
 
     /// Everything, for archives.

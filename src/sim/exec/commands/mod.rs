@@ -1,10 +1,15 @@
-//! Commands that need to know more than a file tree: who runs, which instance this is, what is on its network.
+//! Commands that need to know more than the shell does: who runs, which instance this is, what is on its network, whose
+//! a file is.
+
+mod files;
+mod network;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bashkit::{Bash, Builtin, BuiltinContext, ExecResult, Result, async_trait};
 
+pub(in crate::sim::exec) use self::files::Cat;
 use super::Place;
 use super::process::{Command, Process};
 
@@ -23,8 +28,9 @@ pub(super) fn exists(name: &str) -> bool {
         .is_ok()
 }
 
-const OWN: [&str; 10] = [
-    "hostname", "httpd", "id", "ip", "kill", "nc", "ps", "sleep", "wget", "whoami",
+const OWN: [&str; 13] = [
+    "chgrp", "chown", "hostname", "httpd", "id", "ip", "kill", "nc", "ps", "sleep", "stat", "wget",
+    "whoami",
 ];
 
 /// The commands of this file, for one command line.
@@ -48,6 +54,17 @@ pub(super) fn own(
 /// The name of a user, as the instance's `/etc/passwd` has it.
 pub(super) fn user_name(place: &Place, user: u32) -> String {
     name_in(place, ("/etc/passwd", user)).unwrap_or_else(|| user.to_string())
+}
+
+/// The number that goes with a name, or the number that is one itself.
+fn number_in(place: &Place, (file, name): (&str, &str)) -> Option<u32> {
+    if let Ok(number) = name.parse() {
+        return Some(number);
+    }
+    let lines = place.tree.lock().read(file).unwrap_or_default();
+    let text = String::from_utf8_lossy(&lines).into_owned();
+    let mut lines = text.lines().map(|line| line.split(':'));
+    lines.find_map(|mut fields| (fields.next()? == name).then(|| fields.nth(1)?.parse().ok())?)
 }
 
 /// The name that goes with a number in `/etc/passwd` or `/etc/group`.
@@ -81,6 +98,8 @@ impl Builtin for Own {
             "ps" => self.ps(arguments),
             "kill" => self.kill(arguments).await,
             "sleep" => self.sleep(arguments).await,
+            "chgrp" | "chown" => self.change_owner(&context, arguments),
+            "stat" => self.stat(&context, arguments).await,
             "ip" => self.ip(arguments),
             "httpd" => self.httpd(arguments),
             "wget" => self.wget(arguments),
@@ -198,130 +217,6 @@ impl Own {
         clock.sleep(total).await;
         drop(rests);
         ExecResult::ok("")
-    }
-
-    fn ip(&self, arguments: &[&str]) -> ExecResult {
-        let mut world = self.place.daemon.world();
-        let Ok(instance) = world.instance_mut(&self.place.project, &self.place.instance) else {
-            return ExecResult::ok("");
-        };
-        match arguments {
-            [
-                "addr" | "a" | "address",
-                "add",
-                address,
-                "dev",
-                interface,
-                ..,
-            ] => {
-                let (address, prefix) = address.split_once('/').unwrap_or((address, "32"));
-                let prefix = prefix.parse().unwrap_or(32);
-                let Some(addresses) = instance.interfaces.get_mut(*interface) else {
-                    let text = format!("ip: can't find device '{interface}'\n");
-                    return ExecResult::err(text, 1);
-                };
-                // Its own word goes before the lease.
-                addresses.insert(0, (address.to_owned(), prefix));
-                ExecResult::ok("")
-            }
-            ["addr" | "a" | "address"] | [] => {
-                let mut text = String::new();
-                for (name, addresses) in &instance.interfaces {
-                    text.push_str(&format!("{name}: <BROADCAST,MULTICAST,UP> mtu 1500\n"));
-                    for (address, prefix) in addresses {
-                        text.push_str(&format!(
-                            "    inet {address}/{prefix} scope global {name}\n"
-                        ));
-                    }
-                }
-                ExecResult::ok(text)
-            }
-            _ => ExecResult::ok(""),
-        }
-    }
-
-    /// Serves a folder: other instances' `wget` finds it by the instance's address.
-    fn httpd(&self, arguments: &[&str]) -> ExecResult {
-        let after = |option: &str| {
-            let at = arguments.iter().position(|argument| *argument == option)?;
-            arguments.get(at + 1).copied()
-        };
-        let folder = after("-h").unwrap_or("/").to_owned();
-        let port = after("-p").and_then(|port| port.rsplit(':').next()?.parse().ok());
-        let mut world = self.place.daemon.world();
-        if let Ok(instance) = world.instance_mut(&self.place.project, &self.place.instance) {
-            instance.served.insert(port.unwrap_or(80), folder);
-        }
-        ExecResult::ok("")
-    }
-
-    /// The folder that is served at an address, with the tree that it is in.
-    fn served(
-        &self,
-        host: &str,
-        port: u16,
-    ) -> Option<(crate::sim::state::tree::SharedTree, String)> {
-        let world = self.place.daemon.world();
-        let own = ["localhost", "127.0.0.1"].contains(&host);
-        let mut all = world.instances.values();
-        let found = all.find(|instance| {
-            let mut addresses = instance.interfaces.values().flatten();
-            let here =
-                instance.name == self.place.instance && instance.project == self.place.project;
-            (own && here) || instance.name == host || addresses.any(|(address, _)| address == host)
-        })?;
-        Some((found.tree.clone(), found.served.get(&port)?.clone()))
-    }
-
-    fn wget(&self, arguments: &[&str]) -> ExecResult {
-        let url = arguments
-            .iter()
-            .find(|argument| argument.starts_with("http://"));
-        let Some(rest) = url.and_then(|url| url.strip_prefix("http://")) else {
-            return ExecResult::err("wget: only http:// here\n", 1);
-        };
-        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let (name, port) = host.split_once(':').unwrap_or((host, "80"));
-        let Some((tree, folder)) = self.served(name, port.parse().unwrap_or(80)) else {
-            let text = format!("wget: can't connect to remote host ({name}): Connection refused\n");
-            return ExecResult::err(text, 1);
-        };
-        let path = if path.is_empty() { "index.html" } else { path };
-        let Ok(bytes) = tree.lock().read(&format!("{folder}/{path}")) else {
-            return ExecResult::err("wget: server returned error: HTTP/1.0 404 Not Found\n", 1);
-        };
-        let to = arguments.iter().position(|argument| *argument == "-O");
-        let to = to
-            .and_then(|at| arguments.get(at + 1))
-            .copied()
-            .unwrap_or(path);
-        if to == "-" {
-            return ExecResult::ok(bytes.to_vec());
-        }
-        let node = crate::sim::state::tree::Node::new(
-            crate::sim::state::tree::Content::File(bytes),
-            0o644,
-            std::time::SystemTime::now(),
-        );
-        match self.place.tree.lock().write(to, node) {
-            Ok(()) => ExecResult::ok(""),
-            Err(_) => ExecResult::err(format!("wget: can't open '{to}'\n"), 1),
-        }
-    }
-
-    /// `nc -z HOST PORT`: whether somebody listens.
-    fn nc(&self, arguments: &[&str]) -> ExecResult {
-        let plain = arguments
-            .iter()
-            .filter(|argument| !argument.starts_with('-'));
-        let plain: Vec<&&str> = plain.collect();
-        let listens = match plain.as_slice() {
-            [host, port, ..] => port
-                .parse()
-                .is_ok_and(|port| self.served(host, port).is_some()),
-            _ => false,
-        };
-        ExecResult::with_code("", i32::from(!listens))
     }
 }
 
