@@ -4,6 +4,7 @@ pub(super) mod commands;
 mod filesystem;
 pub(super) mod process;
 mod shell;
+mod signals;
 pub(super) mod sockets;
 
 use std::sync::Arc;
@@ -76,19 +77,25 @@ pub(super) async fn carry_on(ready: Ready, stdin: Vec<u8>, sink: Sink) -> Exit {
         .name("sim-exec".to_owned())
         .stack_size(8 << 20)
         .spawn(move || {
-            let code = shell::run(ready, stdin, &sink);
+            shell::run(ready, (stdin, &sink), done);
             drop(works);
-            // Nobody waits any more where a signal ended it.
-            let _ = done.send(code);
         });
     let exit = if thread.is_ok() {
         tokio::select! {
-            code = ended => Exit::Code(code.unwrap_or(134)),
+            biased;
             signal = process.killed() => Exit::Code(128 + signal),
+            code = ended => {
+                let code = code.unwrap_or(134);
+                // A signal may have come as it ended.
+                Exit::Code(process.ended_by().map_or(code, |signal| 128 + signal))
+            }
         }
     } else {
         Exit::Nothing
     };
-    processes.remove(process.id);
+    // Jobs of it may run on.
+    if thread.is_err() || !process.has_jobs() {
+        processes.remove(process.id);
+    }
     exit
 }

@@ -1,6 +1,6 @@
 //! The processes of an instance.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -66,13 +66,97 @@ impl Sink {
 pub(crate) struct Process {
     pub(crate) id: u32,
     pub(crate) command: Command,
+    /// The one that ended it.
     signal: watch::Sender<Option<i32>>,
+    /// What is to be done about others.
+    traps: Mutex<BTreeMap<i32, String>>,
+    /// Signals that were caught and wait for the shell.
+    caught: watch::Sender<VecDeque<i32>>,
+    /// The exit code of its script, where that is over and jobs of it are not.
+    ended: watch::Sender<Option<i32>>,
+    jobs: AtomicBool,
     /// Ends the shell between two commands.
     pub(crate) stop: Mutex<Option<Arc<AtomicBool>>>,
 }
 
 impl Process {
-    /// Ends it by a signal. No command can catch one here.
+    fn traps(&self) -> MutexGuard<'_, BTreeMap<i32, String>> {
+        self.traps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on a signal is caught; it is not where there is no action.
+    pub(crate) fn trap(&self, signal: i32, action: Option<&str>) {
+        match action {
+            Some(action) => self.traps().insert(signal, action.to_owned()),
+            None => self.traps().remove(&signal),
+        };
+    }
+
+    /// Sends it a signal: it is caught, does nothing by its nature, or ends the command.
+    pub(crate) fn signal(&self, signal: i32) {
+        let action = self.traps().get(&signal).cloned();
+        match action {
+            Some(action) if signal != KILL => {
+                if !action.is_empty() {
+                    self.caught.send_modify(|caught| caught.push_back(signal));
+                }
+            }
+            _ if HARMLESS.contains(&signal) => {}
+            _ => self.kill(signal),
+        }
+    }
+
+    /// What to do about the first signal that was caught.
+    pub(crate) fn take_caught(&self) -> Option<String> {
+        let mut signal = None;
+        self.caught.send_if_modified(|caught| {
+            signal = caught.pop_front();
+            signal.is_some()
+        });
+        self.traps().get(&signal?).cloned()
+    }
+
+    /// Whether something is to be done at the end of the script.
+    pub(crate) fn catches_exit(&self) -> bool {
+        self.traps().contains_key(&EXIT)
+    }
+
+    /// Waits for a signal that is caught.
+    pub(crate) async fn catches(&self) -> i32 {
+        let mut caught = self.caught.subscribe();
+        let some = caught.wait_for(|caught| !caught.is_empty()).await;
+        some.ok()
+            .and_then(|caught| caught.front().copied())
+            .unwrap_or(KILL)
+    }
+
+    /// Its script is over.
+    pub(crate) fn end(&self, code: i32) {
+        self.ended.send_replace(Some(code));
+    }
+
+    /// Waits for the end of its script.
+    pub(crate) async fn ended(&self) -> i32 {
+        let mut ended = self.ended.subscribe();
+        let some = ended.wait_for(Option::is_some).await;
+        some.ok().and_then(|code| *code).unwrap_or_default()
+    }
+
+    /// Its script is over, but not all that it began.
+    pub(crate) fn leave_jobs(&self) {
+        self.jobs.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn has_jobs(&self) -> bool {
+        self.jobs.load(Ordering::SeqCst)
+    }
+
+    /// The signal that ended it.
+    pub(crate) fn ended_by(&self) -> Option<i32> {
+        *self.signal.borrow()
+    }
+
+    /// Ends it by a signal.
     pub(crate) fn kill(&self, signal: i32) {
         self.signal.send_if_modified(|there| {
             let first = there.is_none();
@@ -93,8 +177,16 @@ impl Process {
     }
 }
 
-/// The first identifier of a command: the instance's own processes are before it.
-const FIRST: u32 = 1001;
+const KILL: i32 = 9;
+
+/// What shells call the end of a script where signals are meant.
+pub(crate) const EXIT: i32 = 0;
+
+/// Signals that end nothing: of children, to go on, of urgent data, of another size of the window.
+const HARMLESS: [i32; 4] = [17, 18, 23, 28];
+
+/// The first identifier of a command: those before it the shell gives to its own jobs.
+const FIRST: u32 = 20_001;
 
 /// All commands that run in an instance.
 #[derive(Debug)]
@@ -129,6 +221,10 @@ impl Processes {
             id,
             command: command.clone(),
             signal: watch::channel(None).0,
+            traps: Mutex::default(),
+            caught: watch::channel(VecDeque::new()).0,
+            ended: watch::channel(None).0,
+            jobs: AtomicBool::new(false),
             stop: Mutex::new(None),
         });
         self.all().insert(id, process.clone());

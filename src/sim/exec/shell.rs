@@ -1,12 +1,15 @@
 //! The embedded shell: which command is meant, and running it.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::oneshot;
 
 use bashkit::{Bash, ExecOptions, ExecutionLimits, SessionLimits, StreamData};
 
 use super::filesystem::Mount;
 use super::process::{Command, Exit, Sink, Stream};
-use super::{Place, Ready, commands};
+use super::{Place, Ready, commands, signals};
 use crate::sim::state::tree::{Content, Last};
 
 /// What the shell is given.
@@ -55,10 +58,13 @@ pub(super) fn find(place: &Place, command: &Command) -> Result<Task, Exit> {
             positional: rest.to_vec(),
         });
     };
-    if SHELLS.contains(&name)
-        && let Some(task) = inline(rest)
-    {
-        return Ok(task);
+    if SHELLS.contains(&name) {
+        if let Some(task) = inline(rest) {
+            return Ok(task);
+        }
+        if let Some(task) = of_file((place, command), rest) {
+            return Ok(task);
+        }
     }
     let name = if SHELLS.contains(&name) { "sh" } else { name };
     let words = std::iter::once(name).chain(rest.iter().map(String::as_str));
@@ -88,6 +94,20 @@ fn inline(rest: &[String]) -> Option<Task> {
         script,
         arg0: Some(rest.first().map_or("sh", String::as_str).to_owned()),
         positional: rest.iter().skip(1).cloned().collect(),
+    })
+}
+
+/// `sh FILE [ARGUMENT…]`.
+fn of_file((place, command): (&Place, &Command), rest: &[String]) -> Option<Task> {
+    let (file, rest) = rest
+        .split_first()
+        .filter(|(file, _)| !file.starts_with('-'))?;
+    let path = Path::new(&command.cwd).join(file);
+    let bytes = place.tree.lock().read(&path.to_string_lossy()).ok()?;
+    Some(Task {
+        script: String::from_utf8_lossy(&bytes).into_owned(),
+        arg0: Some(file.clone()),
+        positional: rest.to_vec(),
     })
 }
 
@@ -187,20 +207,54 @@ fn build(ready: &Ready) -> Bash {
         builder = builder.env(key, value);
     }
     builder = builder.command("cat", commands::Cat);
-    for (name, own) in commands::own(place, (command, &ready.process)) {
+    for (name, own) in commands::own(place, command) {
         builder = builder.builtin(name, own);
     }
+    builder = signals::watch(builder, (&ready.process, &place.processes));
     builder.build()
 }
 
-/// Runs a command that was found; the result is its exit code.
-pub(super) fn run(mut ready: Ready, stdin: Vec<u8>, sink: &Sink) -> i32 {
+/// Runs a command that was found, and says its exit code as soon as it has one: jobs in the background run on.
+pub(super) fn run(ready: Ready, (stdin, sink): (Vec<u8>, &Sink), done: oneshot::Sender<i32>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build();
     let Ok(runtime) = runtime else {
-        return 126;
+        // Whoever waits finds that nothing was said.
+        return;
     };
+    let (process, processes) = (ready.process.clone(), ready.place.processes.clone());
+    let mut told = Some(done);
+    let mut tell = |code| {
+        if let Some(done) = told.take() {
+            // Nobody waits any more where a signal ended it.
+            let _ = done.send(code);
+        }
+    };
+    let code = runtime.block_on(async {
+        let mut whole = std::pin::pin!(work(ready, (stdin, sink)));
+        tokio::select! {
+            biased;
+            signal = process.killed() => return 128 + signal,
+            code = &mut whole => return code,
+            code = process.ended() => {
+                process.leave_jobs();
+                tell(code);
+            }
+        }
+        tokio::select! {
+            biased;
+            signal = process.killed() => 128 + signal,
+            code = whole => code,
+        }
+    });
+    tell(code);
+    if process.has_jobs() {
+        processes.remove(process.id);
+    }
+}
+
+async fn work(mut ready: Ready, (stdin, sink): (Vec<u8>, &Sink)) -> i32 {
     let mut bash = build(&ready);
     {
         let mut stop = ready
@@ -219,18 +273,10 @@ pub(super) fn run(mut ready: Ready, stdin: Vec<u8>, sink: &Sink) -> i32 {
     if let Some(arg0) = ready.task.arg0.take() {
         options = options.arg0(arg0);
     }
-    let process = ready.process.clone();
-    let result = runtime.block_on(async {
-        tokio::select! {
-            biased;
-            signal = process.killed() => Err(128 + signal),
-            result = bash.exec_with_options(&script, options) => Ok(result),
-        }
-    });
-    let result = match result {
-        Err(code) => return code,
-        Ok(Err(bashkit::Error::Cancelled)) => return 137,
-        Ok(Err(error)) => {
+    let around = signals::around(&script);
+    let result = match bash.exec_with_options(&around, options).await {
+        Err(bashkit::Error::Cancelled) => return 137,
+        Err(error) => {
             sink.write(Stream::Stderr, format!("sh: {error}\n").as_bytes());
             return if matches!(error, bashkit::Error::Parse { .. }) {
                 2
@@ -238,9 +284,13 @@ pub(super) fn run(mut ready: Ready, stdin: Vec<u8>, sink: &Sink) -> i32 {
                 1
             };
         }
-        Ok(Ok(result)) => result,
+        Ok(result) => result,
     };
     let written = *written.lock().unwrap_or_else(PoisonError::into_inner);
+    if signals::sets_traps(&script) {
+        // All was written as it came, and what traps have written is in the result twice.
+        return result.exit_code;
+    }
     for (stream, all) in [
         (Stream::Stdout, &result.stdout),
         (Stream::Stderr, &result.stderr),

@@ -192,7 +192,7 @@ async fn control(mut plug: Plug, process: Arc<Process>) {
             let signal = order["signal"]
                 .as_i64()
                 .and_then(|signal| i32::try_from(signal).ok());
-            process.kill(signal.unwrap_or(15));
+            process.signal(signal.unwrap_or(15));
         }
     }
     process.kill(9);

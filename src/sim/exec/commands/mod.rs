@@ -4,14 +4,14 @@
 mod files;
 mod network;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bashkit::{Bash, Builtin, BuiltinContext, ExecResult, Result, async_trait};
 
 pub(in crate::sim::exec) use self::files::Cat;
 use super::Place;
-use super::process::{Command, Process};
+use super::process::Command;
 
 /// Whether the shell knows a command of this name.
 pub(super) fn exists(name: &str) -> bool {
@@ -28,23 +28,19 @@ pub(super) fn exists(name: &str) -> bool {
         .is_ok()
 }
 
-const OWN: [&str; 13] = [
-    "chgrp", "chown", "hostname", "httpd", "id", "ip", "kill", "nc", "ps", "sleep", "stat", "wget",
+const OWN: [&str; 12] = [
+    "chgrp", "chown", "hostname", "httpd", "id", "ip", "nc", "ps", "sleep", "stat", "wget",
     "whoami",
 ];
 
 /// The commands of this file, for one command line.
-pub(super) fn own(
-    place: &Place,
-    (command, process): (&Command, &Arc<Process>),
-) -> Vec<(&'static str, Box<dyn Builtin>)> {
+pub(super) fn own(place: &Place, command: &Command) -> Vec<(&'static str, Box<dyn Builtin>)> {
     let make = |name: &'static str| {
         let own = Own {
             name,
             place: place.clone(),
             user: command.user,
             group: command.group,
-            process: process.clone(),
         };
         (name, Box::new(own) as Box<dyn Builtin>)
     };
@@ -83,7 +79,6 @@ struct Own {
     place: Place,
     user: u32,
     group: u32,
-    process: Arc<Process>,
 }
 
 #[async_trait]
@@ -96,7 +91,6 @@ impl Builtin for Own {
             "whoami" => ExecResult::ok(format!("{}\n", user_name(&self.place, self.user))),
             "id" => self.id(arguments),
             "ps" => self.ps(arguments),
-            "kill" => self.kill(arguments).await,
             "sleep" => self.sleep(arguments).await,
             "chgrp" | "chown" => self.change_owner(&context, arguments),
             "stat" => self.stat(&context, arguments).await,
@@ -151,46 +145,6 @@ impl Own {
         ExecResult::ok(format!("{head}{}", lines.collect::<String>()))
     }
 
-    async fn kill(&self, arguments: &[&str]) -> ExecResult {
-        let mut signal = 15;
-        let mut failed = String::new();
-        let mut arguments = arguments.iter().copied();
-        while let Some(argument) = arguments.next() {
-            let named = match argument {
-                "-s" => arguments.next(),
-                "--" => continue,
-                other => other.strip_prefix('-'),
-            };
-            if let Some(named) = named {
-                match number_of(named) {
-                    Some(number) => signal = number,
-                    None => return ExecResult::err(format!("sh: kill: bad signal '{named}'\n"), 1),
-                }
-                continue;
-            }
-            // The shell calls itself 1.
-            if argument == "1" && signal != 0 {
-                self.process.kill(signal);
-                std::future::pending::<()>().await;
-            }
-            let target = argument
-                .parse()
-                .ok()
-                .and_then(|id| self.place.processes.get(id));
-            match target {
-                Some(_) if signal == 0 => {}
-                Some(process) => process.kill(signal),
-                None => {
-                    failed.push_str(&format!("sh: can't kill pid {argument}: No such process\n"));
-                }
-            }
-        }
-        let code = i32::from(!failed.is_empty());
-        let mut result = ExecResult::with_code("", code);
-        result.stderr = failed.into();
-        result
-    }
-
     async fn sleep(&self, arguments: &[&str]) -> ExecResult {
         let mut total = Duration::ZERO;
         for argument in arguments {
@@ -217,19 +171,5 @@ impl Own {
         clock.sleep(total).await;
         drop(rests);
         ExecResult::ok("")
-    }
-}
-
-fn number_of(signal: &str) -> Option<i32> {
-    let name = signal.strip_prefix("SIG").unwrap_or(signal);
-    match name {
-        "HUP" => Some(1),
-        "INT" => Some(2),
-        "QUIT" => Some(3),
-        "KILL" => Some(9),
-        "USR1" => Some(10),
-        "USR2" => Some(12),
-        "TERM" => Some(15),
-        number => number.parse().ok(),
     }
 }
