@@ -1,5 +1,6 @@
 //! Real clusters: three members of each brand on this machine.
 #![allow(clippy::print_stdout, reason = "tells which brand a test failed on")]
+#![allow(clippy::expect_used, reason = "helpers of tests may end them")]
 
 mod support;
 
@@ -11,8 +12,9 @@ use support::daemon::daemons;
 use support::program::malleus;
 
 #[test]
-fn the_scenario_places_an_instance_on_each_member_and_removes_it() {
+fn real_clusters_run_the_scenario_and_answer_as_simulated_ones_do() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut wrong: Vec<String> = Vec::new();
     for flavor in daemons() {
         println!("--- {flavor}");
         let cluster = Cluster::start(flavor);
@@ -39,5 +41,49 @@ fn the_scenario_places_an_instance_on_each_member_and_removes_it() {
             .request(&Request::get("instances"))
             .expect("a list");
         assert_eq!(left.metadata(), &serde_json::json!([]), "{flavor}");
+        wrong.extend(compare(&cluster, flavor));
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Without the simulated daemon there is nothing to hold against it.
+#[cfg(not(feature = "sim"))]
+fn compare(_: &Cluster, _: support::daemon::Flavor) -> Vec<String> {
+    Vec::new()
+}
+
+/// Holds a simulated cluster against a real one.
+#[cfg(feature = "sim")]
+fn compare(cluster: &Cluster, flavor: support::daemon::Flavor) -> Vec<String> {
+    use malleus::client::{Client, Remote};
+    use malleus::sim::{Brand, Options, Sim};
+    use support::fields::{Cast, differences};
+
+    let brand = match flavor {
+        support::daemon::Flavor::Incus => Brand::Incus,
+        support::daemon::Flavor::Lxd => Brand::Lxd,
+    };
+    let sim = Sim::start(Options {
+        members: 3,
+        https: Some(([127, 0, 0, 1], 0).into()),
+        ..Options::new(brand)
+    });
+    let sim = sim.expect("it starts");
+    let client = Client::connect(&Remote::Unix(sim.socket().to_owned())).expect("connected");
+    for (at, member) in cluster.members.iter().enumerate() {
+        let path = format!("cluster/members/member{}", at + 1);
+        let name = serde_json::json!({"server_name": member.name});
+        client
+            .request(&Request::post(path).json(name))
+            .expect("another name");
+    }
+    let play = |client: Client| {
+        let cast = Cast {
+            clients: vec![("root", client)],
+            words: Vec::new(),
+        };
+        cast.play("cluster")
+    };
+    let (real, simulated) = (play(cluster.members[0].connect()), play(client));
+    differences((flavor, "known-of-clusters"), (&real, &simulated))
 }

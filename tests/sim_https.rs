@@ -11,7 +11,10 @@ use malleus::client::{
 };
 use malleus::sim::{Brand, Options, Sim};
 use serde_json::{Value, json};
-use support::https::{Pair, trust};
+use support::container::connect;
+use support::daemon::{Daemon, Flavor, daemons};
+use support::fields::{Cast, Played, differences};
+use support::https::{Pair, listen, trust};
 use support::program::{Ran, Running, malleus};
 
 const BRANDS: [Brand; 2] = [Brand::Incus, Brand::Lxd];
@@ -34,10 +37,15 @@ fn address(sim: &Sim) -> String {
 
 /// A client over HTTPS.
 fn remote(sim: &Sim, identity: Option<Identity>) -> Client {
+    let pin = sim.fingerprint().parse().expect("a fingerprint");
+    over_https((&address(sim), Trust::Pinned(pin)), identity)
+}
+
+fn over_https((address, trust): (&str, Trust), identity: Option<Identity>) -> Client {
     let server = Https {
-        trust: Trust::Pinned(sim.fingerprint().parse().expect("a fingerprint")),
+        trust,
         identity,
-        ..Https::at(address(sim).parse().expect("an address"))
+        ..Https::at(address.parse().expect("an address"))
     };
     Client::connect(&Remote::Https(Box::new(server))).expect("connected")
 }
@@ -195,4 +203,41 @@ fn what_does_not_speak_tls_gets_no_answer() {
     assert_eq!(answer.first(), Some(&21), "{answer:?}");
     // Those who speak TLS are served all the while.
     assert_eq!(status(&remote(&sim, None), &Request::get("/1.0")), 200);
+}
+
+#[test]
+fn simulated_daemons_answer_over_https_as_real_ones_do() {
+    for flavor in daemons() {
+        let brand = match flavor {
+            Flavor::Incus => Brand::Incus,
+            Flavor::Lxd => Brand::Lxd,
+        };
+        let sim = start(brand);
+        let simulated = play(local(&sim), |identity| remote(&sim, identity));
+        let daemon = Daemon::start(flavor);
+        let (address, certificate) = listen(&connect(&daemon));
+        let real = play(connect(&daemon), |identity| {
+            let pin = Trust::Pinned(certificate.fingerprint());
+            over_https((&address, pin), identity)
+        });
+        let wrong = differences((flavor, "known-over-https"), (&real, &simulated));
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+}
+
+fn play(root: Client, remote: impl Fn(Option<Identity>) -> Client) -> Played {
+    use base64::Engine as _;
+    let guest = Pair::new().identity();
+    let print = guest.fingerprint().to_string();
+    let base64 = base64::engine::general_purpose::STANDARD.encode(guest.certificate().der());
+    let cast = Cast {
+        clients: vec![
+            ("root", root),
+            ("nobody", remote(None)),
+            ("stranger", remote(Some(Pair::new().identity()))),
+            ("guest", remote(Some(guest))),
+        ],
+        words: vec![("{guest}", &base64), ("{print}", &print)],
+    };
+    cast.play("https")
 }

@@ -10,6 +10,7 @@ pub(crate) mod case;
 pub(crate) mod cluster;
 pub(crate) mod container;
 pub(crate) mod daemon;
+pub(crate) mod fields;
 pub(crate) mod folder;
 pub(crate) mod ground;
 pub(crate) mod https;

@@ -27,15 +27,13 @@ pub(crate) fn answer(daemon: &Arc<Daemon>, call: &Call, member: &str) -> Answer 
             let spec = Spec::task("Evacuating cluster member", "default", resources);
             Ok(begin(daemon, (spec, call.fault), |_| async move {
                 let mode = if stays { Mode::Stop } else { Mode::Move };
-                evacuate(&worker, &member, mode)?;
-                Ok(Value::Null)
+                Ok(said(evacuate(&worker, &member, mode)?))
             }))
         }
         "restore" => {
             let spec = Spec::task("Restoring cluster member", "default", resources);
             Ok(begin(daemon, (spec, call.fault), |_| async move {
-                restore(&worker, &member)?;
-                Ok(Value::Null)
+                Ok(said(restore(&worker, &member)?))
             }))
         }
         other => Err(Refusal::new(400, format!("Unknown action \"{other}\""))),
@@ -66,8 +64,14 @@ fn stand(world: &mut World, name: &str, standing: Standing) -> Result<(), Refusa
     Ok(())
 }
 
-fn evacuate(daemon: &Daemon, member: &str, mode: Mode) -> Result<(), Refusal> {
+/// What an operation says it has done last.
+fn said(last: Option<String>) -> Value {
+    last.map_or(Value::Null, |last| json!({"evacuation_progress": last}))
+}
+
+fn evacuate(daemon: &Daemon, member: &str, mode: Mode) -> Result<Option<String>, Refusal> {
     let mut world = daemon.world();
+    let mut last = None;
     stand(&mut world, member, Standing::Evacuated)?;
     for key in world.on_member(member) {
         let instance = world.instance(&key.0, &key.1)?;
@@ -80,9 +84,9 @@ fn evacuate(daemon: &Daemon, member: &str, mode: Mode) -> Result<(), Refusal> {
                 "Failed to evacuate instances: Couldn't find a cluster member for the instance";
             return Err(Refusal::new(500, text));
         }
-        carry(daemon, &mut world, (&key, member, to));
+        last = Some(carry(daemon, &mut world, (&key, member, to)));
     }
-    Ok(())
+    Ok(last)
 }
 
 /// Where an instance goes: Incus keeps it in the group that it was chosen for.
@@ -98,8 +102,13 @@ fn refuge(world: &World, instance: &Instance, from: &str) -> Option<String> {
     member.map(|member| member.name.clone())
 }
 
-/// Stops an instance, and starts it where it goes.
-fn carry(daemon: &Daemon, world: &mut World, (key, from, to): (&Key, &str, Option<String>)) {
+/// Stops an instance, and starts it where it goes; the last of that in words.
+fn carry(
+    daemon: &Daemon,
+    world: &mut World,
+    (key, from, to): (&Key, &str, Option<String>),
+) -> String {
+    let doing = |what: &str| format!("{what} \"{}\" in project \"{}\"", key.1, key.0);
     let place = (key.0.as_str(), key.1.as_str());
     let running = world.instance(place.0, place.1);
     let running = running.is_ok_and(|instance| instance.status != Status::Stopped);
@@ -108,36 +117,43 @@ fn carry(daemon: &Daemon, world: &mut World, (key, from, to): (&Key, &str, Optio
     }
     let Ok(instance) = world.instance_mut(place.0, place.1) else {
         // It was ephemeral.
-        return;
+        return doing("Stopping");
     };
-    match to {
-        Some(to) => {
-            instance.location = to;
-            instance.config.insert(ORIGIN.to_owned(), json!(from));
-            instance.config.sort_keys();
-            if running {
-                states::start(daemon, world, place);
-            }
+    let Some(to) = to else {
+        if running {
+            world.cluster.park(from, key.clone());
         }
-        None if running => world.cluster.park(from, key.clone()),
-        None => {}
+        return doing("Stopping");
+    };
+    instance.location.clone_from(&to);
+    instance.config.insert(ORIGIN.to_owned(), json!(from));
+    instance.config.sort_keys();
+    if !running {
+        return format!("{} to \"{to}\"", doing("Migrating"));
     }
+    states::start(daemon, world, place);
+    doing("Starting")
 }
 
-fn restore(daemon: &Daemon, member: &str) -> Result<(), Refusal> {
+fn restore(daemon: &Daemon, member: &str) -> Result<Option<String>, Refusal> {
     let mut world = daemon.world();
+    let mut last = None;
     stand(&mut world, member, Standing::Online)?;
     let away = world.instances.iter().filter(|(_, instance)| {
         instance.config.get(ORIGIN).and_then(Value::as_str) == Some(member)
     });
     let away: Vec<Key> = away.map(|(key, _)| key.clone()).collect();
     for key in away {
-        carry(daemon, &mut world, (&key, member, Some(member.to_owned())));
+        last = Some(carry(
+            daemon,
+            &mut world,
+            (&key, member, Some(member.to_owned())),
+        ));
         let instance = world.instance_mut(&key.0, &key.1)?;
         instance.config.remove(ORIGIN);
     }
     for key in world.cluster.unpark(member) {
         states::start(daemon, &mut world, (&key.0, &key.1));
     }
-    Ok(())
+    Ok(last)
 }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::valid::{self, Owner};
 use super::{filter, generic, kinds, snapshots, states};
+use crate::sim::brand::Traits;
 use crate::sim::call::{Answer, Call, Refusal, Reply, etag, uuid};
 use crate::sim::daemon::Daemon;
 use crate::sim::events::lifecycle;
@@ -271,8 +272,10 @@ fn create(daemon: &Arc<Daemon>, call: &Call) -> Answer {
     if kind == "copy" {
         let of = wanted.source("source");
         let (instance, _) = of.split_once('/').unwrap_or((of, ""));
-        source_instance(&world, &wanted, instance)?;
-        names.push(of);
+        // What comes from another member of a cluster is not named.
+        if source_instance(&world, &wanted, instance)?.location == call.location {
+            names.push(of);
+        }
     }
     let alias = wanted.source("alias");
     let unknown = !alias.is_empty() && world.alias(&wanted.project, alias).is_none();
@@ -354,13 +357,18 @@ fn make(daemon: &Daemon, wanted: &Wanted) -> Result<Value, Refusal> {
     let path = format!("/1.0/instances/{}", wanted.name);
     lifecycle(daemon, "instance-created", (&wanted.project, &path));
     if wanted.source("type") == "image" {
-        let stage = "create_instance_from_image_unpack";
-        return Ok(json!({
-            format!("{stage}_progress"): format!("{}: 100% (1.00GB/s)", traits.unpack),
-            "progress": {"percent": "100", "speed": "1000000000", "stage": stage},
-        }));
+        return Ok(unpacked(traits));
     }
     Ok(Value::Null)
+}
+
+/// What an operation says that has unpacked an image.
+pub(crate) fn unpacked(traits: &Traits) -> Value {
+    let stage = "create_instance_from_image_unpack";
+    json!({
+        format!("{stage}_progress"): format!("{}: 100% (1.00GB/s)", traits.unpack),
+        "progress": {"percent": "100", "speed": "1000000000", "stage": stage},
+    })
 }
 
 fn from_image(world: &World, wanted: &Wanted, created: String) -> Result<Instance, Refusal> {

@@ -50,12 +50,11 @@ pub(crate) fn answer(daemon: &Arc<Daemon>, call: &Call, name: &str) -> Answer {
     let spec = Spec::task("Migrating instance", &key.0, resources);
     let worker = daemon.clone();
     Ok(begin(daemon, (spec, call.fault), |_| async move {
-        carry_out(&worker, (key, to), target)?;
-        Ok(Value::Null)
+        carry_out(&worker, (key, to), target)
     }))
 }
 
-fn carry_out(daemon: &Daemon, (key, to): (Key, String), target: String) -> Result<(), Failure> {
+fn carry_out(daemon: &Daemon, (key, to): (Key, String), target: String) -> Result<Value, Failure> {
     let mut world = daemon.world();
     let instance = world.instance(&key.0, &key.1)?;
     let failed = |text: String| Failure::from(Refusal::new(500, text));
@@ -73,9 +72,15 @@ fn carry_out(daemon: &Daemon, (key, to): (Key, String), target: String) -> Resul
     if to != key.1 && world.instance(&key.0, &to).is_ok() {
         return Err(failed(format!("Name \"{to}\" already in use")));
     }
+    // The other member begins with the image that it was made from.
+    let of_image = instance.config.contains_key("volatile.base_image");
     if let Some(mut instance) = world.instances.remove(&key) {
         instance.location = target;
         instance.name.clone_from(&to);
+        if !daemon.traits.is_incus() {
+            // There it is a new one, that has never run.
+            "1970-01-01T00:00:00Z".clone_into(&mut instance.used);
+        }
         world
             .instances
             .insert((key.0.clone(), to.clone()), instance);
@@ -83,5 +88,9 @@ fn carry_out(daemon: &Daemon, (key, to): (Key, String), target: String) -> Resul
     drop(world);
     let path = format!("/1.0/instances/{to}");
     lifecycle(daemon, "instance-migrated", (&key.0, &path));
-    Ok(())
+    Ok(if of_image {
+        instances::unpacked(daemon.traits)
+    } else {
+        Value::Null
+    })
 }

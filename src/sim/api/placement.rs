@@ -44,7 +44,9 @@ pub(crate) fn direct(daemon: &Daemon, call: &Call, path: &[&str]) -> Result<Way,
             return Err(Refusal::new(code, text));
         }
         ("POST", ["instances"]) if !world.cluster.is_alone() => {
-            chosen(&world, call, target)?.name.clone()
+            let member = chosen(&world, call, target)?.name.clone();
+            comes_over(&world, call, &member)?;
+            member
         }
         (method, ["instances", name, rest @ ..]) => match world.instance(call.project(), name) {
             Ok(instance) => instance.location.clone(),
@@ -65,7 +67,7 @@ pub(crate) fn direct(daemon: &Daemon, call: &Call, path: &[&str]) -> Result<Way,
             let wanted = at_target()?;
             match volume_at(&world, call, (pool, name)) {
                 Some(location) if target.is_some() && location != wanted => {
-                    return Err(Refusal::new(404, "Storage pool volume not found"));
+                    return Err(Refusal::new(404, "Storage volume not found"));
                 }
                 location => location.unwrap_or(wanted),
             }
@@ -90,9 +92,9 @@ pub(crate) fn direct(daemon: &Daemon, call: &Call, path: &[&str]) -> Result<Way,
 /// The member for a new instance.
 fn chosen<'a>(world: &'a World, call: &Call, target: Option<&str>) -> Result<&'a Member, Refusal> {
     let none_fits = || Refusal::new(400, "No suitable cluster member could be found");
+    is_found(world, call, target)?;
     let member = match target.map(|target| (target, target.strip_prefix('@'))) {
         None => {
-            fits_everywhere(world, call)?;
             return world.emptiest(None, "").ok_or_else(none_fits);
         }
         Some((_, Some(group))) => {
@@ -114,21 +116,34 @@ fn member<'a>(world: &'a World, name: &str) -> Result<&'a Member, Refusal> {
     found.ok_or_else(|| Refusal::new(404, world.traits.no_target.replace("{}", name)))
 }
 
-/// What must be known for the scheduler to choose: of images where they are, of all else for which architecture it is.
-fn fits_everywhere(world: &World, call: &Call) -> Result<(), Refusal> {
+/// Refuses an image that is not there, where Incus looks for it before it chooses.
+fn is_found(world: &World, call: &Call, target: Option<&str>) -> Result<(), Refusal> {
+    let source = call
+        .json()
+        .ok()
+        .and_then(|body| body.get("source").cloned());
+    let source = source.unwrap_or_default();
+    let alias = source["alias"].as_str().unwrap_or_default();
+    let unknown = !alias.is_empty() && world.alias(call.project(), alias).is_none();
+    if source["type"] == "image" && unknown && target.is_none() && world.traits.is_incus() {
+        let text = "No fingerprint prefix specified for the image";
+        return Err(Refusal::new(500, text));
+    }
+    Ok(())
+}
+
+/// Refuses a copy that comes from another member and does not say for which architecture it is.
+fn comes_over(world: &World, call: &Call, to: &str) -> Result<(), Refusal> {
     let Ok(body) = call.json() else {
         return Ok(());
     };
     let source = body.get("source").cloned().unwrap_or_default();
-    let text = |key: &str| source[key].as_str().unwrap_or_default().to_owned();
-    let alias = text("alias");
-    if text("type") == "image" {
-        let unknown = !alias.is_empty() && world.alias(call.project(), &alias).is_none();
-        if unknown && world.traits.is_incus() {
-            let text = "No fingerprint prefix specified for the image";
-            return Err(Refusal::new(500, text));
-        }
-    } else if text("type") == "copy" && !body.contains_key("architecture") {
+    let of = source["source"].as_str().unwrap_or_default();
+    let (name, _) = of.split_once('/').unwrap_or((of, ""));
+    let project = source["project"].as_str().unwrap_or(call.project());
+    let elsewhere = world.instance(project, name);
+    let elsewhere = elsewhere.is_ok_and(|instance| instance.location != to);
+    if source["type"] == "copy" && elsewhere && !body.contains_key("architecture") {
         return Err(Refusal::new(400, "Architecture isn't supported: "));
     }
     Ok(())
