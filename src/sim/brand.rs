@@ -46,6 +46,8 @@ pub(super) struct Traits {
     pub(super) network_taken: (u16, &'static str),
     pub(super) record_taken: &'static str,
     pub(super) project_not_empty: &'static str,
+    /// What is said of a tarball that is no backup.
+    pub(super) no_index: &'static str,
     pub(super) rename_running: &'static str,
     /// The word for a snapshot that is not there.
     pub(super) snapshot_kind: &'static str,
@@ -117,6 +119,7 @@ const INCUS: Traits = Traits {
     network_taken: (409, "Network \"{}\" already exists"),
     record_taken: "UNIQUE constraint failed: networks_zones_records.network_zone_id, networks_zones_records.name",
     project_not_empty: "Only empty projects can be removed.",
+    no_index: "Backup is missing at \"backup/index.yaml\"",
     rename_running: "Renaming of running instance not allowed",
     snapshot_kind: "Instance_snapshot",
     unpack: "Unpacking image",
@@ -165,6 +168,7 @@ const LXD: Traits = Traits {
     network_taken: (400, "The network already exists"),
     record_taken: "UNIQUE constraint failed: networks_zones_records.name",
     project_not_empty: "Only empty projects can be removed",
+    no_index: "Backup is missing index.yaml",
     rename_running: "Renaming of running container not allowed",
     snapshot_kind: "InstanceSnapshot",
     unpack: "Unpack",

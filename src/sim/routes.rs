@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::access::{self, Access};
 use super::api::{
-    backups, certificates, exec, files, generic, images, instances, kinds, logs, members, moving,
-    pending, placement, server, sftp, snapshots, states,
+    backups, certificates, console, exec, files, generic, images, instances, kinds, logs, members,
+    moving, pending, placement, server, sftp, snapshots, states,
 };
 use super::call::{Answer, Call, Refusal, Reply};
 use super::daemon::Daemon;
@@ -116,7 +116,7 @@ fn below_instance(daemon: &Arc<Daemon>, call: &Call, (name, rest): (&str, &[&str
         ["snapshots", rest @ ..] => snapshots::answer(daemon, call, (name, rest)),
         ["backups", rest @ ..] => backups::answer(daemon, call, (name, rest)),
         ["logs", rest @ ..] => logs::answer(daemon, call, (name, rest)),
-        ["console"] => logs::console(daemon, call, name),
+        ["console"] => console::answer(daemon, call, name),
         ["metadata"] => instances::metadata(daemon, call, name),
         ["metadata", "templates"] => Ok(Reply::Sync(json!([]))),
         _ => Err(Refusal::not_found()),

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::instances::{published, resources};
+use super::instances::resources;
 use super::valid;
 use crate::sim::brand::Traits;
 use crate::sim::call::{Answer, Call, Raw, Refusal, Reply};
 use crate::sim::daemon::Daemon;
 use crate::sim::operations::{Spec, begin};
-use crate::sim::state::instance::{Backup, Instance};
-use crate::sim::state::{Key, archive, url};
+use crate::sim::state::backup::{self, Bad, Content, Files, Packing, Unpacked};
+use crate::sim::state::collection::Place;
+use crate::sim::state::instance::{Backup, Instance, Snapshot};
+use crate::sim::state::{Key, url};
 
 /// A backup's object.
 pub(crate) fn object(traits: &'static Traits) -> impl Fn(&Backup) -> Value {
@@ -100,20 +102,31 @@ fn create(daemon: &Arc<Daemon>, call: &Call, key: Key) -> Answer {
     about["backups"] = json!([path]);
     let expires = body.get("expires_at").and_then(Value::as_str);
     let expires = expires.unwrap_or("0001-01-01T00:00:00Z").to_owned();
-    let instance_only = body.get("instance_only").is_some_and(|only| only == true);
+    let instance_only = ["instance_only", "container_only"]
+        .iter()
+        .any(|key| body.get(*key).is_some_and(|only| only == true));
+    let content = if instance_only {
+        Content::WithoutSnapshots
+    } else {
+        Content::Whole
+    };
+    let packing = match body.get("compression_algorithm").and_then(Value::as_str) {
+        Some("none") => Packing::Plain,
+        _ => Packing::Gzip,
+    };
     let spec = Spec::task("Backing up instance", &key.0, about);
     let worker = daemon.clone();
     Ok(begin(daemon, (spec, call.fault), |_| async move {
         let created = worker.clock.text();
         let mut world = worker.world();
-        let instance = world.instance_mut(&key.0, &key.1)?;
+        let instance = world.instance(&key.0, &key.1)?;
         if instance.backups.iter().any(|backup| backup.name == name) {
             let text = format!("Create instance backup: Backup \"{name}\" already exists");
             return Err(Refusal::new(500, text).into());
         }
-        let bytes = published(instance);
+        let bytes = backup::pack(&world, instance, (content, packing));
         let bytes = bytes.map_err(|error| Refusal::new(500, error.to_string()))?;
-        instance.backups.push(Backup {
+        world.instance_mut(&key.0, &key.1)?.backups.push(Backup {
             name,
             created,
             expires,
@@ -142,34 +155,97 @@ fn delete(daemon: &Arc<Daemon>, call: &Call, (key, name): (Key, String)) -> Repl
 
 /// `POST /1.0/instances` with the tarball of a backup.
 pub(crate) fn import(daemon: &Arc<Daemon>, call: &Call) -> Answer {
-    let header = format!("{}name", daemon.traits.header);
-    let name = call.header(&header).unwrap_or("imported").to_owned();
-    valid::instance_name(&name)?;
-    let project = call.project().to_owned();
-    let spec = Spec::task(
-        "Restoring backup",
-        &project,
-        resources(daemon, (&project, &[&name])),
+    let header = |name: &str| call.header(&format!("{}{name}", daemon.traits.header));
+    let unpacked = backup::unpack(&call.body).map_err(|bad| match bad {
+        Bad::NoIndex => Refusal::new(400, daemon.traits.no_index),
+        Bad::Unreadable(why) => Refusal::new(500, why),
+    })?;
+    if let Some(pool) = header("pool") {
+        let pools = Place::global("storage-pools");
+        if daemon.world().collections.get(&pools, pool).is_none() {
+            let text = "Storage pool not found: Storage pool not found";
+            return Err(Refusal::new(500, text));
+        }
+    }
+    let name = header("name").or_else(|| unpacked.index["name"].as_str());
+    let key: Key = (
+        call.project().to_owned(),
+        name.unwrap_or_default().to_owned(),
     );
-    let (worker, body) = (daemon.clone(), call.body.clone());
+    let about = resources(daemon, (&key.0, &[&key.1]));
+    let spec = Spec::task("Restoring backup", &key.0, about);
+    let worker = daemon.clone();
     let location = call.location.clone();
     Ok(begin(daemon, (spec, call.fault), |_| async move {
-        let unpacked = archive::unpack(&body).map_err(|why| Refusal::new(500, why))?;
-        let created = worker.clock.text();
-        let mut world = worker.world();
-        let key = (project, name);
-        if world.instances.contains_key(&key) {
-            let text = format!(
-                "Cannot restore instance \"{}\": Instance already exists",
-                key.1
-            );
-            return Err(Refusal::new(500, text).into());
-        }
-        let mut instance = Instance::new((&key.0, &key.1), unpacked.tree, created);
-        instance.metadata = unpacked.metadata;
-        instance.location = location;
-        instance.set_volatile(worker.traits);
-        world.instances.insert(key, instance);
+        restore(&worker, (key, location), unpacked)?;
         Ok(Value::Null)
     }))
+}
+
+fn restore(
+    daemon: &Daemon,
+    (key, location): (Key, String),
+    unpacked: Unpacked,
+) -> Result<(), Refusal> {
+    let mut world = daemon.world();
+    if world.instances.contains_key(&key) {
+        let text = "Create instance from backup: Cannot restore volume, already exists on target";
+        return Err(Refusal::new(500, text));
+    }
+    valid::instance_name(&key.1).map_err(|refusal| {
+        let text = format!(
+            "Failed importing backup: Failed creating instance record: {}",
+            refusal.text
+        );
+        Refusal::new(refusal.code, text)
+    })?;
+    let Unpacked {
+        index,
+        instance,
+        mut snapshots,
+    } = unpacked;
+    let config = &index["config"];
+    let mut made = restored(&key, (&config["container"], &instance));
+    made.location = location;
+    for object in config["snapshots"].as_array().into_iter().flatten() {
+        let text = |key: &str| object[key].as_str().unwrap_or_default().to_owned();
+        let Some(files) = snapshots.remove(&text("name")) else {
+            continue;
+        };
+        made.snapshots.push(Snapshot {
+            name: text("name"),
+            created: text("created_at"),
+            expires: text("expires_at"),
+            of: Box::new(restored(&key, (object, &files))),
+            tree: files.tree,
+        });
+    }
+    world.instances.insert(key, made);
+    Ok(())
+}
+
+/// An instance as its object in a backup says.
+fn restored((project, name): &Key, (object, files): (&Value, &Files)) -> Instance {
+    let text = |key: &str| object[key].as_str().unwrap_or_default().to_owned();
+    let map = |key: &str| object[key].as_object().cloned().unwrap_or_default();
+    let profiles = object["profiles"].as_array().into_iter().flatten();
+    let profiles = profiles.filter_map(Value::as_str).map(str::to_owned);
+    let mut made = Instance::new((project, name), files.tree.clone(), text("created_at"));
+    made.profiles = profiles.collect();
+    made.config = map("config");
+    made.devices = map("devices");
+    made.description = text("description");
+    made.ephemeral = object["ephemeral"] == true;
+    made.metadata.clone_from(&files.metadata);
+    for (key, field) in [
+        ("type", &mut made.kind),
+        ("architecture", &mut made.architecture),
+        ("last_used_at", &mut made.used),
+    ] {
+        // Objects of snapshots do not say all of it.
+        if object[key].is_string() {
+            *field = text(key);
+        }
+    }
+    made
 }

@@ -511,8 +511,10 @@ fn update(
         .as_object()
         .cloned()
         .unwrap_or_default();
-    let editable = ["config", "devices", "profiles", "description", "ephemeral"];
+    let editable = ["config", "devices", "profiles", "ephemeral"];
     generic::change(&mut object, (&editable, body), method);
+    // Even PATCH takes it away where the body does not say it.
+    generic::change(&mut object, (&["description"], body), "PUT");
     let map = |key: &str| {
         object
             .get(key)

@@ -108,21 +108,3 @@ fn one(daemon: &Daemon, call: &Call, (instance, file): (&Instance, &str)) -> Ans
         _ => Err(Refusal::not_implemented()),
     }
 }
-
-/// `/1.0/instances/<name>/console`: there is none.
-pub(crate) fn console(daemon: &Arc<Daemon>, call: &Call, name: &str) -> Answer {
-    let world = daemon.world();
-    world.instance(call.project(), name)?;
-    match call.method.as_str() {
-        "GET" if daemon.traits.is_incus() => Ok(Reply::Raw(Raw {
-            headers: vec![("content-type".to_owned(), "application/json".to_owned())],
-            body: bytes::Bytes::new(),
-            filename: None,
-        })),
-        "GET" => {
-            let text = format!("open /var/log/lxd/{name}/console.log: no such file or directory");
-            Err(Refusal::new(500, text))
-        }
-        _ => Err(Refusal::not_implemented()),
-    }
-}

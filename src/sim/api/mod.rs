@@ -2,6 +2,7 @@
 
 pub(super) mod backups;
 pub(super) mod certificates;
+pub(super) mod console;
 pub(super) mod evacuation;
 pub(super) mod exec;
 pub(super) mod files;

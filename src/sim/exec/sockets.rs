@@ -90,7 +90,8 @@ impl Plug {
         std::mem::take(&mut self.ends)
     }
 
-    async fn socket(&mut self, name: &str) -> Option<Socket> {
+    /// The connection for one of the names, once it is there.
+    pub(crate) async fn socket(&mut self, name: &str) -> Option<Socket> {
         let upgrade = self.waits.remove(name)?.await.ok()?;
         accept(upgrade.connection).await
     }

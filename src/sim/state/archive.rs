@@ -79,7 +79,7 @@ fn read(from: impl Read) -> io::Result<Unpacked> {
     }
 }
 
-fn node_of(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Option<Node>> {
+pub(super) fn node_of(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Option<Node>> {
     let header = entry.header().clone();
     let content = match header.entry_type() {
         tar::EntryType::Directory => Content::Folder,
@@ -102,7 +102,7 @@ fn node_of(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Option<Node>> {
     Ok(Some(node))
 }
 
-fn yaml_value(text: &str) -> io::Result<Value> {
+pub(super) fn yaml_value(text: &str) -> io::Result<Value> {
     let source = Source::new(Path::new("metadata.yaml"), text);
     let node = yaml::parse(&source);
     let node = node.map_err(|_| io::Error::other("Could not parse metadata.yaml"))?;
@@ -112,14 +112,10 @@ fn yaml_value(text: &str) -> io::Result<Value> {
 /// Makes the tarball of an image; the same bytes for the same tree.
 pub(crate) fn pack(metadata: &Value, tree: &Tree) -> io::Result<Vec<u8>> {
     let mut builder = tar::Builder::new(Vec::new());
-    // JSON is YAML.
-    let text = format!("{metadata}\n");
-    let mut header = header(tar::EntryType::Regular, 0o644, UNIX_EPOCH);
-    header.set_size(text.len() as u64);
-    builder.append_data(&mut header, "metadata.yaml", text.as_bytes())?;
+    add_text(&mut builder, "metadata.yaml", metadata)?;
     for (path, node) in tree.all() {
         let path = format!("rootfs{}", path.trim_end_matches('/'));
-        append(&mut builder, &path, node)?;
+        add(&mut builder, &path, node)?;
     }
     builder.into_inner()
 }
@@ -134,7 +130,21 @@ fn header(kind: tar::EntryType, mode: u32, modified: SystemTime) -> tar::Header 
     header
 }
 
-fn append(builder: &mut tar::Builder<Vec<u8>>, path: &str, node: &Node) -> io::Result<()> {
+/// Adds a file of YAML.
+pub(super) fn add_text(
+    builder: &mut tar::Builder<Vec<u8>>,
+    path: &str,
+    value: &Value,
+) -> io::Result<()> {
+    // JSON is YAML.
+    let text = format!("{value}\n");
+    let mut header = header(tar::EntryType::Regular, 0o644, UNIX_EPOCH);
+    header.set_size(text.len() as u64);
+    builder.append_data(&mut header, path, text.as_bytes())
+}
+
+/// Adds what is in a tree.
+pub(super) fn add(builder: &mut tar::Builder<Vec<u8>>, path: &str, node: &Node) -> io::Result<()> {
     let kind = match node.content {
         Content::File(_) => tar::EntryType::Regular,
         Content::Folder => tar::EntryType::Directory,

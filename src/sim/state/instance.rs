@@ -97,6 +97,8 @@ pub(crate) struct Instance {
     pub(crate) started: String,
     /// The member of a cluster that has it; `none` where there is no cluster.
     pub(crate) location: String,
+    /// Who is at its console.
+    pub(crate) console: Option<String>,
 }
 
 /// A copy of an instance.
@@ -145,6 +147,7 @@ impl Instance {
             served: BTreeMap::new(),
             started: "0001-01-01T00:00:00Z".to_owned(),
             location: "none".to_owned(),
+            console: None,
         }
     }
 
@@ -162,6 +165,7 @@ impl Instance {
             busy: None,
             interfaces: BTreeMap::new(),
             served: BTreeMap::new(),
+            console: None,
             ..self.clone()
         }
     }

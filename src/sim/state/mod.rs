@@ -1,6 +1,7 @@
 //! What there is in a simulated daemon, as plain data.
 
 pub(super) mod archive;
+pub(super) mod backup;
 pub(super) mod cluster;
 pub(super) mod collection;
 pub(super) mod image;
