@@ -92,29 +92,6 @@ fn every_scenario_is_clean_and_says_what_it_does() {
 }
 
 #[test]
-fn every_scenario_runs_and_leaves_nothing() {
-    for flavor in daemons() {
-        // One of its own: other tests have instances in the shared one.
-        let daemon = &Daemon::start(flavor);
-        let folder = tempfile::tempdir().expect("a folder");
-        let to = format!("to={}", folder.path().display());
-        for file in scenarios() {
-            let name = file.to_str().expect("UTF-8");
-            let mut arguments = vec!["run", name];
-            if name.ends_with("/files.yaml") {
-                // What it fetches belongs to whoever runs it; here nobody wants it afterwards.
-                arguments.extend(["--var", to.as_str()]);
-            }
-            let ran = malleus(daemon, root(), &arguments);
-            let said = String::from_utf8_lossy(&ran.stderr).into_owned();
-            assert!(ran.status.success(), "{flavor:?} {name}: {said}");
-        }
-        let left = malleus(daemon, root(), &["request", "GET", "instances"]);
-        assert_eq!(String::from_utf8_lossy(&left.stdout), "[]\n", "{flavor:?}");
-    }
-}
-
-#[test]
 fn the_first_playbook_of_the_readme_runs() {
     let readme = readme();
     let playbooks = blocks(&readme, "yaml");

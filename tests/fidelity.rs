@@ -1,39 +1,31 @@
-//! How true the simulated daemon is: one suite of exchanges on real and on simulated daemons, held against each other field
-//! by field. What differs is listed in `tests/fidelity/known` with a reason; an entry that explains nothing fails the test.
+//! How true the simulated daemon is: one suite of exchanges and all scenarios on real and on simulated daemons, held against
+//! each other field by field. What differs is listed in `tests/fidelity/known` with a reason; an entry that explains nothing fails the test.
 #![cfg(feature = "sim")]
 #![allow(clippy::expect_used, reason = "helpers of tests may end them")]
 
 mod support;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::thread;
+use std::collections::BTreeSet;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-use malleus::client::{Client, Content, Remote, Reply, Request};
+use malleus::client::{Client, Content, Limit, Remote, Reply, Request, Wait};
 use malleus::sim::{Brand, Options, Sim};
 use regex_lite::Regex;
 use serde_json::{Value, json};
 use support::daemon::{Daemon, Flavor, daemons};
-
-/// What is seen of one exchange: texts by the place where they stand.
-type Seen = BTreeMap<String, String>;
-
-/// Numbers that nobody can foresee.
-const MEASURED: &[&str] = &[
-    "pid",
-    "usage",
-    "usage_peak",
-    "total",
-    "used",
-    "processes",
-    "size",
-    "speed",
-    "kernel_version",
-    "server_pid",
-    "cpu",
-    "hwaddr",
-    "id",
-];
+use support::known::Ledger;
+use support::played::{self, Played};
+use support::program::{Running, malleus};
+use support::proxy::Proxy;
+use support::seen::{Seen, note, note_answer, note_events};
+use support::transcript::Answer;
+use tungstenite::Message;
 
 #[test]
 fn simulated_daemons_answer_as_real_ones_do() {
@@ -56,89 +48,155 @@ fn simulated_daemons_answer_as_real_ones_do() {
 
 /// The differences that are not known, and the known ones that are not there.
 fn compare(flavor: Flavor) -> Vec<String> {
+    let mut ledger = Ledger::read(flavor, &file("known"));
+    let (suite, playbooks) = thread::scope(|threads| {
+        let suite = threads.spawn(|| {
+            let (real, sim) = (Daemon::start(flavor), sim(flavor));
+            let real = Suite::on(&real.socket, flavor).run();
+            (real, Suite::on(sim.socket(), flavor).run())
+        });
+        let playbooks = threads.spawn(|| {
+            let (real, sim) = (Daemon::start(flavor), sim(flavor));
+            import(&sim);
+            let network = network(flavor);
+            let real = scenarios(&real.socket, &network);
+            (real, scenarios(sim.socket(), &network))
+        });
+        (
+            suite.join().expect("no panic"),
+            playbooks.join().expect("no panic"),
+        )
+    });
+    for ((request, real), (_, simulated)) in suite.0.iter().zip(&suite.1) {
+        ledger.compare(request, real, simulated);
+    }
+    for ((name, real), (_, simulated)) in playbooks.0.iter().zip(&playbooks.1) {
+        ledger.turn_to(name);
+        played::compare(&mut ledger, real, simulated);
+    }
+    ledger.end()
+}
+
+fn sim(flavor: Flavor) -> Sim {
     let brand = match flavor {
         Flavor::Incus => Brand::Incus,
         Flavor::Lxd => Brand::Lxd,
     };
-    let sim = Sim::start(Options::new(brand)).expect("it starts");
-    let daemon = Daemon::start(flavor);
-    let real = Suite::on(&daemon.socket, flavor).run();
-    let simulated = Suite::on(sim.socket(), flavor).run();
-    let known = known(flavor);
-    let mut used = BTreeSet::new();
-    let mut wrong = Vec::new();
-    for ((request, real), (_, simulated)) in real.iter().zip(&simulated) {
-        let places: BTreeSet<&String> = real.keys().chain(simulated.keys()).collect();
-        for place in places {
-            let nothing = String::from("(nothing)");
-            let is = simulated.get(place).unwrap_or(&nothing);
-            let should = real.get(place).unwrap_or(&nothing);
-            if is == should {
-                continue;
-            }
-            let explained = known
-                .iter()
-                .position(|known| known.request.is_match(request) && known.place.is_match(place));
-            match explained {
-                Some(at) => {
-                    used.insert(at);
-                }
-                None => wrong.push(format!(
-                    "{flavor}: {request}\n    {place}\n      real      {should}\n      simulated {is}"
-                )),
-            }
-        }
-    }
-    let stale = known
-        .iter()
-        .enumerate()
-        .filter(|(at, _)| !used.contains(at));
-    wrong.extend(
-        stale.map(|(_, known)| format!("{flavor}: explains nothing any more: {}", known.line)),
-    );
-    wrong
+    Sim::start(Options::new(brand)).expect("it starts")
 }
 
-/// An entry of the list of known differences.
-struct Known {
-    request: Regex,
-    place: Regex,
-    line: String,
+/// Replaces the image of a simulated daemon by the one that real ones have here.
+fn import(sim: &Sim) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/images/build");
+    let built = Command::new(script).output().expect("the image's script");
+    let image = String::from_utf8(built.stdout).expect("a path");
+    let client = Client::connect(&Remote::Unix(sim.socket().to_owned())).expect("connected");
+    let run = |request: &Request| {
+        let wait = Wait::within(Limit::after("test", Duration::from_secs(60)));
+        client.run(request, &wait).expect("done")
+    };
+    let alias = run(&Request::get("images/aliases/busybox"));
+    let old = alias.reply.metadata()["target"].as_str().expect("a target");
+    run(&Request::delete(format!("images/{old}")));
+    let upload = Request::post("images").upload(image.trim());
+    let new = run(&upload).operation.expect("an operation").metadata["fingerprint"].clone();
+    run(&Request::post("images/aliases").json(json!({"name": "busybox", "target": new})));
 }
 
-/// Lines `[incus|lxd] | REQUEST | PLACE | REASON`, the middle two regular expressions.
-fn known(flavor: Flavor) -> Vec<Known> {
-    let lines = read("known");
-    let lines = lines
-        .lines()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines
-        .filter_map(|line| {
-            let parts: Vec<&str> = line.split(" | ").collect();
-            let [brand, request, place, reason] = parts.as_slice() else {
-                panic!("{line}: four parts");
-            };
-            assert!(!reason.trim().is_empty(), "{line}: no reason");
-            let whole =
-                |text: &str| Regex::new(&format!("^(?:{})$", text.trim())).expect("a regex");
-            (brand.trim() == "both" || brand.trim() == flavor.name()).then(|| Known {
-                request: whole(request),
-                place: whole(place),
-                line: line.to_owned(),
-            })
-        })
-        .collect()
+fn file(name: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    root.join("tests/fidelity").join(name)
 }
 
 fn read(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fidelity")
-        .join(name);
-    std::fs::read_to_string(path).expect("a file of the suite")
+    std::fs::read_to_string(file(name)).expect("a file of the suite")
+}
+
+/// Runs all scenarios on a daemon, one after the other: some look at all that there is.
+fn scenarios(socket: &Path, network: &str) -> Vec<(String, Played)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let proxy = Proxy::recording(socket);
+    let entries = std::fs::read_dir(folder).expect("the scenarios");
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|is| is == "yaml"))
+        .collect();
+    files.sort();
+    let before = held(socket);
+    let played = files
+        .iter()
+        .map(|file| {
+            let name = file.file_stem().expect("a name").to_string_lossy();
+            (name.into_owned(), scenario(&proxy, file, network))
+        })
+        .collect();
+    assert_eq!(held(socket), before, "what the scenarios leave");
+    played
+}
+
+/// What a daemon holds.
+fn held(socket: &Path) -> BTreeSet<String> {
+    let client = Client::connect(&Remote::Unix(socket.to_owned())).expect("connected");
+    let lists = [
+        "instances",
+        "images",
+        "images/aliases",
+        "profiles",
+        "projects",
+    ];
+    let all = lists.iter().flat_map(|list| {
+        let reply = client.request(&Request::get(*list)).expect("a list");
+        reply.metadata().as_array().cloned().unwrap_or_default()
+    });
+    let own = all.filter_map(|path| path.as_str().map(str::to_owned));
+    let networks = client.request(&Request::get("networks").query("recursion", "1"));
+    let networks = networks.expect("a list").metadata().clone();
+    // The others are bridges of this machine.
+    let networks = networks.as_array().cloned().unwrap_or_default();
+    let managed = networks.into_iter().filter(|one| one["managed"] == true);
+    own.chain(managed.map(|one| one["name"].to_string()))
+        .collect()
+}
+
+/// The beginning of the addresses of a network that nobody else on this machine makes.
+fn network(flavor: Flavor) -> String {
+    let own = std::process::id() % 120 * 2 + u32::from(flavor == Flavor::Lxd);
+    format!("10.97.{own}.")
+}
+
+fn scenario(proxy: &Proxy, file: &Path, network: &str) -> Played {
+    let home = tempfile::tempdir().expect("a folder");
+    proxy.clear();
+    let mut command = malleus(home.path());
+    command
+        .args(["run".as_ref(), file.as_os_str(), "--remote".as_ref()])
+        .arg(&proxy.socket);
+    if file.ends_with("files.yaml") {
+        command.args(["--var", &format!("to={}", home.path().display())]);
+    }
+    if file.ends_with("web-tier.yaml") {
+        command.args(["--var", &format!("address={network}1/24")]);
+    }
+    let ran = Running::start(&mut command, None).end();
+    assert_eq!(ran.code(), Some(0), "{}: {}", file.display(), ran.stderr());
+    let mut own = runs(&ran.stderr());
+    own.push((network.to_owned(), "{network}.".to_owned()));
+    let exchanges = proxy.transcript.as_ref().expect("it records").exchanges();
+    Played::of(&exchanges, &own)
+}
+
+/// The identifiers of the runs that a command tells of.
+fn runs(stderr: &str) -> Vec<(String, String)> {
+    let header = Regex::new(r"run ([a-z][a-z0-9]{5}) on ").expect("a regex");
+    let found = header.captures_iter(stderr);
+    found
+        .map(|found| (found[1].to_owned(), "{run}".to_owned()))
+        .collect()
 }
 
 /// The suite on one daemon.
 struct Suite {
+    socket: PathBuf,
     client: Client,
     prefix: &'static str,
     /// What names of networks and their addresses begin with: networks are the machine's, and other daemons may be at work.
@@ -163,6 +221,7 @@ impl Suite {
         };
         let own = std::process::id() % 100 * 2 + u32::from(flavor == Flavor::Lxd);
         Suite {
+            socket: socket.to_owned(),
             client,
             prefix,
             network: (format!("br{own}-"), format!("10.{}.", own + 20)),
@@ -173,6 +232,7 @@ impl Suite {
 
     fn run(mut self) -> Vec<(String, Seen)> {
         let mut all = Vec::new();
+        let events = Listener::at(&self.socket);
         let lines = read("exchanges");
         for line in lines
             .lines()
@@ -184,6 +244,9 @@ impl Suite {
             };
             all.extend(exchanges.into_iter().map(|seen| (line.to_owned(), seen)));
         }
+        let mut seen = Seen::new();
+        note_events(&mut seen, &events.end());
+        all.push(("EVENTS".to_owned(), seen));
         all
     }
 
@@ -211,14 +274,34 @@ impl Suite {
             }
             if !once {
                 let path = format!("/1.0/operations/{}", operation.id);
-                let waited = self.send(&Request::get(format!("{path}/wait")));
-                note(&mut seen, "wait", &waited.body());
+                let mut waited = Seen::new();
+                let request = Request::get(format!("{path}/wait"));
+                note_reply(&mut waited, &self.send(&request));
+                let waited = waited.into_iter();
+                seen.extend(waited.map(|(place, text)| (format!("wait {place}"), text)));
                 let after = self.send(&Request::get(path));
                 self.operation = after.metadata().clone();
                 note(&mut seen, "after", &after.body());
             }
         }
+        if let Some((instance, _)) = line.split_once("/state {\"action\": \"") {
+            self.settle(instance.trim_start_matches("PUT "));
+        }
         seen
+    }
+
+    /// The first process of a running instance does not hear a signal before it has begun with its work, a second process.
+    fn settle(&self, instance: &str) {
+        let begun = Instant::now();
+        loop {
+            let reply = self.send(&Request::get(format!("{instance}/state")));
+            let state = reply.metadata();
+            if state["status"] != "Running" || state["processes"].as_u64() > Some(1) {
+                return;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(30), "{state}");
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     fn send(&self, request: &Request) -> Reply {
@@ -245,6 +328,43 @@ impl Suite {
     }
 }
 
+/// Takes down events while something else is done.
+struct Listener {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Vec<Value>>,
+}
+
+impl Listener {
+    /// Listens to all projects: the client would to one.
+    fn at(socket: &Path) -> Listener {
+        let stream = UnixStream::connect(socket).expect("a daemon");
+        let path = "ws://daemon/1.0/events?type=lifecycle&all-projects=true";
+        let (mut socket, _) = tungstenite::client(path, stream).expect("a websocket");
+        let moment = Some(Duration::from_millis(300));
+        socket.get_ref().set_read_timeout(moment).expect("a limit");
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = thread::spawn(move || {
+            let mut all = Vec::new();
+            loop {
+                // The last ones may come a moment after what they tell of.
+                let over = stopped.load(Ordering::SeqCst);
+                match socket.read() {
+                    Ok(Message::Text(text)) => all.push(serde_json::from_str(&text).expect("JSON")),
+                    Err(_) if over => return all,
+                    Ok(_) | Err(_) => {}
+                }
+            }
+        });
+        Listener { stop, thread }
+    }
+
+    fn end(self) -> Vec<Value> {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.join().expect("no panic")
+    }
+}
+
 fn request(line: &str) -> Request {
     let (method, rest) = line.split_once(' ').expect("METHOD PATH");
     let (path, mut rest) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -263,88 +383,19 @@ fn request(line: &str) -> Request {
 }
 
 fn note_reply(seen: &mut Seen, reply: &Reply) {
-    seen.insert("status".into(), reply.status.to_string());
-    let dull = [
-        "content-length",
-        "date",
-        "transfer-encoding",
-        "last-modified",
-    ];
-    for (name, value) in reply.headers.iter() {
-        let name = name.to_lowercase();
-        if !dull.contains(&name.as_str()) {
-            let value = if name == "etag" {
-                "some".to_owned()
-            } else {
-                plain(value)
-            };
-            seen.insert(format!("header {name}"), value);
-        }
-    }
-    match &reply.content {
-        Content::Bytes(bytes) if bytes.len() > 10_000 => {
-            seen.insert("body".into(), "(long)".into());
-        }
-        _ => note(seen, "body", &reply.body()),
-    }
-}
-
-/// Every value of a JSON text at its place.
-fn note(seen: &mut Seen, place: &str, value: &Value) {
-    match value {
-        Value::Object(map) => {
-            if map.is_empty() {
-                seen.insert(place.to_owned(), "{}".to_owned());
-            }
-            for (key, value) in map {
-                if !MEASURED.contains(&key.as_str()) {
-                    note(seen, &format!("{place}.{key}"), value);
-                }
-            }
-        }
-        // Their order means nothing in any list of this API.
-        Value::Array(items) => {
-            let mut texts: Vec<String> = items
-                .iter()
-                .map(|item| {
-                    let mut inner = Seen::new();
-                    note(&mut inner, "", item);
-                    let parts = inner
-                        .into_iter()
-                        .map(|(place, text)| format!("{place}={text}"));
-                    parts.collect::<Vec<_>>().join(" ")
-                })
-                .collect();
-            texts.sort();
-            seen.insert(place.to_owned(), format!("[{}]", texts.join(", ")));
-        }
-        Value::String(text) => {
-            seen.insert(place.to_owned(), plain(text));
-        }
-        other => {
-            seen.insert(place.to_owned(), other.to_string());
-        }
-    }
-}
-
-/// A text without what is true of one daemon or one run.
-fn plain(text: &str) -> String {
-    const PATTERNS: &[(&str, &str)] = &[
-        (
-            r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
-            "{uuid}",
-        ),
-        (r"\b[0-9a-f]{64}\b", "{hash}"),
-        (r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z", "{time}"),
-        (r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d \+0000 UTC", "{time}"),
-        (r"/tmp/malleus\.\w+|/var/lib/(?:incus|lxd)", "{dir}"),
-        (r"/var/log/(?:incus|lxd)", "{dir}/logs"),
-        (r"\d+(?:\.\d+)?[kMG]?B/s", "{speed}"),
-    ];
-    let mut text = text.to_owned();
-    for (pattern, by) in PATTERNS {
-        let regex = Regex::new(pattern).expect("a regex");
-        text = regex.replace_all(&text, *by).into_owned();
-    }
-    text
+    let headers = reply.headers.iter();
+    let answer = Answer {
+        status: reply.status,
+        headers: headers
+            .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+            .collect(),
+        body: match &reply.content {
+            Content::Bytes(bytes) => bytes.clone(),
+            Content::Empty => Vec::new(),
+            Content::Text(text) => text.clone().into_bytes(),
+            _ => reply.body().to_string().into_bytes(),
+        },
+        ..Answer::default()
+    };
+    note_answer(seen, &answer);
 }

@@ -81,6 +81,8 @@ pub(super) struct Traits {
     pub(super) group_of_nobody: &'static str,
     /// What keeps a member in its cluster.
     pub(super) instances_word: &'static str,
+    /// The first half of hardware addresses that it makes up.
+    pub(super) hwaddr: &'static str,
 }
 
 impl Traits {
@@ -146,6 +148,7 @@ const INCUS: Traits = Traits {
     group_taken: "Failed to create \"cluster_groups\" entry: UNIQUE constraint failed: cluster_groups.name",
     group_of_nobody: "Failed to create \"nodes_clusters_groups\" entry: NOT NULL constraint failed: nodes_cluster_groups.node_id",
     instances_word: "instances",
+    hwaddr: "10:66:6a",
 };
 
 const LXD: Traits = Traits {
@@ -194,6 +197,7 @@ const LXD: Traits = Traits {
     group_taken: "This cluster group already exists",
     group_of_nobody: "Insert nodes for cluster group: NOT NULL constraint failed: nodes_cluster_groups.node_id",
     instances_word: "containers",
+    hwaddr: "00:16:3e",
 };
 
 impl Brand {

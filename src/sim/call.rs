@@ -177,8 +177,9 @@ pub(super) enum Reply {
     Websocket(String),
     /// The connection goes on with another protocol.
     Switched(&'static str),
-    /// 200 with the envelope of an error: how some daemons tell of an operation's failure.
-    Hidden(Refusal),
+    /// 200 with an envelope whose headers have gone out before it was known: some daemons tell of an operation's failure by one
+    /// of an error.
+    Early(Value),
     /// An error that is no envelope.
     Plain(u16, &'static str),
 }

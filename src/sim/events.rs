@@ -56,8 +56,13 @@ pub(super) struct News<'a> {
 }
 
 impl Hub {
+    /// Whether anybody listens.
+    pub(super) fn is_heard(&self) -> bool {
+        self.0.receiver_count() > 0
+    }
+
     pub(super) fn send(&self, daemon: &Daemon, news: &News<'_>) {
-        if self.0.receiver_count() == 0 {
+        if !self.is_heard() {
             return;
         }
         let event = json!({
@@ -71,30 +76,6 @@ impl Hub {
             text: event.to_string(),
         });
     }
-}
-
-/// Tells of a change of a resource, such as `instance-created` of `/1.0/instances/c1`.
-pub(super) fn lifecycle(daemon: &Daemon, action: &str, (project, source): (&str, &str)) {
-    let name = source.rsplit('/').next().unwrap_or_default();
-    let mut metadata = json!({
-        "action": action, "source": source,
-        "requestor": {"username": "root", "protocol": "unix"},
-    });
-    if project != "default" {
-        metadata["source"] = json!(format!("{source}?project={project}"));
-    }
-    if daemon.traits.is_incus() {
-        metadata["name"] = json!(name);
-        metadata["project"] = json!(project);
-    }
-    daemon.events.send(
-        daemon,
-        &News {
-            kind: "lifecycle",
-            project,
-            metadata,
-        },
-    );
 }
 
 /// `GET /1.0/events`.

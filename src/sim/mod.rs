@@ -17,7 +17,7 @@
 //! | `routes` | which part answers which path |
 //! | `api` | one file per kind of resource: what its requests do |
 //! | `state` | what there is, as plain data |
-//! | `operations`, `events` | work that outlives its request, and who is told |
+//! | `operations`, `events`, `lifecycle` | work that outlives its request, what happens, and who is told |
 //! | `exec` | commands: processes, the shell, their file tree and their websockets |
 //! | `fault`, `clock` | failures on order, time that costs nothing |
 //!
@@ -38,6 +38,7 @@ mod daemon;
 mod events;
 mod exec;
 mod fault;
+mod lifecycle;
 mod listen;
 mod operations;
 mod routes;

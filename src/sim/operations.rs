@@ -10,10 +10,11 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::brand::Failed;
-use super::call::{Answer, Call, Refusal, Reply, uuid};
+use super::call::{Answer, Call, Refusal, Reply, envelope, error_envelope, uuid};
 use super::daemon::Daemon;
 use super::events::News;
 use super::fault::OperationFault;
+use super::lifecycle::{self, Happening};
 
 /// How long a finished operation can still be looked at.
 const LIFETIME: Duration = Duration::from_secs(5);
@@ -52,6 +53,8 @@ struct Operation {
     updated: String,
     code: u16,
     error: Option<Refusal>,
+    /// What is told when it has succeeded.
+    happening: Option<Happening>,
     ended: watch::Sender<bool>,
     /// Ends its work, once that has begun.
     work: Option<AbortHandle>,
@@ -95,6 +98,14 @@ impl Operations {
         self.all().get(id).map(|operation| operation.object(id))
     }
 
+    /// What has happened once an operation, given by its identifier, has succeeded.
+    pub(super) fn follow(&self, id: &Value, happening: Happening) {
+        let id = id.as_str().unwrap_or_default();
+        if let Some(operation) = self.all().get_mut(id) {
+            operation.happening = Some(happening);
+        }
+    }
+
     /// A daemon that starts again knows none, and none of them goes on.
     pub(super) fn forget(&self) {
         for operation in std::mem::take(&mut *self.all()).into_values() {
@@ -113,6 +124,7 @@ impl Operations {
             updated: now,
             code: RUNNING,
             error: None,
+            happening: None,
             ended: watch::channel(false).0,
             work: None,
             location: daemon.here(),
@@ -212,7 +224,7 @@ async fn with_fault(
 }
 
 fn finish(daemon: &Arc<Daemon>, id: &str, outcome: Result<Value, Failure>) {
-    {
+    let happening = {
         let mut all = daemon.operations.all();
         let Some(operation) = all.get_mut(id) else {
             return;
@@ -232,6 +244,19 @@ fn finish(daemon: &Arc<Daemon>, id: &str, outcome: Result<Value, Failure>) {
         if !metadata.is_null() {
             operation.spec.metadata = metadata;
         }
+        let fingerprint = operation.spec.metadata["fingerprint"].as_str();
+        let happening = operation.happening.take();
+        happening
+            .filter(|_| operation.error.is_none())
+            .map(|mut happening| {
+                if happening.path == "images/" {
+                    happening.path.push_str(fingerprint.unwrap_or_default());
+                }
+                happening
+            })
+    };
+    if let Some(happening) = happening {
+        lifecycle::tell(daemon, &happening);
     }
     close(daemon, id);
 }
@@ -340,11 +365,12 @@ pub(super) async fn wait(daemon: &Daemon, id: &str, call: &Call) -> Answer {
     let operation = all.get(id).ok_or_else(missing)?;
     let as_error = daemon.traits.failed == Failed::AsError;
     match &operation.error {
-        Some(refusal) if as_error => Ok(Reply::Hidden(refusal.clone())),
-        None if as_error && !in_time => Ok(Reply::Hidden(Refusal::new(
-            500,
-            "context deadline exceeded",
-        ))),
+        Some(refusal) if as_error => Ok(Reply::Early(error_envelope(refusal))),
+        None if as_error && !in_time => {
+            let late = Refusal::new(500, "context deadline exceeded");
+            Ok(Reply::Early(error_envelope(&late)))
+        }
+        _ if as_error => Ok(Reply::Early(envelope(&operation.object(id)))),
         _ => Ok(Reply::Sync(operation.object(id))),
     }
 }

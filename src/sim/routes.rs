@@ -11,12 +11,25 @@ use super::api::{
 };
 use super::call::{Answer, Call, Refusal, Reply};
 use super::daemon::Daemon;
-use super::{events, operations};
+use super::{events, lifecycle, operations};
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /// Carries out a request.
-pub(super) async fn answer(daemon: &Arc<Daemon>, mut call: Call) -> Answer {
+pub(super) async fn answer(daemon: &Arc<Daemon>, call: Call) -> Answer {
+    let happening = lifecycle::of(daemon, &call);
+    let answer = carry_out(daemon, call).await;
+    match (happening, &answer) {
+        (Some(happening), Ok(reply)) => lifecycle::follow(daemon, reply, happening),
+        (Some(happening), Err(refusal)) if lifecycle::is_told_all_the_same(&happening, refusal) => {
+            lifecycle::tell(daemon, &happening);
+        }
+        _ => {}
+    }
+    answer
+}
+
+async fn carry_out(daemon: &Arc<Daemon>, mut call: Call) -> Answer {
     let path = std::mem::take(&mut call.path);
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     if !METHODS.contains(&call.method.as_str()) {

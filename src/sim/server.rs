@@ -171,7 +171,12 @@ fn respond(reply: Reply, range: Option<&str>) -> Response<Sent> {
     let line = |value: &Value| format!("{value}\n");
     match reply {
         Reply::Sync(metadata) => json_response(200, line(&envelope(&metadata))),
-        Reply::Hidden(refusal) => json_response(200, line(&error_envelope(&refusal))),
+        Reply::Early(envelope) => {
+            let mut response = json_response(200, line(&envelope));
+            set(&mut response, "connection", "keep-alive");
+            set(&mut response, "x-content-type-options", "nosniff");
+            response
+        }
         Reply::Tagged(metadata, etag) => {
             let mut response = json_response(200, line(&envelope(&metadata)));
             set(&mut response, "etag", &format!("\"{etag}\""));

@@ -10,11 +10,15 @@ use std::thread::{self, JoinHandle};
 
 use tempfile::TempDir;
 
+use super::transcript::{Transcript, Way};
+
 /// Listens on a socket of its own and passes all bytes on, both ways.
 pub(crate) struct Proxy {
     /// What a client connects to instead of the daemon's socket.
     pub(crate) socket: PathBuf,
     requests: Arc<Mutex<Vec<String>>>,
+    /// All that passes, where it is wanted.
+    pub(crate) transcript: Option<Transcript>,
     closing: Arc<AtomicBool>,
     listener: Option<JoinHandle<()>>,
     _dir: TempDir,
@@ -23,6 +27,15 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Starts before a daemon's socket.
     pub(crate) fn before(daemon: &Path) -> Proxy {
+        Self::start(daemon, None)
+    }
+
+    /// As [`Proxy::before`], and keeps all that passes.
+    pub(crate) fn recording(daemon: &Path) -> Proxy {
+        Self::start(daemon, Some(Transcript::default()))
+    }
+
+    fn start(daemon: &Path, transcript: Option<Transcript>) -> Proxy {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let socket = dir.path().join("proxy.socket");
         let listener = UnixListener::bind(&socket).expect("a socket");
@@ -31,14 +44,20 @@ impl Proxy {
         let thread = {
             let (requests, closing) = (Arc::clone(&requests), Arc::clone(&closing));
             let daemon = daemon.to_owned();
+            let transcript = transcript.clone();
             thread::spawn(move || {
-                for client in listener.incoming().map_while(Result::ok) {
+                for (number, client) in listener.incoming().map_while(Result::ok).enumerate() {
                     if closing.load(Ordering::SeqCst) {
                         break;
                     }
                     // Without a daemon the client sees its connection closed.
                     if let Ok(server) = UnixStream::connect(&daemon) {
-                        pass_on(client, server, Arc::clone(&requests));
+                        let record = Record {
+                            requests: Arc::clone(&requests),
+                            transcript: transcript.clone(),
+                            number,
+                        };
+                        pass_on(client, server, record);
                     }
                 }
             })
@@ -46,6 +65,7 @@ impl Proxy {
         Proxy {
             socket,
             requests,
+            transcript,
             closing,
             listener: Some(thread),
             _dir: dir,
@@ -60,6 +80,9 @@ impl Proxy {
     /// Forgets the requests so far.
     pub(crate) fn clear(&self) {
         self.requests.lock().expect("no panic").clear();
+        if let Some(transcript) = &self.transcript {
+            transcript.clear();
+        }
     }
 }
 
@@ -83,13 +106,31 @@ enum Protocol {
     Other,
 }
 
-fn pass_on(client: UnixStream, server: UnixStream, requests: Arc<Mutex<Vec<String>>>) {
+/// Where it is written down what passes over one connection.
+#[derive(Clone)]
+struct Record {
+    requests: Arc<Mutex<Vec<String>>>,
+    transcript: Option<Transcript>,
+    number: usize,
+}
+
+impl Record {
+    fn passes(&self, way: Way, bytes: &[u8]) {
+        if let Some(transcript) = &self.transcript {
+            transcript.add(self.number, way, bytes);
+        }
+    }
+}
+
+fn pass_on(client: UnixStream, server: UnixStream, record: Record) {
     let protocol = Arc::new(Mutex::new(Protocol::Http));
     let mut from_server = server.try_clone().expect("a second handle");
     let mut to_client = client.try_clone().expect("a second handle");
     let seen_by_server = Arc::clone(&protocol);
+    let replies = record.clone();
     thread::spawn(move || {
         copy(&mut from_server, &mut to_client, |bytes| {
+            replies.passes(Way::ToClient, bytes);
             let mut protocol = seen_by_server.lock().expect("no panic");
             if *protocol == Protocol::UpgradeAsked {
                 *protocol = if bytes.starts_with(b"HTTP/1.1 101") {
@@ -104,6 +145,7 @@ fn pass_on(client: UnixStream, server: UnixStream, requests: Arc<Mutex<Vec<Strin
     let mut parser = Parser::default();
     thread::spawn(move || {
         copy(&mut from_client, &mut to_server, |bytes| {
+            record.passes(Way::ToServer, bytes);
             let mut protocol = protocol.lock().expect("no panic");
             if *protocol == Protocol::Other {
                 return;
@@ -113,7 +155,8 @@ fn pass_on(client: UnixStream, server: UnixStream, requests: Arc<Mutex<Vec<Strin
                 if request.upgrade {
                     *protocol = Protocol::UpgradeAsked;
                 }
-                requests.lock().expect("no panic").push(request.line);
+                let mut requests = record.requests.lock().expect("no panic");
+                requests.push(request.line);
             }
         });
     });

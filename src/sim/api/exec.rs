@@ -10,6 +10,7 @@ use crate::sim::daemon::Daemon;
 use crate::sim::exec::process::{Command, Exit, Sink};
 use crate::sim::exec::sockets::{self, Plug};
 use crate::sim::exec::{self, Place};
+use crate::sim::lifecycle::{self, Happening};
 use crate::sim::operations::{self, Failure, Spec};
 use crate::sim::state::Key;
 use crate::sim::state::instance::{Logs, Status};
@@ -114,13 +115,17 @@ pub(crate) fn begin(daemon: &Arc<Daemon>, call: &Call, name: &str) -> Answer {
             let record = (mode == Mode::Recorded).then_some(logs);
             let folder = daemon.traits.exec_logs;
             let worker = daemon.clone();
+            let begun = Happening::new("instance-exec", (&key.0, &format!("instances/{name}")))
+                .with(json!({"command": command.argv}));
             let started = operations::begin(daemon, (spec, call.fault), move |id| async move {
                 let output = record.map(|logs| Recording::new(logs, &id));
                 let sink = output.as_ref().map(Recording::sink);
+                if !command.argv.is_empty() {
+                    lifecycle::tell(&worker, &begun);
+                }
                 let exit = exec::run((place, command), Vec::new(), sink.unwrap_or_default()).await;
                 let urls = output
                     .map(|output| output.urls(&format!("instances/{name}/{folder}", name = key.1)));
-                drop(worker);
                 ended(exit, urls)
             });
             Ok(started)
@@ -228,9 +233,19 @@ fn over_websockets(
         ..spec
     };
     let sockets = daemon.world().sockets.clone();
+    let worker = daemon.clone();
+    let (project, path) = (
+        place.project.clone(),
+        format!("instances/{}", place.instance),
+    );
     operations::begin(daemon, (spec, call.fault), move |id| async move {
         sockets.add(&id, plug.take_ends());
-        let exit = sockets::attend(plug, (place, command)).await;
+        let begun = Happening::new("instance-exec", (&project, &path))
+            .with(json!({"command": command.argv}));
+        let exit = sockets::attend(plug, (place, command), || {
+            lifecycle::tell(&worker, &begun);
+        })
+        .await;
         sockets.remove(&id);
         match exit {
             None => Err(Failure::from(Refusal::new(

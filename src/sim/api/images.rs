@@ -1,17 +1,17 @@
 //! Images.
 
-use std::io::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flate2::{Compression, write::GzEncoder};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
 use super::{filter, generic, instances};
 use crate::sim::call::{Answer, Call, Raw, Refusal, Reply, etag, hex};
 use crate::sim::daemon::Daemon;
+use crate::sim::lifecycle::{self, Happening};
 use crate::sim::operations::{Failure, Spec, begin};
+use crate::sim::state::archive;
 use crate::sim::state::collection::Place;
 use crate::sim::state::image::Image;
 use crate::sim::state::{World, url};
@@ -113,7 +113,14 @@ pub(crate) fn one(daemon: &Arc<Daemon>, call: &Call, fingerprint: &str) -> Answe
             let spec = Spec::task("Deleting image", call.project(), resources);
             let worker = daemon.clone();
             Ok(begin(daemon, (spec, call.fault), |_| async move {
-                remove(&mut worker.world(), &key);
+                let aliases = remove(&mut worker.world(), &key);
+                if worker.traits.is_incus() {
+                    for alias in aliases {
+                        let path = format!("images/aliases/{alias}");
+                        let gone = Happening::new("image-alias-deleted", (&key.0, &path));
+                        lifecycle::tell(&worker, &gone);
+                    }
+                }
                 Ok(Value::Null)
             }))
         }
@@ -129,8 +136,8 @@ fn edit(daemon: &Daemon, key: &(String, String), object: &Map<String, Value>) {
     }
 }
 
-/// An image goes with its aliases.
-fn remove(world: &mut World, key: &(String, String)) {
+/// An image goes with its aliases, whose names these are.
+fn remove(world: &mut World, key: &(String, String)) -> Vec<String> {
     world.images.remove(key);
     let place = Place::of("aliases", &key.0);
     let aliases = world.collections.list(&place);
@@ -138,9 +145,10 @@ fn remove(world: &mut World, key: &(String, String)) {
         .filter(|(_, alias)| alias["target"] == key.1.as_str())
         .map(|(name, _)| name.clone())
         .collect();
-    for name in gone {
-        world.collections.remove(&place, &name);
+    for name in &gone {
+        world.collections.remove(&place, name);
     }
+    gone
 }
 
 /// Where a new image's bytes come from, and what is said about it.
@@ -272,7 +280,7 @@ fn published(daemon: &Daemon, call: &Call) -> Result<Added, Refusal> {
             let found = super::snapshots::find(instance, snapshot);
             let found = found
                 .ok_or_else(|| super::snapshots::missing(world.traits, (instance, snapshot)))?;
-            crate::sim::state::archive::pack(&found.of.metadata, &found.tree)
+            archive::pack(&found.of.metadata, &found.tree)
                 .map_err(|error| Refusal::new(500, error.to_string()))
         }
         "image" | "url" => Err(Refusal::new(
@@ -314,9 +322,7 @@ fn compressed(bytes: Vec<u8>, body: &Map<String, Value>) -> Result<Vec<u8>, Refu
     {
         return Ok(bytes);
     }
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    let written = encoder.write_all(&bytes).and_then(|()| encoder.finish());
-    written.map_err(|error| Refusal::new(500, error.to_string()))
+    archive::compress(&bytes).map_err(|error| Refusal::new(500, error.to_string()))
 }
 
 fn store(daemon: &Daemon, project: &str, added: Added) -> Result<Value, Failure> {
@@ -341,10 +347,14 @@ fn store(daemon: &Daemon, project: &str, added: Added) -> Result<Value, Failure>
     let mut world = daemon.world();
     let owner = world.owner(project, "images").to_owned();
     let key = (owner.clone(), image.fingerprint.clone());
+    let size = image.bytes.len().to_string();
+    let told = json!({"fingerprint": key.1, "size": size});
     if world.images.contains_key(&key) {
-        return Err(failed(
-            "Image with same fingerprint already exists".to_owned(),
-        ));
+        let text = "Image with same fingerprint already exists".to_owned();
+        return Err(Failure {
+            metadata: told,
+            ..failed(text)
+        });
     }
     let place = Place::of("aliases", &owner);
     for name in &added.aliases {
@@ -353,9 +363,8 @@ fn store(daemon: &Daemon, project: &str, added: Added) -> Result<Value, Failure>
         });
         world.collections.put(&place, name, alias);
     }
-    let size = image.bytes.len().to_string();
-    world.images.insert(key.clone(), image);
-    Ok(json!({"fingerprint": key.1, "size": size}))
+    world.images.insert(key, image);
+    Ok(told)
 }
 
 /// `GET /1.0/images/<fingerprint>/export`.
@@ -373,8 +382,10 @@ pub(crate) fn export(daemon: &Arc<Daemon>, call: &Call, fingerprint: &str) -> An
     } else {
         image.filename.clone()
     };
+    let kind = ("x-incus-type".to_owned(), "incus".to_owned());
+    let incus = daemon.traits.is_incus();
     Ok(Reply::Raw(Raw {
-        headers: Vec::new(),
+        headers: incus.then_some(kind).into_iter().collect(),
         body: image.bytes.clone(),
         filename: Some(name),
     }))

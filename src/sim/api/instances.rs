@@ -5,11 +5,11 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::valid::{self, Owner};
-use super::{filter, generic, kinds, snapshots, states};
+use super::{filter, generic, kinds, nics, snapshots, states};
 use crate::sim::brand::Traits;
 use crate::sim::call::{Answer, Call, Refusal, Reply, etag, uuid};
 use crate::sim::daemon::Daemon;
-use crate::sim::events::lifecycle;
+use crate::sim::lifecycle::{self, Happening};
 use crate::sim::operations::{Failure, Spec, begin};
 use crate::sim::state::instance::{Instance, Status};
 use crate::sim::state::tree::Tree;
@@ -232,6 +232,7 @@ impl Wanted {
         }
         instance.set_volatile(world.traits);
         let (_, devices) = world.expanded(&instance);
+        nics::settle(world.traits, &mut instance, &devices);
         if !devices
             .values()
             .any(|device| device["type"] == "disk" && device["path"] == "/")
@@ -349,13 +350,13 @@ fn make(daemon: &Daemon, wanted: &Wanted) -> Result<Value, Refusal> {
             image.used = daemon.clock.text();
         }
     }
+    let born = Born::of(&world, wanted, &instance);
     world.instances.insert(key, instance);
     if traits.is_incus() && wanted.body.get("start").is_some_and(|start| start == true) {
         states::start(daemon, &mut world, (&wanted.project, &wanted.name));
     }
     drop(world);
-    let path = format!("/1.0/instances/{}", wanted.name);
-    lifecycle(daemon, "instance-created", (&wanted.project, &path));
+    born.tell(daemon, wanted);
     if wanted.source("type") == "image" {
         return Ok(unpacked(traits));
     }
@@ -369,6 +370,59 @@ pub(crate) fn unpacked(traits: &Traits) -> Value {
         format!("{stage}_progress"): format!("{}: 100% (1.00GB/s)", traits.unpack),
         "progress": {"percent": "100", "speed": "1000000000", "stage": stage},
     })
+}
+
+/// What there is to tell of a new instance.
+struct Born {
+    context: Value,
+    snapshots: Vec<String>,
+    of_running: bool,
+}
+
+impl Born {
+    fn of(world: &World, wanted: &Wanted, instance: &Instance) -> Self {
+        let (_, devices) = world.expanded(instance);
+        let root = devices.values().find(|device| device["path"] == "/");
+        let pool = root.map(|root| root["pool"].clone());
+        let mut context = json!({"type": instance.kind, "storage-pool": pool});
+        if world.traits.is_incus() {
+            context["location"] = json!(instance.location);
+        }
+        let source = source_instance(world, wanted, wanted.source("source"));
+        Self {
+            context,
+            snapshots: instance
+                .snapshots
+                .iter()
+                .map(|each| each.name.clone())
+                .collect(),
+            of_running: source.is_ok_and(|source| source.status == Status::Running),
+        }
+    }
+
+    fn tell(self, daemon: &Daemon, wanted: &Wanted) {
+        let (project, name) = (wanted.project.as_str(), wanted.name.as_str());
+        let path = format!("instances/{name}");
+        let created = Happening::new("instance-created", (project, &path)).with(self.context);
+        lifecycle::tell(daemon, &created);
+        for snapshot in self.snapshots {
+            let path = format!("{path}/snapshots/{snapshot}");
+            let created = Happening::new("instance-snapshot-created", (project, &path));
+            lifecycle::tell(daemon, &created);
+        }
+        if self.of_running {
+            let project = Some(wanted.source("project")).filter(|project| !project.is_empty());
+            let project = project.unwrap_or(&wanted.project);
+            states::tell_of_a_pause(daemon, (project, wanted.source("source")));
+        }
+        let running = daemon.world().instance(project, name).map(|new| new.status);
+        if running == Ok(Status::Running) {
+            lifecycle::tell(
+                daemon,
+                &Happening::new("instance-started", (project, &path)),
+            );
+        }
+    }
 }
 
 fn from_image(world: &World, wanted: &Wanted, created: String) -> Result<Instance, Refusal> {
@@ -557,8 +611,10 @@ fn update(
             format!("Requested profile \"{name}\" doesn't exist"),
         ));
     }
+    let traits = world.traits;
     let instance = world.instance_mut(&key.0, &key.1)?;
     instance.config = config;
+    nics::settle(traits, instance, &devices);
     instance.devices = devices;
     instance.profiles = profiles;
     instance.ephemeral = object.get("ephemeral").is_some_and(|is| is == true);
@@ -567,11 +623,9 @@ fn update(
         .unwrap_or_default()
         .clone_into(&mut instance.description);
     drop(world);
-    lifecycle(
-        daemon,
-        "instance-updated",
-        (&key.0, &format!("/1.0/instances/{}", key.1)),
-    );
+    let path = format!("instances/{}", key.1);
+    let updated = Happening::new("instance-updated", (&key.0, &path));
+    lifecycle::tell(daemon, &updated);
     Ok(())
 }
 
@@ -632,10 +686,18 @@ fn delete(daemon: &Arc<Daemon>, call: &Call, key: Key) -> Answer {
         if instance.status != Status::Stopped {
             return Err(Failure::from(Refusal::new(500, "Instance is running")));
         }
-        world.instances.remove(&key);
+        let gone = world.instances.remove(&key);
         drop(world);
-        let path = format!("/1.0/instances/{}", key.1);
-        lifecycle(&worker, "instance-deleted", (&key.0, &path));
+        let path = format!("instances/{}", key.1);
+        for snapshot in gone.into_iter().flat_map(|gone| gone.snapshots) {
+            let path = format!("{path}/snapshots/{}", snapshot.name);
+            let deleted = Happening::new("instance-snapshot-deleted", (&key.0, &path));
+            lifecycle::tell(&worker, &deleted);
+        }
+        lifecycle::tell(
+            &worker,
+            &Happening::new("instance-deleted", (&key.0, &path)),
+        );
         Ok(Value::Null)
     }))
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::sim::call::{Answer, Call, Raw, Refusal, Reply};
 use crate::sim::daemon::Daemon;
+use crate::sim::lifecycle::{self, Happening};
 use crate::sim::state::instance::Instance;
 use crate::sim::state::url;
 
@@ -94,15 +95,23 @@ fn one(daemon: &Daemon, call: &Call, (instance, file): (&Instance, &str)) -> Ans
             format!("{verb} {folder}/{file}: no such file or directory"),
         )
     };
+    // By the name of another folder, and of files that are not there too.
+    let path = format!("instances/{}/backups/{file}", instance.name);
+    let tell = |what: &str| {
+        let happening = Happening::new(what, (&instance.project, &path));
+        lifecycle::tell(daemon, &happening);
+    };
     let mut logs = instance.logs.lock();
     match call.method.as_str() {
         "GET" => {
+            tell("instance-log-retrieved");
             let bytes = logs.get(file).cloned();
             let bytes = bytes.ok_or_else(|| missing("open", if incus { 404 } else { 500 }))?;
             Ok(raw(file, bytes))
         }
         "DELETE" => {
             logs.remove(file).ok_or_else(|| missing("remove", 404))?;
+            tell("instance-log-deleted");
             Ok(Reply::empty())
         }
         _ => Err(Refusal::not_implemented()),

@@ -16,6 +16,7 @@ pub(super) mod kinds;
 pub(super) mod logs;
 pub(super) mod members;
 pub(super) mod moving;
+pub(super) mod nics;
 pub(super) mod pending;
 pub(super) mod placement;
 pub(super) mod server;

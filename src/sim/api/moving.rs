@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{instances, valid};
 use crate::sim::call::{Answer, Call, Refusal};
 use crate::sim::daemon::Daemon;
-use crate::sim::events::lifecycle;
+use crate::sim::lifecycle::{self, Happening};
 use crate::sim::operations::{Failure, Spec, begin};
 use crate::sim::state::Key;
 use crate::sim::state::instance::Status;
@@ -86,8 +86,11 @@ fn carry_out(daemon: &Daemon, (key, to): (Key, String), target: String) -> Resul
             .insert((key.0.clone(), to.clone()), instance);
     }
     drop(world);
-    let path = format!("/1.0/instances/{to}");
-    lifecycle(daemon, "instance-migrated", (&key.0, &path));
+    let path = format!("instances/{to}");
+    lifecycle::tell(
+        daemon,
+        &Happening::new("instance-migrated", (&key.0, &path)),
+    );
     Ok(if of_image {
         instances::unpacked(daemon.traits)
     } else {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::instances::resources;
+use super::states;
 use crate::sim::brand::Traits;
 use crate::sim::call::{Answer, Call, Refusal, Reply, etag};
 use crate::sim::daemon::Daemon;
-use crate::sim::events::lifecycle;
+use crate::sim::lifecycle::{self, Happening};
 use crate::sim::operations::{Spec, begin};
 use crate::sim::state::instance::{Instance, Snapshot, Status};
 use crate::sim::state::{Key, url};
@@ -109,6 +110,7 @@ fn create(daemon: &Arc<Daemon>, call: &Call, key: Key) -> Answer {
             );
             return Err(Refusal::new(500, text).into());
         }
+        let running = instance.status == Status::Running;
         let tree = instance.tree.copy();
         let of = Box::new(instance.copy((&key.0, &key.1), tree.clone()));
         instance.snapshots.push(Snapshot {
@@ -119,8 +121,12 @@ fn create(daemon: &Arc<Daemon>, call: &Call, key: Key) -> Answer {
             tree,
         });
         drop(world);
-        let path = format!("/1.0/instances/{}/snapshots/{name}", key.1);
-        lifecycle(&worker, "instance-snapshot-created", (&key.0, &path));
+        let path = format!("instances/{}/snapshots/{name}", key.1);
+        let created = Happening::new("instance-snapshot-created", (&key.0, &path));
+        lifecycle::tell(&worker, &created);
+        if running {
+            states::tell_of_a_pause(&worker, (&key.0, &key.1));
+        }
         Ok(Value::Null)
     }))
 }
@@ -180,14 +186,19 @@ pub(crate) fn restore(daemon: &Daemon, key: &Key, name: &str) -> Result<(), Refu
     instance.devices = snapshot.of.devices;
     instance.profiles = snapshot.of.profiles;
     instance.description = snapshot.of.description;
-    if instance.status == Status::Running {
+    let running = instance.status == Status::Running;
+    if running {
         instance.mark_started(traits);
     }
     drop(world);
-    lifecycle(
-        daemon,
-        "instance-restored",
-        (&key.0, &format!("/1.0/instances/{}", key.1)),
-    );
+    let path = format!("instances/{}", key.1);
+    if running {
+        // It is stopped for it, which nobody is told.
+        let started = Happening::new("instance-started", (&key.0, &path));
+        lifecycle::tell(daemon, &started);
+    }
+    let context = json!({"snapshot": format!("{}/{name}", key.1)});
+    let restored = Happening::new("instance-restored", (&key.0, &path)).with(context);
+    lifecycle::tell(daemon, &restored);
     Ok(())
 }

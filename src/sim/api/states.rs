@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::kinds::hwaddr;
+use super::nics;
 use crate::sim::call::{Answer, Call, Refusal, Reply};
 use crate::sim::daemon::Daemon;
-use crate::sim::events::lifecycle;
+use crate::sim::lifecycle::{self, Happening};
 use crate::sim::operations::{Failure, Spec, begin};
 use crate::sim::state::instance::{Instance, Status};
 use crate::sim::state::{World, url};
@@ -256,9 +256,26 @@ async fn carry_out(
     }
     drop(world);
     outcome?;
-    let path = format!("/1.0/instances/{name}");
-    lifecycle(daemon, action.event(), (project, &path));
+    let what = match (action, order.force) {
+        (Action::Stop, Force::Orderly) => "instance-shutdown",
+        _ => action.event(),
+    };
+    tell(daemon, what, (project, name));
+    if stopping && daemon.world().instance(project, name).is_err() {
+        tell(daemon, "instance-deleted", (project, name));
+    }
     Ok(())
+}
+
+fn tell(daemon: &Daemon, what: &str, (project, name): (&str, &str)) {
+    let path = format!("instances/{name}");
+    lifecycle::tell(daemon, &Happening::new(what, (project, &path)));
+}
+
+/// An instance that runs is frozen while it is copied.
+pub(crate) fn tell_of_a_pause(daemon: &Daemon, instance: (&str, &str)) {
+    tell(daemon, "instance-paused", instance);
+    tell(daemon, "instance-resumed", instance);
 }
 
 /// Whether the instance's first process takes notice when it is asked to stop: a command put in the place of its
@@ -332,63 +349,15 @@ fn switch(
 
 /// Makes an instance run, with a leased address on each network it is on.
 pub(crate) fn start(daemon: &Daemon, world: &mut World, (project, name): (&str, &str)) {
-    let Ok(instance) = world.instance(project, name) else {
-        return;
-    };
-    let (_, devices) = world.expanded(instance);
-    let interfaces: Vec<(String, Vec<(String, u8)>)> = devices
-        .iter()
-        .filter(|(_, device)| device["type"] == "nic")
-        .map(|(key, device)| {
-            let interface = device["name"].as_str().unwrap_or(key).to_owned();
-            (interface, lease(world, device).into_iter().collect())
-        })
-        .collect();
+    nics::plug(world, (project, name));
     let now = daemon.clock.text();
     let traits = daemon.traits;
     if let Ok(instance) = world.instance_mut(project, name) {
-        instance.interfaces = interfaces.into_iter().collect();
         instance.status = Status::Running;
         instance.used.clone_from(&now);
         instance.started = now;
         instance.mark_started(traits);
     }
-}
-
-/// The next free address of the network that an interface is on.
-fn lease(world: &World, device: &Value) -> Option<(String, u8)> {
-    let network = device["network"].as_str().or(device["parent"].as_str())?;
-    let (_, _, object) = world
-        .collections
-        .every("networks")
-        .find(|(_, name, _)| name.as_str() == network)?;
-    if object["config"]["ipv4.dhcp"] == "false" {
-        return None;
-    }
-    if let Some(fixed) = device["ipv4.address"].as_str() {
-        return Some((fixed.to_owned(), 24));
-    }
-    let (gateway, prefix) = object["config"]["ipv4.address"].as_str()?.split_once('/')?;
-    let prefix: u8 = prefix
-        .parse()
-        .ok()
-        .filter(|prefix| (1..=30).contains(prefix))?;
-    let gateway: std::net::Ipv4Addr = gateway.parse().ok()?;
-    let base = u32::from(gateway) & (u32::MAX << (32 - prefix));
-    let taken: std::collections::BTreeSet<&str> = world
-        .instances
-        .values()
-        .flat_map(|instance| instance.interfaces.values().flatten())
-        .map(|(address, _)| address.as_str())
-        .collect();
-    let hosts = 1..(1_u32 << (32 - prefix)) - 1;
-    // Low addresses are left to those who set their own.
-    let all = hosts.clone().skip(99).chain(hosts.take(99));
-    all.map(|host| std::net::Ipv4Addr::from(base + host))
-        .filter(|address| *address != gateway)
-        .map(|address| address.to_string())
-        .find(|address| !taken.contains(address.as_str()))
-        .map(|address| (address, prefix))
 }
 
 /// Makes an instance stop; one that is ephemeral is gone then.
@@ -398,7 +367,7 @@ pub(crate) fn stop(daemon: &Daemon, world: &mut World, (project, name): (&str, &
         return;
     };
     instance.status = Status::Stopped;
-    instance.interfaces.clear();
+    nics::unplug(instance);
     instance.served.clear();
     instance.mark_stopped(traits);
     if instance.ephemeral {
@@ -425,7 +394,7 @@ pub(crate) fn object(world: &World, instance: &Instance) -> Value {
     }
     let mut state = json!({
         "status": instance.status.text(), "status_code": instance.status.code(), "disk": {},
-        "memory": memory, "network": if running { network(instance) } else { Value::Null },
+        "memory": memory, "network": if running { nics::object(world, instance) } else { Value::Null },
         "pid": if running { 1000 } else { 0 },
         "processes": if running { instance.processes.count() + 2 } else { 0 }, "cpu": cpu,
     });
@@ -438,33 +407,4 @@ pub(crate) fn object(world: &World, instance: &Instance) -> Value {
         state["os_info"] = Value::Null;
     }
     state
-}
-
-fn network(instance: &Instance) -> Value {
-    let counters = json!({
-        "bytes_received": 0, "bytes_sent": 0, "packets_received": 0, "packets_sent": 0,
-        "errors_received": 0, "errors_sent": 0, "packets_dropped_outbound": 0,
-        "packets_dropped_inbound": 0,
-    });
-    let mut all = Map::new();
-    for (name, addresses) in &instance.interfaces {
-        let addresses: Vec<Value> = addresses
-            .iter()
-            .map(|(address, prefix)| {
-                let family = if address.contains(':') { "inet6" } else { "inet" };
-                json!({"family": family, "address": address, "netmask": prefix.to_string(), "scope": "global"})
-            })
-            .collect();
-        let described = json!({
-            "addresses": addresses, "counters": counters, "hwaddr": hwaddr(&instance.name, name),
-            "host_name": format!("veth{name}"), "mtu": 1500, "state": "up", "type": "broadcast",
-        });
-        all.insert(name.clone(), described);
-    }
-    let lo = json!({
-        "addresses": [], "counters": counters, "hwaddr": "", "host_name": "", "mtu": 65536,
-        "state": "down", "type": "loopback",
-    });
-    all.insert("lo".to_owned(), lo);
-    Value::Object(all)
 }

@@ -133,8 +133,12 @@ pub(crate) fn connected(end: End, upgrade: Upgrade) -> Reply {
     answer
 }
 
-/// Waits for the connections and runs the command; nothing where they did not come in time.
-pub(crate) async fn attend(mut plug: Plug, (place, command): (Place, Command)) -> Option<Exit> {
+/// Waits for the connections and runs the command, saying when it begins; nothing where they did not come in time.
+pub(crate) async fn attend(
+    mut plug: Plug,
+    (place, command): (Place, Command),
+    begins: impl FnOnce(),
+) -> Option<Exit> {
     let terminal = !plug.waits.contains_key("1");
     let connect = async {
         let input = plug.socket("0").await?;
@@ -146,6 +150,7 @@ pub(crate) async fn attend(mut plug: Plug, (place, command): (Place, Command)) -
         Some((input, outputs))
     };
     let (input, outputs) = tokio::time::timeout(CONNECT, connect).await.ok()??;
+    begins();
     let appetite = reads_stdin(&command.argv);
     let ready = match prepare(place, command) {
         Ok(ready) => ready,

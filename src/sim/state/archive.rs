@@ -1,10 +1,12 @@
 //! Image tarballs: what is in one, and one of a tree.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
 use super::tree::{Content, Node, Tree};
@@ -55,7 +57,7 @@ pub(crate) fn unpack(bytes: &[u8]) -> Result<Unpacked, String> {
 
 fn read(from: impl Read) -> io::Result<Unpacked> {
     let mut metadata = None;
-    let mut tree = skeleton(UNIX_EPOCH);
+    let mut tree = Tree::new(UNIX_EPOCH);
     let mut archive = tar::Archive::new(from);
     for entry in archive.entries()? {
         let mut entry = entry?;
@@ -118,6 +120,13 @@ pub(crate) fn pack(metadata: &Value, tree: &Tree) -> io::Result<Vec<u8>> {
         add(&mut builder, &path, node)?;
     }
     builder.into_inner()
+}
+
+/// Compresses as the daemons do unless they are told otherwise.
+pub(crate) fn compress(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes)?;
+    encoder.finish()
 }
 
 fn header(kind: tar::EntryType, mode: u32, modified: SystemTime) -> tar::Header {
@@ -200,8 +209,10 @@ pub(crate) fn skeleton(modified: SystemTime) -> Tree {
         tree.put(path, Node::new(content, 0o644, modified));
     }
     // What stands for the one program of such an image: the shell knows the commands by itself.
+    // The same bytes each time, which do not pack, so that the image is about as long as one with a program.
     let mut program = b"\x7fELF".to_vec();
-    program.resize(PROGRAM, 0);
+    let mut bytes = fastrand::Rng::with_seed(0);
+    program.resize_with(PROGRAM, || bytes.u8(..));
     let content = Content::File(Arc::new(program));
     tree.put("bin/busybox", Node::new(content, 0o755, modified));
     let link = Content::Link("busybox".to_owned());

@@ -121,6 +121,7 @@ pub(crate) fn busybox(traits: &Traits, clock: &Clock) -> Image {
     let mut bytes = archive::pack(&metadata, &tree).unwrap_or_default();
     // As `tar` fills up what it writes, which the daemons do not: so an instance that is published is an image of its own.
     bytes.resize((bytes.len() / RECORD + 1) * RECORD, 0);
+    let bytes = archive::compress(&bytes).unwrap_or_default();
     let properties = metadata["properties"].as_object().cloned();
     Image {
         fingerprint: hex(&Sha256::digest(&bytes)),

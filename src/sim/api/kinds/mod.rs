@@ -14,7 +14,7 @@ use crate::sim::call::Refusal;
 use crate::sim::state::collection::Place;
 use crate::sim::state::{World, url};
 
-pub(crate) use self::networks::{below_network, hwaddr};
+pub(crate) use self::networks::below_network;
 pub(crate) use self::projects::{full, rename_project};
 pub(crate) use self::storage::{below_pool, pool_resources};
 pub(crate) use self::zones::records;

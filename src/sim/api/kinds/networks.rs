@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{of_networks, with_device};
-use crate::sim::api::generic;
 use crate::sim::api::kind::{Blank, Kind, Listing, Patching, Renaming, Scope, Shown, Unused};
 use crate::sim::api::valid::{self, Wrong, keys};
+use crate::sim::api::{generic, nics};
 use crate::sim::call::{Answer, Call, Refusal, Reply};
 use crate::sim::daemon::Daemon;
 use crate::sim::state::World;
@@ -235,7 +235,7 @@ pub(crate) fn below_network(
     };
     match (call.method.as_str(), rest) {
         ("GET", ["leases"]) => Ok(leases(&world, (name, network))),
-        ("GET", ["state"]) => Ok(state(name, network)),
+        ("GET", ["state"]) => Ok(state(&world, (name, network))),
         (_, ["forwards", rest @ ..]) => {
             drop(world);
             generic::answer(daemon, call, (&FORWARDS, name, rest))
@@ -261,12 +261,12 @@ fn leases(world: &World, (name, network): (&str, &Value)) -> Reply {
     for instance in world.instances.values() {
         let (_, devices) = world.expanded(instance);
         for (device, described) in &devices {
-            let interface = described["name"].as_str().unwrap_or(device);
+            let interface = nics::interface(instance, (device, described));
             let mine = described["network"] == name || described["parent"] == name;
             let addresses = instance.interfaces.get(interface).filter(|_| mine);
             for (address, _) in addresses.into_iter().flatten() {
                 leases.push(json!({
-                    "hostname": instance.name, "hwaddr": hwaddr(&instance.name, interface),
+                    "hostname": instance.name, "hwaddr": nics::address(instance, (device, described)),
                     "address": address, "type": "dynamic", "location": instance.location,
                 }));
             }
@@ -275,19 +275,8 @@ fn leases(world: &World, (name, network): (&str, &Value)) -> Reply {
     Reply::Sync(Value::Array(leases))
 }
 
-/// An address that stays the same for an interface.
-pub(crate) fn hwaddr(instance: &str, interface: &str) -> String {
-    let digest = crate::sim::call::etag(&json!([instance, interface]));
-    format!(
-        "00:16:3e:{}:{}:{}",
-        &digest[..2],
-        &digest[2..4],
-        &digest[4..6]
-    )
-}
-
 /// `GET /1.0/networks/<name>/state`.
-fn state(name: &str, network: &Value) -> Reply {
+fn state(world: &World, (name, network): (&str, &Value)) -> Reply {
     let address = network["config"]["ipv4.address"]
         .as_str()
         .unwrap_or_default();
@@ -298,14 +287,14 @@ fn state(name: &str, network: &Value) -> Reply {
         })
         .into_iter()
         .collect();
-    let hwaddr = hwaddr(name, "bridge");
+    let hwaddr = nics::hwaddr(world.traits, name);
     Reply::Sync(json!({
         "addresses": addresses,
         "counters": {"bytes_received": 0, "bytes_sent": 0, "packets_received": 0, "packets_sent": 0},
         "hwaddr": hwaddr, "mtu": 1500, "state": "up", "type": "broadcast", "bond": null,
         "bridge": {
             "id": format!("8000.{}", hwaddr.replace(':', "")), "stp": false, "forward_delay": 1500,
-            "vlan_default": 0, "vlan_filtering": false, "upper_devices": [],
+            "vlan_default": 0, "vlan_filtering": false, "upper_devices": nics::hosts(world, name),
         },
         "vlan": null, "ovn": null,
     }))
