@@ -38,7 +38,12 @@ impl Happening {
     /// Whether the event says who asked for it.
     fn is_asked_for(&self, daemon: &Daemon) -> bool {
         let what = self.action.as_str();
-        let by_nobody = ["instance-file-", "instance-backup-", "instance-updated"];
+        let by_nobody = [
+            "instance-file-",
+            "instance-backup-",
+            "instance-updated",
+            "instance-console-reset",
+        ];
         let in_operations = [
             "instance-created",
             "instance-deleted",

@@ -11,6 +11,7 @@ use super::instances::resources;
 use crate::sim::call::{Answer, Call, Raw, Refusal, Reply, uuid};
 use crate::sim::daemon::Daemon;
 use crate::sim::exec::sockets::{Plug, read, write};
+use crate::sim::lifecycle::{self, Happening};
 use crate::sim::operations::{Spec, begin};
 use crate::sim::state::Key;
 use crate::sim::state::instance::{Instance, Status};
@@ -23,17 +24,24 @@ pub(crate) fn answer(daemon: &Arc<Daemon>, call: &Call, name: &str) -> Answer {
     match call.method.as_str() {
         "GET" => log(daemon, call, name),
         "POST" => connect(daemon, call, name),
-        "DELETE" => {
-            let world = daemon.world();
-            let instance = world.instance(call.project(), name)?;
-            if began(instance) {
-                return Ok(Reply::empty());
-            }
-            let text = format!("stat {}: no such file or directory", file(daemon, name));
-            Err(Refusal::new(404, text))
-        }
+        "DELETE" => reset(daemon, call, name),
         _ => Err(Refusal::not_implemented()),
     }
+}
+
+fn reset(daemon: &Daemon, call: &Call, name: &str) -> Answer {
+    let world = daemon.world();
+    let instance = world.instance(call.project(), name)?;
+    if !began(instance) {
+        let text = format!("stat {}: no such file or directory", file(daemon, name));
+        return Err(Refusal::new(404, text));
+    }
+    if instance.status == Status::Stopped {
+        let path = format!("instances/{name}");
+        let happening = Happening::new("instance-console-reset", (call.project(), &path));
+        lifecycle::tell(daemon, &happening);
+    }
+    Ok(Reply::empty())
 }
 
 fn file(daemon: &Daemon, name: &str) -> String {
