@@ -238,6 +238,47 @@ fn two_thousand_instances_are_built_side_by_side() {
 }
 
 #[test]
+fn a_signal_ends_down_before_the_next_environment() {
+    const PLAYBOOK: &str = "playbook: 1\nname: env\nsteps:\n\
+        - request: POST instances\n  body: {name: 'i-{{ run.id }}', source: {type: image, alias: busybox}}\n";
+    let sim = Sim::start(Options {
+        rules: vec!["DELETE instances/*=slow:3s".parse().expect("a rule")],
+        ..Options::new(Brand::Incus)
+    });
+    let sim = sim.expect("it starts");
+    let socket = sim.socket().display().to_string();
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("env.yaml"), PLAYBOOK).expect("written");
+    let start = |arguments: &[&str]| {
+        let mut command = malleus(folder.path());
+        Running::start(command.args(arguments).args(["--remote", &socket]), None)
+    };
+    for name in ["earlier", "later"] {
+        let ran = start(&["up", "env.yaml", "--name", name]).end();
+        assert_eq!(ran.code(), Some(0), "{}", ran.stderr());
+    }
+    let client = Client::connect(&Remote::Unix(sim.socket().to_owned())).expect("connected");
+    let down = start(&["down", "--all"]);
+    let begun = Instant::now();
+    loop {
+        let operations = client.request(&Request::get("operations")).expect("a list");
+        if operations.metadata()["running"].is_array() {
+            break;
+        }
+        assert!(begun.elapsed() < HANGS, "nothing is removed");
+        thread::sleep(Duration::from_millis(10));
+    }
+    down.signal("INT");
+    let ran = down.end();
+    assert_eq!(ran.code(), Some(130), "{}", ran.stderr());
+    let runs = start(&["runs"]).end();
+    assert!(runs.stdout().contains("earlier"), "{}", runs.stdout());
+    let ran = start(&["down", "--all"]).end();
+    assert_eq!(ran.code(), Some(0), "{}", ran.stderr());
+    assert_eq!(left(&sim, Brand::Incus), Vec::<String>::new());
+}
+
+#[test]
 fn faults_happen_on_order() {
     let cases = [
         ("GET instances#1=unavailable", 0),

@@ -1,6 +1,6 @@
 //! From what people name to connected clients, and what to do where that does not succeed.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use malleus::client::{self, Client, Distrust, Flavor, Remote, Settings};
 use malleus::clock::Clock;
@@ -202,7 +202,22 @@ pub(crate) fn how_to_trust(tool: &str, file: &str) -> String {
 pub(crate) struct Clients<'a> {
     console: &'a Console,
     chosen: Option<&'a str>,
-    known: Mutex<Vec<(String, Client)>>,
+    known: Arc<Mutex<Known>>,
+}
+
+#[derive(Default)]
+struct Known {
+    clients: Vec<(String, Client)>,
+    /// Whether a signal has ended what they do, and what later ones would do.
+    is_over: bool,
+}
+
+impl Known {
+    fn find(&self, remote: &str) -> Option<Client> {
+        let mut clients = self.clients.iter();
+        let (_, client) = clients.find(|(name, _)| name == remote)?;
+        Some(client.clone())
+    }
 }
 
 impl<'a> Clients<'a> {
@@ -210,15 +225,14 @@ impl<'a> Clients<'a> {
         Self {
             console,
             chosen,
-            known: Mutex::default(),
+            known: Arc::default(),
         }
     }
 
     /// The client for what a journal or a playbook calls a remote.
     pub(crate) fn get(&self, remote: &str) -> Result<Client, client::Error> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, client)) = known.iter().find(|(name, _)| name == remote) {
-            return Ok(client.clone());
+        if let Some(client) = lock(&self.known).find(remote) {
+            return Ok(client);
         }
         let resolved =
             resolve(Some(remote), self.chosen).map_err(|error| error.into_client(remote))?;
@@ -232,15 +246,31 @@ impl<'a> Clients<'a> {
                 ),
             });
         }
-        known.push((remote.to_owned(), client.clone()));
+        let mut known = lock(&self.known);
+        // Somebody else may have been quicker.
+        if let Some(client) = known.find(remote) {
+            return Ok(client);
+        }
+        if known.is_over {
+            client.cancel();
+        }
+        known.clients.push((remote.to_owned(), client.clone()));
         Ok(client)
     }
 
-    /// The first signal ends what they do.
+    /// The first signal ends what they do, those included that are not connected yet.
     pub(crate) fn obey(&self, signals: &Signals) {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let clients: Vec<Client> = known.iter().map(|(_, client)| client.clone()).collect();
-        drop(known);
-        signals.reacts(move |_| clients.iter().for_each(Client::cancel));
+        let known = self.known.clone();
+        signals.reacts(move |_| {
+            let mut known = lock(&known);
+            known.is_over = true;
+            for (_, client) in &known.clients {
+                client.cancel();
+            }
+        });
     }
+}
+
+fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -19,9 +19,17 @@ use super::signals::Signals;
 
 pub(crate) fn main(common: &Common, args: &Down, console: &Console) -> Result<Code> {
     let store = store()?;
+    let signals = Signals::listen()?;
+    let clients = Clients::new(common.remote.as_deref(), console);
+    clients.obey(&signals);
     let mut code = Code::Fine;
     for run in wanted(args, &store, console)? {
-        code = graver(code, bring_down(&run, &store, (common, args), console)?);
+        let brought = bring_down((&run, &store), &clients, args, console)?;
+        // What has not come to its turn keeps its journal.
+        if let Some(signal) = signals.received() {
+            return Ok(Code::Signal(signal));
+        }
+        code = graver(code, brought);
     }
     Ok(code)
 }
@@ -55,9 +63,9 @@ fn wanted(args: &Down, store: &Store, console: &Console) -> Result<Vec<String>> 
 }
 
 fn bring_down(
-    run: &str,
-    store: &Store,
-    (common, args): (&Common, &Down),
+    (run, store): (&str, &Store),
+    clients: &Clients<'_>,
+    args: &Down,
     console: &Console,
 ) -> Result<Code> {
     let start = Instant::now();
@@ -71,7 +79,6 @@ fn bring_down(
         Err(error) => return Err(error.into()),
     };
     let limit = Limit::after("cleanup", args.cleanup_timeout);
-    let clients = Clients::new(common.remote.as_deref(), console);
     let connect = |remote: &str| clients.get(remote);
     let resources = match tracking::settle(&kept.recorded, &connect, limit) {
         Ok(resources) => resources,
@@ -81,8 +88,6 @@ fn bring_down(
             return Ok(super::code_of_client(&error));
         }
     };
-    let signals = Signals::listen()?;
-    clients.obey(&signals);
     let (left, removed) = remove(&kept, &resources, (&connect, limit), console)?;
     let header = &kept.recorded.header;
     let name = header.environment.as_deref().unwrap_or(&header.playbook);
@@ -107,7 +112,7 @@ fn bring_down(
     console
         .human
         .line(&format!("  `malleus down {run}` tries again"));
-    Ok(signals.received().map_or(Code::Left, Code::Signal))
+    Ok(Code::Left)
 }
 
 /// Removes resources; what is left, and how many were removed.
