@@ -20,7 +20,12 @@ impl Attempt<'_, '_> {
     pub(super) fn deliver(&self, request: &Request, ticket: &Ticket) -> Result<Reply, Error> {
         let sent = self.send_once(request, ticket);
         let Err(error) = sent else { return sent };
-        match self.run.session.tracker.expected(ticket) {
+        let tracker = self.run.session.tracker;
+        if !error.may_have_been_sent() {
+            tracker.unsent(ticket);
+            return Err(error);
+        }
+        match tracker.expected(ticket) {
             Some(resource) if broke(&error) => self.look_first((request, ticket), &resource, error),
             _ => Err(error),
         }

@@ -193,6 +193,13 @@ impl Tracker {
         (known.state == State::Intended).then(|| known.resource.clone())
     }
 
+    /// The request has not left this process.
+    pub fn unsent(&self, ticket: &Ticket) {
+        if let Act::Makes(number) = ticket.act {
+            self.now(number, State::NotOurs);
+        }
+    }
+
     /// What the server answered.
     pub fn replied(&self, ticket: &Ticket, reply: &Reply) {
         let is_running = reply.operation().is_some();
