@@ -1,34 +1,15 @@
 //! Exchanges that are played on real and on simulated servers, and held against each other field by field.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use malleus::client::{Class, Client, Content, Operation, Reply, Request, Token};
-use regex_lite::Regex;
-use serde_json::Value;
 
 use super::daemon::Flavor;
-
-/// What is seen of one exchange: texts by the place where they stand.
-type Seen = BTreeMap<String, String>;
+use super::known::Ledger;
+use super::seen::{Seen, note, plain};
 
 /// Lines with what was seen of each.
 pub(crate) type Played = Vec<(String, Seen)>;
-
-/// What is true of one machine or one moment only.
-const MEASURED: [&str; 11] = [
-    "pid",
-    "usage",
-    "usage_peak",
-    "total",
-    "used",
-    "processes",
-    "size",
-    "speed",
-    "cpu",
-    "id",
-    "sysinfo",
-];
 
 fn file(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -134,114 +115,14 @@ fn note_reply(seen: &mut Seen, reply: &Reply) {
     }
 }
 
-/// Every value of a JSON text at its place. The order means nothing in any list of this API.
-fn note(seen: &mut Seen, place: &str, value: &Value) {
-    match value {
-        Value::Object(map) => {
-            if map.is_empty() {
-                seen.insert(place.to_owned(), "{}".to_owned());
-            }
-            for (key, value) in map {
-                if !MEASURED.contains(&key.as_str()) {
-                    note(seen, &format!("{place}.{key}"), value);
-                }
-            }
-        }
-        Value::Array(items) => {
-            let texts = items.iter().map(|item| {
-                let mut inner = Seen::new();
-                note(&mut inner, "", item);
-                let parts: Vec<String> = inner
-                    .into_iter()
-                    .map(|(place, text)| format!("{place}={text}"))
-                    .collect();
-                parts.join(" ")
-            });
-            let mut texts: Vec<String> = texts.collect();
-            texts.sort();
-            seen.insert(place.to_owned(), format!("[{}]", texts.join(", ")));
-        }
-        Value::String(text) => {
-            seen.insert(place.to_owned(), plain(text));
-        }
-        other => {
-            seen.insert(place.to_owned(), other.to_string());
-        }
-    }
-}
-
-/// A text without what is true of one server or one run.
-fn plain(text: &str) -> String {
-    const PATTERNS: [(&str, &str); 8] = [
-        (
-            r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
-            "{uuid}",
-        ),
-        (r"\b[0-9a-f]{64}\b", "{hash}"),
-        (r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z", "{time}"),
-        (r"/tmp/malleus\.\w+|/var/lib/(?:incus|lxd)", "{dir}"),
-        (r"\d+(?:\.\d+)?[kMG]?B/s", "{speed}"),
-        (r"127\.0\.0\.1:\d+|192\.0\.2\.\d+:8443", "{address}"),
-        (
-            r"-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----\n",
-            "{certificate}",
-        ),
-        (r"sim-[0-9a-f]{8}", "{name}"),
-    ];
-    PATTERNS
-        .iter()
-        .fold(text.to_owned(), |text, (pattern, by)| {
-            let regex = Regex::new(pattern).expect("a regex");
-            regex.replace_all(&text, *by).into_owned()
-        })
-}
-
-/// What differs and is not in a list of what is known to, and the entries of the list that explain nothing. Its lines are
-/// `incus|lxd|both | REQUEST | PLACE | REASON`, the middle two regular expressions.
+/// What differs and is not in a list of what is known to, and the entries of the list that explain nothing.
 pub(crate) fn differences(
     (flavor, list): (Flavor, &str),
     (real, simulated): (&Played, &Played),
 ) -> Vec<String> {
-    let known = known(flavor, list);
-    let mut used = BTreeSet::new();
-    let mut wrong = Vec::new();
+    let mut ledger = Ledger::read(flavor, &file(list));
     for ((line, real), (_, simulated)) in real.iter().zip(simulated) {
-        let places: BTreeSet<&String> = real.keys().chain(simulated.keys()).collect();
-        for place in places {
-            let of = |seen: &Seen| seen.get(place).cloned().unwrap_or_default();
-            let (should, is) = (of(real), of(simulated));
-            let explained = known
-                .iter()
-                .position(|(request, at, _)| request.is_match(line) && at.is_match(place));
-            match explained {
-                _ if should == is => {}
-                Some(at) => {
-                    used.insert(at);
-                }
-                None => wrong.push(format!(
-                    "{flavor}: {line}\n    {place}\n      real      {should}\n      simulated {is}"
-                )),
-            }
-        }
+        ledger.compare(line, real, simulated);
     }
-    for (at, (_, _, entry)) in known.iter().enumerate() {
-        if !used.contains(&at) {
-            wrong.push(format!("{flavor}: explains nothing any more: {entry}"));
-        }
-    }
-    wrong
-}
-
-fn known(flavor: Flavor, list: &str) -> Vec<(Regex, Regex, String)> {
-    let whole = |text: &str| Regex::new(&format!("^(?:{})$", text.trim())).expect("a regex");
-    let all = lines(list).into_iter().filter_map(|line| {
-        let parts: Vec<&str> = line.split(" | ").collect();
-        let [brand, request, place, reason] = parts.as_slice() else {
-            panic!("{line}: four parts");
-        };
-        assert!(!reason.trim().is_empty(), "{line}: no reason");
-        let mine = brand.trim() == "both" || brand.trim() == flavor.name();
-        mine.then(|| (whole(request), whole(place), line.clone()))
-    });
-    all.collect()
+    ledger.end()
 }

@@ -24,6 +24,7 @@ const MEASURED: &[&str] = &[
     "server_pid",
     "cpu",
     "id",
+    "sysinfo",
     // What a kernel sends by itself.
     "bytes_received",
     "bytes_sent",
@@ -165,6 +166,12 @@ pub(crate) fn plain(text: &str) -> String {
         (r"/tmp/malleus\.\w+|/var/lib/(?:incus|lxd)", "{dir}"),
         (r"/var/log/(?:incus|lxd)", "{dir}/logs"),
         (r"\d+(?:\.\d+)?[kMG]?B/s", "{speed}"),
+        (r"127\.0\.0\.1:\d+|192\.0\.2\.\d+:8443", "{address}"),
+        (
+            r"-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----\n",
+            "{certificate}",
+        ),
+        (r"sim-[0-9a-f]{8}", "{name}"),
     ];
     let mut text = text.to_owned();
     for (pattern, by) in PATTERNS {
