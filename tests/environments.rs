@@ -3,17 +3,16 @@
 
 mod support;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use malleus::client::{Client, Limit, Remote, Request, Wait};
+use malleus::client::{Limit, Request, Wait};
 use serde_json::{Value, json};
-use support::daemon::{Daemon, Flavor, daemons};
-use support::leftovers::{Inventory, Thing};
+use support::daemon::{Flavor, daemons};
+use support::ground::Ground;
 use support::program::{LONGEST, Ran, Running, malleus};
 
 const PLAYBOOK: &str = r#"
@@ -35,33 +34,22 @@ outputs:
   token: "{{ token }}"
 "#;
 
-/// A private daemon, what it holds, and a folder for the program.
-struct Ground {
-    daemon: Daemon,
-    inventory: Inventory,
-    before: BTreeSet<Thing>,
-    folder: tempfile::TempDir,
+/// The ground with the playbook, and the program on it as a user has it.
+struct Site {
+    ground: Ground,
 }
 
-impl Ground {
+impl Site {
     fn new(flavor: Flavor) -> Self {
-        let daemon = Daemon::start(flavor);
-        let inventory = Inventory::of(&daemon);
-        let before = inventory.look();
-        let folder = tempfile::tempdir().expect("a folder");
-        fs::write(folder.path().join("env.yaml"), PLAYBOOK).expect("written");
-        Self {
-            daemon,
-            inventory,
-            before,
-            folder,
-        }
+        let ground = Ground::new(flavor);
+        ground.write("env.yaml", PLAYBOOK);
+        Self { ground }
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut program = malleus(self.folder.path());
+        let mut program = malleus(self.ground.folder.path());
         program
-            .env("MALLEUS_REMOTE", &self.daemon.socket)
+            .env("MALLEUS_REMOTE", &self.ground.daemon.socket)
             .args(arguments);
         program
     }
@@ -73,7 +61,7 @@ impl Ground {
     /// Runs the program, which ends with this code.
     fn ends(&self, code: i32, arguments: &[&str]) -> Ran {
         let ran = self.malleus(arguments);
-        let flavor = self.daemon.flavor;
+        let flavor = self.ground.daemon.flavor;
         let told = format!(
             "{flavor}: {arguments:?}\n{}\n{}",
             ran.stdout(),
@@ -84,39 +72,24 @@ impl Ground {
     }
 
     fn journals(&self) -> Vec<PathBuf> {
-        let runs = self.folder.path().join(".local/state/malleus/runs");
-        let entries = fs::read_dir(runs).into_iter().flatten();
-        entries
-            .map(|entry| entry.expect("an entry").path())
-            .collect()
+        self.ground.journals()
     }
 
     fn left(&self) -> Vec<String> {
-        let now = self.inventory.look();
-        now.difference(&self.before)
-            .map(ToString::to_string)
-            .collect()
+        self.ground.left()
     }
 
     fn assert_clean(&self) {
-        assert_eq!(self.left(), Vec::<String>::new(), "{}", self.daemon.flavor);
-        assert_eq!(
-            self.journals(),
-            Vec::<PathBuf>::new(),
-            "{}",
-            self.daemon.flavor
-        );
-    }
-
-    fn client(&self) -> Client {
-        Client::connect(&Remote::Unix(self.daemon.socket.clone())).expect("connected")
+        let flavor = self.ground.daemon.flavor;
+        assert_eq!(self.left(), Vec::<String>::new(), "{flavor}");
+        assert_eq!(self.journals(), Vec::<PathBuf>::new(), "{flavor}");
     }
 }
 
-fn on_both(case: fn(Ground)) {
+fn on_both(case: fn(Site)) {
     thread::scope(|threads| {
         for flavor in daemons() {
-            threads.spawn(move || case(Ground::new(flavor)));
+            threads.spawn(move || case(Site::new(flavor)));
         }
     });
 }
@@ -130,8 +103,8 @@ fn output<'a>(stdout: &'a str, name: &str) -> &'a str {
 
 #[test]
 fn an_environment_comes_up_once_and_is_brought_to_its_state_again() {
-    on_both(|ground| {
-        let up = ground.ends(0, &["up", "env.yaml", "--name", "web"]);
+    on_both(|site| {
+        let up = site.ends(0, &["up", "env.yaml", "--name", "web"]);
         let instance = output(&up.stdout(), "MALLEUS_INSTANCE").to_owned();
         assert_eq!(output(&up.stdout(), "MALLEUS_PORTS"), "\"[80,443]\"");
         assert!(
@@ -140,7 +113,7 @@ fn an_environment_comes_up_once_and_is_brought_to_its_state_again() {
             up.stderr()
         );
 
-        let runs = ground.ends(0, &["runs", "--format", "json"]);
+        let runs = site.ends(0, &["runs", "--format", "json"]);
         let runs: Value = serde_json::from_str(&runs.stdout()).expect("JSON");
         assert_eq!(runs[0]["environment"], "web");
         assert_eq!(runs[0]["state"], "up");
@@ -151,7 +124,7 @@ fn an_environment_comes_up_once_and_is_brought_to_its_state_again() {
         );
 
         // Somebody changes what the playbook says, and stops the instance.
-        let client = ground.client();
+        let client = site.ground.client.clone();
         let wait = Wait::within(Limit::after("test", Duration::from_secs(60)));
         let profile = instance.replace("i-", "p-");
         let drift = Request::patch(format!("profiles/{profile}"));
@@ -161,7 +134,7 @@ fn an_environment_comes_up_once_and_is_brought_to_its_state_again() {
         let stop = stop.json(json!({"action": "stop", "force": true}));
         client.run(&stop, &wait).expect("stopped");
 
-        let again = ground.ends(0, &["up", "env.yaml", "--name", "web"]);
+        let again = site.ends(0, &["up", "env.yaml", "--name", "web"]);
         assert_eq!(output(&again.stdout(), "MALLEUS_INSTANCE"), instance);
         let told = again.stderr();
         assert!(
@@ -173,25 +146,25 @@ fn an_environment_comes_up_once_and_is_brought_to_its_state_again() {
         assert_eq!(state.expect("there").metadata()["status"], "Running");
 
         // A second name is a second environment.
-        let other = ground.ends(0, &["up", "env.yaml", "--name", "other"]);
+        let other = site.ends(0, &["up", "env.yaml", "--name", "other"]);
         assert_ne!(output(&other.stdout(), "MALLEUS_INSTANCE"), instance);
-        ground.ends(0, &["down", "web"]);
-        let table = ground.ends(0, &["runs"]).stdout();
+        site.ends(0, &["down", "web"]);
+        let table = site.ends(0, &["runs"]).stdout();
         assert!(
             table.contains("other (env)") && !table.contains("web"),
             "{table}"
         );
-        ground.ends(0, &["down", "--all"]);
-        ground.ends(0, &["down", "web"]);
-        ground.assert_clean();
+        site.ends(0, &["down", "--all"]);
+        site.ends(0, &["down", "web"]);
+        site.assert_clean();
     });
 }
 
 #[test]
 fn what_does_not_come_up_is_removed_unless_it_is_kept() {
-    on_both(|ground| {
-        ground.ends(1, &["up", "env.yaml", "--var", "fails=true"]);
-        ground.assert_clean();
+    on_both(|site| {
+        site.ends(1, &["up", "env.yaml", "--var", "fails=true"]);
+        site.assert_clean();
         let kept = [
             "up",
             "env.yaml",
@@ -200,23 +173,23 @@ fn what_does_not_come_up_is_removed_unless_it_is_kept() {
             "--keep",
             "on-failure",
         ];
-        let told = ground.ends(1, &kept).stderr();
+        let told = site.ends(1, &kept).stderr();
         assert!(
             told.contains("`malleus down env` removes what is there"),
             "{told}"
         );
-        assert_eq!(ground.left().len(), 2, "{told}");
-        ground.ends(0, &["down", "env"]);
-        ground.assert_clean();
+        assert_eq!(site.left().len(), 2, "{told}");
+        site.ends(0, &["down", "env"]);
+        site.assert_clean();
 
         // A living environment is not taken away by an attempt that fails.
-        ground.ends(0, &["up", "env.yaml"]);
-        ground.ends(1, &["up", "env.yaml", "--var", "fails=true"]);
-        assert_eq!(ground.left().len(), 2);
-        ground.ends(0, &["down", "env"]);
+        site.ends(0, &["up", "env.yaml"]);
+        site.ends(1, &["up", "env.yaml", "--var", "fails=true"]);
+        assert_eq!(site.left().len(), 2);
+        site.ends(0, &["down", "env"]);
 
         // A test that fails, kept to be looked at.
-        ground.ends(
+        site.ends(
             1,
             &[
                 "test",
@@ -227,29 +200,29 @@ fn what_does_not_come_up_is_removed_unless_it_is_kept() {
                 "on-failure",
             ],
         );
-        assert_eq!(ground.left().len(), 2);
-        ground.ends(0, &["down", "--all"]);
-        ground.ends(0, &["test", "env.yaml", "--keep", "on-failure"]);
+        assert_eq!(site.left().len(), 2);
+        site.ends(0, &["down", "--all"]);
+        site.ends(0, &["test", "env.yaml", "--keep", "on-failure"]);
         // `run` removes what it is told to, and what stays after a failure can be brought down.
-        let told = ground
+        let told = site
             .ends(1, &["run", "env.yaml", "--var", "fails=true"])
             .stderr();
         assert!(
             told.contains("1 resource of this run stays for now"),
             "{told}"
         );
-        ground.ends(0, &["down", "--all"]);
-        ground.ends(0, &["run", "env.yaml", "--keep", "never"]);
-        ground.assert_clean();
+        site.ends(0, &["down", "--all"]);
+        site.ends(0, &["run", "env.yaml", "--keep", "never"]);
+        site.assert_clean();
     });
 }
 
 #[test]
 fn a_command_has_its_environment_for_as_long_as_it_runs() {
-    on_both(|ground| {
+    on_both(|site| {
         let show = "printf '%s %s ' \"$MALLEUS_INSTANCE\" \"$MALLEUS_PORTS\"; stat -c %a \"$MALLEUS_OUTPUTS\"; \
                     cat \"$MALLEUS_OUTPUTS\"; exit 7";
-        let ran = ground.ends(7, &["with", "env.yaml", "--", "sh", "-c", show]);
+        let ran = site.ends(7, &["with", "env.yaml", "--", "sh", "-c", show]);
         let stdout = ran.stdout();
         assert!(stdout.contains(" [80,443] 600\n"), "{stdout}");
         let object: Value = stdout
@@ -261,31 +234,31 @@ fn a_command_has_its_environment_for_as_long_as_it_runs() {
         // The command is told; nobody else is.
         assert_eq!(object["token"], "s3cr3t-of-the-env");
         assert!(!ran.stderr().contains("s3cr3t"), "{}", ran.stderr());
-        ground.assert_clean();
+        site.assert_clean();
 
-        ground.ends(127, &["with", "env.yaml", "--", "no-such-command"]);
-        ground.ends(126, &["with", "env.yaml", "--", "/etc/passwd"]);
-        ground.ends(
+        site.ends(127, &["with", "env.yaml", "--", "no-such-command"]);
+        site.ends(126, &["with", "env.yaml", "--", "/etc/passwd"]);
+        site.ends(
             137,
             &["with", "env.yaml", "--", "sh", "-c", "kill -KILL $$"],
         );
-        ground.ends(
+        site.ends(
             125,
             &["with", "env.yaml", "--var", "fails=true", "--", "true"],
         );
-        ground.ends(125, &["with", "missing.yaml", "--", "true"]);
-        ground.assert_clean();
+        site.ends(125, &["with", "missing.yaml", "--", "true"]);
+        site.assert_clean();
     });
 }
 
 #[test]
 fn signals_reach_the_command_and_then_all_is_removed() {
-    on_both(|ground| {
-        let flavor = ground.daemon.flavor;
+    on_both(|site| {
+        let flavor = site.ground.daemon.flavor;
         let wait = "trap 'echo caught; exit 9' TERM INT; touch there; while :; do sleep 0.1; done";
         for signal in ["TERM", "INT"] {
-            let there = ground.folder.path().join("there");
-            let mut command = ground.command(&["with", "env.yaml", "--", "sh", "-c", wait]);
+            let there = site.ground.folder.path().join("there");
+            let mut command = site.command(&["with", "env.yaml", "--", "sh", "-c", wait]);
             let running = Running::start(&mut command, None);
             let start = Instant::now();
             while !there.exists() && start.elapsed() < LONGEST {
@@ -296,57 +269,57 @@ fn signals_reach_the_command_and_then_all_is_removed() {
             assert_eq!(ran.code(), Some(9), "{flavor} {signal}: {}", ran.stderr());
             assert_eq!(ran.stdout(), "caught\n", "{flavor} {signal}");
             fs::remove_file(there).expect("removed");
-            ground.assert_clean();
+            site.assert_clean();
         }
     });
 }
 
 #[test]
 fn a_journal_may_end_in_the_middle_of_a_line() {
-    on_both(|ground| {
-        ground.ends(0, &["up", "env.yaml"]);
-        let [journal] = &ground.journals()[..] else {
+    on_both(|site| {
+        site.ends(0, &["up", "env.yaml"]);
+        let [journal] = &site.journals()[..] else {
             panic!("one journal");
         };
         let whole = fs::read_to_string(journal).expect("a journal");
         fs::write(journal, format!("{whole}{{\"at\":\"2026-")).expect("torn");
-        let table = ground.ends(0, &["runs"]).stdout();
+        let table = site.ends(0, &["runs"]).stdout();
         assert!(table.contains("2 resources"), "{table}");
 
         // A line that is damaged in the middle is said, and nothing is guessed.
         fs::write(journal, whole.replacen("{\"create\"", "{\"creat\"", 1)).expect("damaged");
-        let told = ground.ends(2, &["down", "--all"]).stderr();
+        let told = site.ends(2, &["down", "--all"]).stderr();
         assert!(told.contains("line 2 is damaged"), "{told}");
-        assert!(ground.ends(0, &["runs"]).stdout().contains("unreadable"));
+        assert!(site.ends(0, &["runs"]).stdout().contains("unreadable"));
         fs::write(journal, &whole).expect("mended");
 
         // A journal of a newer version is left alone.
         fs::write(journal, whole.replacen("\"journal\":1", "\"journal\":9", 1)).expect("newer");
-        let told = ground.ends(2, &["down", "--all"]).stderr();
+        let told = site.ends(2, &["down", "--all"]).stderr();
         assert!(told.contains("a newer malleus wrote it"), "{told}");
         fs::write(journal, &whole).expect("mended");
-        ground.ends(0, &["down", "--all"]);
-        ground.assert_clean();
+        site.ends(0, &["down", "--all"]);
+        site.assert_clean();
     });
 }
 
 #[test]
 fn a_run_in_progress_is_not_brought_down_under_itself() {
-    on_both(|ground| {
-        let there = ground.folder.path().join("there");
+    on_both(|site| {
+        let there = site.ground.folder.path().join("there");
         let wait = "touch there; while [ -e there ]; do sleep 0.1; done";
-        let mut command = ground.command(&["with", "env.yaml", "--", "sh", "-c", wait]);
+        let mut command = site.command(&["with", "env.yaml", "--", "sh", "-c", wait]);
         let running = Running::start(&mut command, None);
         let start = Instant::now();
         while !there.exists() && start.elapsed() < LONGEST {
             thread::sleep(Duration::from_millis(20));
         }
-        let table = ground.ends(0, &["runs"]).stdout();
+        let table = site.ends(0, &["runs"]).stdout();
         assert!(table.contains("running"), "{table}");
-        let told = ground.ends(1, &["down", "--all"]).stderr();
+        let told = site.ends(1, &["down", "--all"]).stderr();
         assert!(told.contains("is still in progress"), "{told}");
         fs::remove_file(there).expect("removed");
         assert_eq!(running.end().code(), Some(0));
-        ground.assert_clean();
+        site.assert_clean();
     });
 }

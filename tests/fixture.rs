@@ -19,7 +19,7 @@ use malleus::fixture::{Builder, FixtureError};
 use malleus::tracking::Store;
 use serde_json::json;
 use support::daemon::{Daemon, Flavor, daemons};
-use support::leftovers::{Inventory, Thing};
+use support::ground::Ground;
 use support::program::{Running, malleus};
 
 const WEB: &str = r#"
@@ -46,43 +46,31 @@ outputs:
   ports: "{{ ports }}"
 "#;
 
-/// A daemon of one's own, what it holds, and a folder.
-struct Ground {
-    daemon: Daemon,
-    inventory: Inventory,
-    before: BTreeSet<Thing>,
-    folder: tempfile::TempDir,
+/// The ground with the playbook, and the fixture of it.
+struct Site {
+    ground: Ground,
 }
 
-impl Ground {
+impl Site {
     fn new(flavor: Flavor) -> Self {
-        let daemon = Daemon::start(flavor);
-        let inventory = Inventory::of(&daemon);
-        let before = inventory.look();
-        let folder = tempfile::tempdir().expect("a folder");
-        fs::write(folder.path().join("web.yaml"), WEB).expect("written");
-        Self {
-            daemon,
-            inventory,
-            before,
-            folder,
-        }
+        let ground = Ground::new(flavor);
+        ground.write("web.yaml", WEB);
+        Self { ground }
     }
 
     fn web(&self) -> Builder {
-        described(self.folder.path(), &self.daemon.socket)
+        described(self.ground.folder.path(), &self.ground.daemon.socket)
     }
 
     fn assert_clean(&self) {
-        let now = self.inventory.look();
-        let left: Vec<String> = now.difference(&self.before).map(Thing::to_string).collect();
-        assert!(left.is_empty(), "{}: {left:?}", self.daemon.flavor);
-        let journals = journals(self.folder.path());
+        let ground = &self.ground;
+        assert_eq!(ground.is_clean(), Ok(()), "{}", ground.daemon.flavor);
+        let journals = ground.journals();
         assert!(journals.is_empty(), "{journals:?}");
     }
 
     fn down_all(&self) {
-        let mut program = malleus(self.folder.path());
+        let mut program = malleus(self.ground.folder.path());
         let ran = Running::start(program.args(["down", "--all"]), None).end();
         assert_eq!(ran.code(), Some(0), "{}", ran.stderr());
     }
@@ -115,8 +103,8 @@ fn is_running(client: &Client, instance: &str) -> bool {
 #[test]
 fn a_fixture_is_there_while_its_value_lives() {
     for flavor in daemons() {
-        let ground = Ground::new(flavor);
-        let web = ground.web().var_json("ports", [80, 443]).up().unwrap();
+        let site = Site::new(flavor);
+        let web = site.web().var_json("ports", [80, 443]).up().unwrap();
         let instance = web.text("instance").unwrap();
         assert_eq!(instance, format!("web-{}", web.run()));
         assert!(is_running(web.client(), &instance));
@@ -127,21 +115,21 @@ fn a_fixture_is_there_while_its_value_lives() {
             "the playbook `web` has no output `instanc`; did you mean `instance`?"
         );
         assert_eq!(
-            journals(ground.folder.path()),
+            journals(site.ground.folder.path()),
             [format!("{}.jsonl", web.run())]
         );
         web.down().unwrap();
-        ground.assert_clean();
+        site.assert_clean();
     }
 }
 
 #[test]
 fn fixtures_side_by_side_do_not_meet_and_go_when_tests_panic() {
     for flavor in daemons() {
-        let ground = Ground::new(flavor);
+        let site = Site::new(flavor);
         let seen = Mutex::new(BTreeSet::new());
         let test = || {
-            let web = ground.web().up().unwrap();
+            let web = site.web().up().unwrap();
             let instance = web.text("instance").unwrap();
             assert!(is_running(web.client(), &instance));
             assert!(seen.lock().unwrap().insert(instance));
@@ -158,15 +146,15 @@ fn fixtures_side_by_side_do_not_meet_and_go_when_tests_panic() {
             }
         });
         assert_eq!(seen.lock().unwrap().len(), 3);
-        ground.assert_clean();
+        site.assert_clean();
     }
 }
 
 #[test]
 fn a_fixture_that_does_not_come_about_says_why_and_leaves_nothing() {
     for flavor in daemons() {
-        let ground = Ground::new(flavor);
-        let failed = ground.web().var("script", "echo hunter2-hunter2; exit 7");
+        let site = Site::new(flavor);
+        let failed = site.web().var("script", "echo hunter2-hunter2; exit 7");
         let error = failed.up().unwrap_err();
         let FixtureError::Failed { failure, left, .. } = &error else {
             panic!("{error}");
@@ -178,17 +166,17 @@ fn a_fixture_that_does_not_come_about_says_why_and_leaves_nothing() {
         assert!(left.is_empty(), "{left:?}");
         // Tests that end with an error show it by `{:?}`.
         assert_eq!(format!("{error:?}"), error.to_string());
-        ground.assert_clean();
+        site.assert_clean();
     }
 }
 
 #[test]
 fn what_cannot_be_removed_is_told() {
     for flavor in daemons() {
-        let ground = Ground::new(flavor);
+        let site = Site::new(flavor);
         let told = Arc::new(Mutex::new(Vec::new()));
         let listener = Arc::clone(&told);
-        let web = ground.web().on_left(move |error| {
+        let web = site.web().on_left(move |error| {
             listener.lock().unwrap().push(error.to_string());
         });
         let web = web.up().unwrap();
@@ -203,8 +191,8 @@ fn what_cannot_be_removed_is_told() {
         );
         assert!(told.contains("malleus down"), "{told}");
         protect(&client, &instance, "false");
-        ground.down_all();
-        ground.assert_clean();
+        site.down_all();
+        site.assert_clean();
     }
 }
 
@@ -255,7 +243,7 @@ fn a_process_of_its_own() {
 #[test]
 fn what_a_process_leaves_behind_is_removed_by_its_journal() {
     for flavor in daemons() {
-        let ground = Ground::new(flavor);
+        let site = Site::new(flavor);
         // Killed, and with a guard that is never dropped.
         for stays in [Some("1"), None] {
             let mut command = Command::new(std::env::current_exe().unwrap());
@@ -266,8 +254,8 @@ fn what_a_process_leaves_behind_is_removed_by_its_journal() {
                     "--ignored",
                     "--nocapture",
                 ])
-                .env("FIXTURE_FOLDER", ground.folder.path())
-                .env("FIXTURE_SOCKET", &ground.daemon.socket)
+                .env("FIXTURE_FOLDER", site.ground.folder.path())
+                .env("FIXTURE_SOCKET", &site.ground.daemon.socket)
                 .stdout(Stdio::piped());
             if let Some(stays) = stays {
                 command.env("FIXTURE_STAYS", stays);
@@ -284,9 +272,12 @@ fn what_a_process_leaves_behind_is_removed_by_its_journal() {
                 process.kill().unwrap();
             }
             process.wait().unwrap();
-            assert_eq!(journals(ground.folder.path()), [format!("{run}.jsonl")]);
-            ground.down_all();
-            ground.assert_clean();
+            assert_eq!(
+                journals(site.ground.folder.path()),
+                [format!("{run}.jsonl")]
+            );
+            site.down_all();
+            site.assert_clean();
         }
     }
 }

@@ -6,7 +6,6 @@
 
 mod support;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::thread;
@@ -14,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use malleus::client::{Client, Limit, Remote, Request, Wait};
 use serde_json::json;
-use support::daemon::{Daemon, Flavor, daemons};
-use support::leftovers::{Inventory, Thing};
+use support::daemon::{Flavor, daemons};
+use support::ground::Ground;
 use support::program::{Ran, Running, malleus};
 
 /// Something of nearly everything that the API creates.
@@ -58,60 +57,42 @@ const ELSEWHERE: &str = r"
 ";
 
 /// A private daemon, what it holds, and a folder for the program.
-struct Ground {
-    daemon: Daemon,
-    inventory: Inventory,
-    before: BTreeSet<Thing>,
-    folder: tempfile::TempDir,
+struct Site {
+    ground: Ground,
     subnet: &'static str,
 }
 
-impl Ground {
+impl Site {
     fn new(flavor: Flavor, subnets: [&'static str; 2]) -> Self {
-        let daemon = Daemon::start(flavor);
-        let inventory = Inventory::of(&daemon);
-        let before = inventory.look();
-        let folder = tempfile::tempdir().expect("a folder");
-        fs::write(folder.path().join("everything.yaml"), EVERYTHING).expect("written");
+        let ground = Ground::new(flavor);
+        ground.write("everything.yaml", EVERYTHING);
         let subnet = match flavor {
             Flavor::Incus => subnets[0],
             Flavor::Lxd => subnets[1],
         };
-        Self {
-            daemon,
-            inventory,
-            before,
-            folder,
-            subnet,
-        }
+        Self { ground, subnet }
     }
 
     fn start(&self, command: &str) -> Running {
-        let mut program = malleus(self.folder.path());
+        let mut program = malleus(self.ground.folder.path());
         program.args([command, "everything.yaml", "--var"]);
         program.arg(format!("subnet={}", self.subnet));
-        program.arg("--remote").arg(&self.daemon.socket);
+        program.arg("--remote").arg(&self.ground.daemon.socket);
         Running::start(&mut program, None)
     }
 
     fn down(&self) -> Ran {
-        let mut program = malleus(self.folder.path());
+        let mut program = malleus(self.ground.folder.path());
         Running::start(program.args(["down", "--all"]), None).end()
     }
 
     fn journals(&self) -> usize {
-        let runs = self.folder.path().join(".local/state/malleus/runs");
-        fs::read_dir(runs).map_or(0, Iterator::count)
+        self.ground.journals().len()
     }
 
     fn assert_clean(&self, moment: Duration, told: &str) {
-        let left: Vec<String> = self
-            .inventory
-            .look()
-            .difference(&self.before)
-            .map(ToString::to_string)
-            .collect();
-        let flavor = self.daemon.flavor;
+        let left = self.ground.left();
+        let flavor = self.ground.daemon.flavor;
         assert!(left.is_empty(), "{flavor}, at {moment:?}: {left:?}\n{told}");
     }
 
@@ -146,17 +127,17 @@ fn on_both(case: fn(Flavor)) {
 #[test]
 fn a_killed_run_is_brought_down_from_its_journal() {
     on_both(|flavor| {
-        let ground = Ground::new(flavor, ["10.77.2.1/24", "10.77.3.1/24"]);
-        for moment in ground.moments() {
-            let running = ground.start("test");
+        let site = Site::new(flavor, ["10.77.2.1/24", "10.77.3.1/24"]);
+        for moment in site.moments() {
+            let running = site.start("test");
             thread::sleep(moment);
             running.signal("KILL");
             let killed = running.end();
-            let down = ground.down();
+            let down = site.down();
             let told = format!("{}\n{}", killed.stderr(), down.stderr());
             assert_eq!(down.code(), Some(0), "{flavor}, at {moment:?}: {told}");
-            assert_eq!(ground.journals(), 0, "{flavor}, at {moment:?}: {told}");
-            ground.assert_clean(moment, &told);
+            assert_eq!(site.journals(), 0, "{flavor}, at {moment:?}: {told}");
+            site.assert_clean(moment, &told);
         }
     });
 }
@@ -164,12 +145,12 @@ fn a_killed_run_is_brought_down_from_its_journal() {
 #[test]
 fn an_interrupted_run_leaves_nothing_by_itself() {
     on_both(|flavor| {
-        let ground = Ground::new(flavor, ["10.77.4.1/24", "10.77.5.1/24"]);
+        let site = Site::new(flavor, ["10.77.4.1/24", "10.77.5.1/24"]);
         let playbook = format!("{EVERYTHING}{}", ELSEWHERE.trim_start_matches('\n'));
-        fs::write(ground.folder.path().join("everything.yaml"), playbook).expect("written");
+        fs::write(site.ground.folder.path().join("everything.yaml"), playbook).expect("written");
         let signals = [("INT", 130), ("TERM", 143), ("HUP", 129)];
-        for (moment, (signal, code)) in ground.moments().into_iter().zip(signals.iter().cycle()) {
-            let running = ground.start("test");
+        for (moment, (signal, code)) in site.moments().into_iter().zip(signals.iter().cycle()) {
+            let running = site.start("test");
             thread::sleep(moment);
             running.signal(signal);
             let ran = running.end();
@@ -181,8 +162,8 @@ fn an_interrupted_run_leaves_nothing_by_itself() {
                 "{flavor}, {signal} at {moment:?}: {:?}\n{told}",
                 ran.code()
             );
-            assert_eq!(ground.journals(), 0, "{flavor}, at {moment:?}: {told}");
-            ground.assert_clean(moment, &told);
+            assert_eq!(site.journals(), 0, "{flavor}, at {moment:?}: {told}");
+            site.assert_clean(moment, &told);
         }
     });
 }
@@ -190,12 +171,12 @@ fn an_interrupted_run_leaves_nothing_by_itself() {
 #[test]
 fn what_a_daemon_that_was_killed_forgot_is_brought_down() {
     on_both(|flavor| {
-        let mut ground = Ground::new(flavor, ["10.77.6.1/24", "10.77.7.1/24"]);
-        for moment in ground.moments().into_iter().step_by(2) {
-            let running = ground.start("test");
+        let mut site = Site::new(flavor, ["10.77.6.1/24", "10.77.7.1/24"]);
+        for moment in site.moments().into_iter().step_by(2) {
+            let running = site.start("test");
             thread::sleep(moment);
-            ground.daemon.kill();
-            ground.daemon.restart();
+            site.ground.daemon.kill();
+            site.ground.daemon.restart();
             let ran = running.end();
             let mut told = ran.stderr();
             assert!(
@@ -204,12 +185,12 @@ fn what_a_daemon_that_was_killed_forgot_is_brought_down() {
                 ran.code()
             );
             if ran.code() == Some(4) {
-                let down = ground.down();
+                let down = site.down();
                 told.push_str(&down.stderr());
                 assert_eq!(down.code(), Some(0), "{flavor}, at {moment:?}: {told}");
             }
-            assert_eq!(ground.journals(), 0, "{flavor}, at {moment:?}: {told}");
-            ground.assert_clean(moment, &told);
+            assert_eq!(site.journals(), 0, "{flavor}, at {moment:?}: {told}");
+            site.assert_clean(moment, &told);
         }
     });
 }
@@ -217,25 +198,28 @@ fn what_a_daemon_that_was_killed_forgot_is_brought_down() {
 #[test]
 fn two_runs_at_once_leave_each_other_alone() {
     on_both(|flavor| {
-        let ground = Ground::new(flavor, ["10.77.8.1/24", "10.77.9.1/24"]);
+        let site = Site::new(flavor, ["10.77.8.1/24", "10.77.9.1/24"]);
         let playbook = EVERYTHING.replace("10.77.1.1/24", "none");
-        fs::write(ground.folder.path().join("everything.yaml"), playbook).expect("written");
+        fs::write(site.ground.folder.path().join("everything.yaml"), playbook).expect("written");
         let runs: Vec<Running> = (0..2)
             .map(|number| {
-                let mut program = malleus(ground.folder.path());
-                let address = ground
+                let mut program = malleus(site.ground.folder.path());
+                let address = site
                     .subnet
                     .replace(".1/24", &format!(".{}/28", 1 + number * 16));
                 program.args(["test", "everything.yaml", "--var"]);
                 program.arg(format!("subnet={address}"));
-                Running::start(program.arg("--remote").arg(&ground.daemon.socket), None)
+                Running::start(
+                    program.arg("--remote").arg(&site.ground.daemon.socket),
+                    None,
+                )
             })
             .collect();
         for running in runs {
             let ran = running.end();
             assert_eq!(ran.code(), Some(0), "{flavor}: {}", ran.stderr());
         }
-        ground.assert_clean(Duration::ZERO, "");
+        site.assert_clean(Duration::ZERO, "");
     });
 }
 
@@ -256,19 +240,23 @@ inputs: {fingerprint: {type: string, required: true}}
 #[test]
 fn what_cannot_be_removed_is_named_with_the_line_that_removes_it() {
     on_both(|flavor| {
-        let ground = Ground::new(flavor, ["10.77.10.1/24", "10.77.11.1/24"]);
+        let site = Site::new(flavor, ["10.77.10.1/24", "10.77.11.1/24"]);
         let client =
-            Client::connect(&Remote::Unix(ground.daemon.socket.clone())).expect("connected");
+            Client::connect(&Remote::Unix(site.ground.daemon.socket.clone())).expect("connected");
         let alias = client.request(&Request::get("images/aliases/busybox"));
         let fingerprint = alias.expect("an alias").metadata()["target"].clone();
-        fs::write(ground.folder.path().join("protected.yaml"), PROTECTED).expect("written");
-        let mut program = malleus(ground.folder.path());
+        fs::write(site.ground.folder.path().join("protected.yaml"), PROTECTED).expect("written");
+        let mut program = malleus(site.ground.folder.path());
         program.args(["test", "protected.yaml", "--var"]);
         program.arg(format!(
             "fingerprint={}",
             fingerprint.as_str().expect("text")
         ));
-        let ran = Running::start(program.arg("--remote").arg(&ground.daemon.socket), None).end();
+        let ran = Running::start(
+            program.arg("--remote").arg(&site.ground.daemon.socket),
+            None,
+        )
+        .end();
         let told = ran.stderr();
         assert_eq!(ran.code(), Some(4), "{flavor}: {told}");
         assert!(
@@ -282,23 +270,18 @@ fn what_cannot_be_removed_is_named_with_the_line_that_removes_it() {
             .find(|word| word.len() == 6 && *word != "removes");
         let run = run.unwrap_or_else(|| panic!("{flavor}: no run: {line}"));
         // All but the one is gone.
-        let left: Vec<String> = ground
-            .inventory
-            .look()
-            .difference(&ground.before)
-            .map(ToString::to_string)
-            .collect();
+        let left = site.ground.left();
         assert_eq!(left, ["stopped instance protected"], "{flavor}: {told}");
         let down = |folder: &Path| Running::start(malleus(folder).args(["down", run]), None).end();
-        let again = down(ground.folder.path());
+        let again = down(site.ground.folder.path());
         assert_eq!(again.code(), Some(4), "{flavor}: {}", again.stderr());
         let mend = Request::patch("instances/protected")
             .json(json!({"config": {"security.protection.delete": ""}}));
         let wait = Wait::within(Limit::after("test", Duration::from_secs(30)));
         client.run(&mend, &wait).expect("mended");
-        let mended = down(ground.folder.path());
+        let mended = down(site.ground.folder.path());
         assert_eq!(mended.code(), Some(0), "{flavor}: {}", mended.stderr());
-        ground.assert_clean(Duration::ZERO, &mended.stderr());
-        assert_eq!(ground.journals(), 0);
+        site.assert_clean(Duration::ZERO, &mended.stderr());
+        assert_eq!(site.journals(), 0);
     });
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -149,13 +149,28 @@ impl Ground {
         }
     }
 
-    pub(crate) fn is_clean(&self) -> Result<(), Vec<String>> {
-        let left: Vec<String> = self
-            .inventory
-            .look()
-            .difference(&self.before)
+    /// What is there beyond what was at first.
+    pub(crate) fn left(&self) -> Vec<String> {
+        let now = self.inventory.look();
+        now.difference(&self.before)
             .map(ToString::to_string)
-            .collect();
+            .collect()
+    }
+
+    pub(crate) fn is_clean(&self) -> Result<(), Vec<String>> {
+        let left = self.left();
         if left.is_empty() { Ok(()) } else { Err(left) }
+    }
+
+    /// Where the program keeps journals, unless it is told otherwise.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.folder.path().join(".local/state/malleus/runs")
+    }
+
+    pub(crate) fn journals(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.store()).into_iter().flatten();
+        entries
+            .map(|entry| entry.expect("an entry").path())
+            .collect()
     }
 }
