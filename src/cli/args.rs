@@ -84,12 +84,14 @@ impl Common {
 
     /// Without the feature the machine's.
     #[cfg(not(feature = "sim"))]
+    #[expect(clippy::unused_self, reason = "as it is with the feature")]
     pub(crate) fn clock(&self) -> Clock {
         Clock::machine()
     }
 
     /// Without the feature none is.
     #[cfg(not(feature = "sim"))]
+    #[expect(clippy::unused_self, reason = "as it is with the feature")]
     pub(crate) fn is_simulated(&self) -> bool {
         false
     }
