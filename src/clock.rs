@@ -81,6 +81,11 @@ impl Clock {
         self.change(|state| state.jumps = true);
     }
 
+    /// From now on a simulated clock goes with the machine's, from where it is.
+    pub fn walk(self) {
+        self.change(|state| state.jumps = false);
+    }
+
     /// What time it is.
     pub fn now(self) -> Instant {
         Instant::now() + self.ahead()

@@ -284,6 +284,37 @@ fn a_signal_ends_down_before_the_next_environment() {
 }
 
 #[test]
+fn a_file_in_the_place_of_the_socket_stays() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("data");
+    std::fs::write(&file, "precious").expect("written");
+    let socket = file.display().to_string();
+    let ran = run(&["sim", "--socket", &socket]);
+    assert_eq!(ran.code(), Some(2), "{}", ran.stderr());
+    assert_eq!(std::fs::read(&file).expect("it is there"), b"precious");
+}
+
+#[test]
+fn each_playbook_has_the_faults_that_it_ordered() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let playbook = |name: &str, sim: &str| {
+        let file = folder.path().join(name);
+        let text = format!(
+            "playbook: 1\nname: {name}\n{sim}steps:\n  - request: GET profiles/default\n    timeout: 2s\n"
+        );
+        std::fs::write(&file, text).expect("written");
+        file.display().to_string()
+    };
+    let faults = "sim:\n  faults: [{on: GET profiles/default, fault: malformed}]\n";
+    let first = playbook("first", faults);
+    let second = playbook("second", "");
+    let ran = run(&["test", &first, &second, "--sim"]);
+    assert_eq!(ran.code(), Some(1), "{}", ran.stderr());
+    let told = ran.stderr();
+    assert!(told.contains("2 playbooks: 1 failed, 1 passed"), "{told}");
+}
+
+#[test]
 fn faults_happen_on_order() {
     let cases = [
         ("GET instances#1=unavailable", 0),

@@ -88,7 +88,17 @@ pub(crate) fn main() -> ExitCode {
 fn ended(mut cli: Cli, console: &Console) -> anyhow::Result<Code> {
     // Until the command has ended, whatever it is: from here on the daemon is a remote as any other.
     #[cfg(feature = "sim")]
-    let _daemon = sim::Daemon::start(&mut cli.common)?;
+    let _daemon = match &cli.command {
+        // It is one itself.
+        Command::Sim(_) => None,
+        _ => match sim::Daemon::start(&mut cli.common)? {
+            Ok(daemon) => Some(daemon),
+            Err(problem) => {
+                console.problem(&problem);
+                return Ok(Code::Invalid);
+            }
+        },
+    };
     match cli.command {
         Command::Run(args) => run::main(&cli.common, &args, console),
         Command::Test(args) => test::main(&cli.common, &args, console),

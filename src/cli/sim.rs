@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use anyhow::{Context, Result};
 use clap::Args;
 use malleus::clock::Clock;
+use malleus::diagnostic::Diagnostic;
 use malleus::playbook::plan::Simulation;
 use malleus::report::Verbosity;
 use malleus::sim::{Brand, Options, Orders, Rule, Sim, Time};
@@ -49,10 +50,12 @@ impl SimOptions {
         // The check has refused rules that cannot be read.
         let rules = wanted.rules.iter();
         let rules = rules.filter_map(|rule| Rule::new(&rule.on, rule.nth, &rule.fault).ok());
-        orders.add(rules, wanted.seed);
-        if wanted.virtual_time {
-            orders.virtual_time();
-        }
+        orders.faults(rules, wanted.seed);
+        orders.time(if wanted.virtual_time {
+            Time::Virtual
+        } else {
+            Time::Real
+        });
     }
 }
 
@@ -76,7 +79,8 @@ pub(crate) struct FaultOptions {
         value_name = "SECONDS",
         default_value_t = 0,
         allow_hyphen_values = true,
-        hide_default_value = true
+        hide_default_value = true,
+        value_parser = clap::value_parser!(i64).range(-FARTHEST..=FARTHEST)
     )]
     skew: i64,
     /// With the simulated daemon, a cluster of so many members: member1, member2 and so on
@@ -84,22 +88,37 @@ pub(crate) struct FaultOptions {
         long = "sim-members",
         global = true,
         value_name = "NUMBER",
-        default_value_t = 0,
-        hide_default_value = true
+        value_parser = clap::value_parser!(u8).range(1..=50)
     )]
-    members: u8,
+    members: Option<u8>,
     /// With the simulated daemon, jump over waiting, the daemon's and that of malleus
     #[arg(long = "sim-virtual-time", global = true)]
     virtual_time: bool,
 }
 
+/// How far a clock can be off, in seconds: some thirty years.
+const FARTHEST: i64 = 1_000_000_000;
+
 impl FaultOptions {
+    /// The first of these options that was given.
+    fn given(&self) -> Option<&'static str> {
+        [
+            (!self.faults.is_empty(), "--sim-fault"),
+            (self.seed.is_some(), "--sim-seed"),
+            (self.skew != 0, "--sim-skew"),
+            (self.members.is_some(), "--sim-members"),
+            (self.virtual_time, "--sim-virtual-time"),
+        ]
+        .into_iter()
+        .find_map(|(is_given, name)| is_given.then_some(name))
+    }
+
     fn options(&self, brand: Brand) -> Options {
         Options {
             rules: self.faults.clone(),
             seed: self.seed,
             skew: self.skew,
-            members: self.members,
+            members: self.members.unwrap_or_default(),
             time: if self.virtual_time {
                 Time::Virtual
             } else {
@@ -119,9 +138,9 @@ pub(crate) struct Serve {
     /// server's certificate and its trust in others end with it
     #[arg(long, value_name = "ADDRESS:PORT")]
     https: Option<std::net::SocketAddr>,
-    /// Which daemon to play: incus or lxd
-    #[arg(long, value_name = "BRAND", default_value_t = Brand::Incus)]
-    brand: Brand,
+    /// Which daemon to play: incus or lxd; incus unless `--sim` says another
+    #[arg(long, value_name = "BRAND")]
+    brand: Option<Brand>,
 }
 
 /// The daemon that `--sim` asks for, until it is dropped.
@@ -132,26 +151,36 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     /// Starts it with the command line's failures, and makes it the remote.
-    pub(crate) fn start(common: &mut Common) -> Result<Self> {
+    ///
+    /// # Errors
+    /// The problem, where an option asks for something of a daemon that is not there.
+    pub(crate) fn start(common: &mut Common) -> Result<Result<Self, Diagnostic>> {
         let Some(brand) = common.sim.sim else {
-            return Ok(Self { _sim: None });
+            return Ok(match common.sim.faults.given() {
+                None => Ok(Self { _sim: None }),
+                Some(option) => Err(Diagnostic::error(format!(
+                    "`{option}` is for a simulated daemon, and there is none"
+                ))
+                .help("add `--sim`; nothing was sent to any server")),
+            });
         };
         let options = common.sim.faults.options(brand);
         let sim = Sim::start(options).context("cannot start the simulated daemon")?;
         common.remote = Some(sim.socket().display().to_string());
         common.sim.orders = Some(sim.orders());
         common.sim.clock = sim.clock();
-        Ok(Self { _sim: Some(sim) })
+        Ok(Ok(Self { _sim: Some(sim) }))
     }
 }
 
 /// `malleus sim`.
 pub(crate) fn main(common: &Common, args: &Serve, console: &Console) -> Result<Code> {
     let signals = Signals::listen().context("cannot listen for signals")?;
+    let brand = args.brand.or(common.sim.sim).unwrap_or_default();
     let options = Options {
         socket: Some(args.socket.clone()),
         https: args.https,
-        ..common.sim.faults.options(args.brand)
+        ..common.sim.faults.options(brand)
     };
     let at = |https: Option<std::net::SocketAddr>| {
         let socket = args.socket.display();
@@ -163,7 +192,7 @@ pub(crate) fn main(common: &Common, args: &Serve, console: &Console) -> Result<C
     if console.human.says(Verbosity::Normal) {
         console.human.line(&format!(
             "a simulated {} serves on {} until it is interrupted; nothing it says is real",
-            args.brand,
+            brand,
             at(sim.https())
         ));
         if sim.https().is_some() {

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use malleus::client::Client;
@@ -42,7 +41,7 @@ pub(crate) fn main(common: &Common, args: &Test, console: &Console) -> Result<Co
         args.playing.keep.after_test(),
     )?;
     let signals = Signals::listen().context("cannot listen for signals")?;
-    let began = Instant::now();
+    let began = common.clock().now();
     let clients = match connected(common, &ready, console) {
         Ok(clients) => clients,
         Err(refused) => return Ok(reports.close(&refused.records, refused.code)),
@@ -62,7 +61,7 @@ pub(crate) fn main(common: &Common, args: &Test, console: &Console) -> Result<Co
         signals: &signals,
     };
     let records = tests.run();
-    console.human.table(&records, began.elapsed());
+    console.human.table(&records, common.clock().elapsed(began));
     Ok(reports.close(&records, code_of(&records, &signals)))
 }
 

@@ -47,7 +47,7 @@ fn provide(common: &Common, args: &With, console: &Console) -> Result<Code> {
             return Ok(Code::Command(OURS));
         }
     };
-    let guest = Guest::new(args, console);
+    let guest = Guest::new(common, args, console);
     let interlude = |provided: &Provided<'_>| {
         guest.run(provided.outputs);
         match guest.ended() {
@@ -87,16 +87,20 @@ fn provide(common: &Common, args: &With, console: &Console) -> Result<Code> {
 struct Guest<'a> {
     args: &'a With,
     console: &'a Console,
+    /// The socket of a simulated daemon, which the command would not find by itself.
+    simulated: Option<&'a str>,
     /// The running process, which signals go to.
     child: Arc<Mutex<Option<Pid>>>,
     code: Mutex<Option<u8>>,
 }
 
 impl<'a> Guest<'a> {
-    fn new(args: &'a With, console: &'a Console) -> Self {
+    fn new(common: &'a Common, args: &'a With, console: &'a Console) -> Self {
+        let remote = common.remote.as_deref();
         Self {
             args,
             console,
+            simulated: remote.filter(|_| common.is_simulated()),
             child: Arc::default(),
             code: Mutex::default(),
         }
@@ -157,6 +161,10 @@ impl<'a> Guest<'a> {
                     .map(|(name, value)| (variable(name), text(value))),
             )
             .env("MALLEUS_OUTPUTS", file.path());
+        if let Some(socket) = self.simulated {
+            command.env("MALLEUS_REMOTE", socket);
+            command.env_remove("MALLEUS_SIM");
+        }
         let child = command.spawn().map_err(|error| {
             let code = match error.kind() {
                 std::io::ErrorKind::NotFound => NOT_FOUND,

@@ -15,6 +15,8 @@ pub(super) struct Clock {
     source: Source,
     /// Added to what it tells, in seconds.
     skew: i64,
+    /// How it waits unless it is told otherwise.
+    time: Time,
 }
 
 /// The longest that can be waited for: some years.
@@ -22,11 +24,22 @@ const LONGEST: Duration = Duration::from_secs(1 << 28);
 
 impl Clock {
     pub(super) fn new(skew: i64, time: Time) -> Self {
-        let source = Source::simulated();
-        if time == Time::Virtual {
-            source.jump();
+        let clock = Self {
+            source: Source::simulated(),
+            skew,
+            time,
+        };
+        clock.wait_by(time);
+        clock
+    }
+
+    /// Waits like this from now on, where it does not do so anyway.
+    pub(super) fn wait_by(&self, time: Time) {
+        if [self.time, time].contains(&Time::Virtual) {
+            self.source.jump();
+        } else {
+            self.source.walk();
         }
-        Self { source, skew }
     }
 
     /// What it goes by, for clients in the same process.

@@ -52,6 +52,9 @@ const RANDOM: [Fault; 11] = [
     Fault::Restart,
 ];
 
+/// What a rule can be about.
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "*"];
+
 /// One request in so many has a random fault.
 const ONE_IN: u32 = 12;
 
@@ -82,13 +85,20 @@ impl Rule {
             .trim()
             .split_once(' ')
             .ok_or_else(|| BadRule(format!("`{on}` names no request: write METHOD PATH")))?;
+        let method = method.to_uppercase();
+        if !METHODS.contains(&method.as_str()) {
+            let all = METHODS.join(", ");
+            return Err(BadRule(format!(
+                "`{method}` is no method: use one of {all}"
+            )));
+        }
         if nth == Some(0) {
             return Err(BadRule("`nth` counts from 1".to_owned()));
         }
         let path = path.trim().trim_start_matches('/');
         let path = path.strip_prefix("1.0/").unwrap_or(path);
         Ok(Self {
-            method: method.to_uppercase(),
+            method,
             path: path.split('/').map(str::to_owned).collect(),
             nth,
             fault: fault.parse()?,
@@ -225,22 +235,30 @@ pub(super) struct Faults(Mutex<Counted>);
 struct Counted {
     rules: Vec<(Rule, u32)>,
     random: Option<fastrand::Rng>,
+    /// How many of the rules it began with.
+    own: usize,
+    /// Whether it began with a seed.
+    own_seed: bool,
 }
 
 impl Faults {
     pub(super) fn new(rules: Vec<Rule>, seed: Option<u64>) -> Self {
         Self(Mutex::new(Counted {
+            own: rules.len(),
             rules: rules.into_iter().map(|rule| (rule, 0)).collect(),
             random: seed.map(fastrand::Rng::with_seed),
+            own_seed: seed.is_some(),
         }))
     }
 
-    /// More goes wrong from now on; a seed that is there already stays.
-    pub(super) fn add(&self, rules: impl IntoIterator<Item = Rule>, seed: Option<u64>) {
+    /// What goes wrong beside what it began with, in the place of what was ordered before.
+    pub(super) fn order(&self, rules: impl IntoIterator<Item = Rule>, seed: Option<u64>) {
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = counted.own;
+        counted.rules.truncate(own);
         let rules = rules.into_iter().map(|rule| (rule, 0));
         counted.rules.extend(rules);
-        if counted.random.is_none() {
+        if !counted.own_seed {
             counted.random = seed.map(fastrand::Rng::with_seed);
         }
     }

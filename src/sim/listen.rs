@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,12 +21,20 @@ use super::server::exchange;
 /// How long a client may take to begin.
 const HANDSHAKE: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// Makes the socket. A file that a daemon left behind is replaced; one that answers is not.
+/// Makes the socket. One that a daemon left behind is replaced; one that answers, and any other file, is not.
 pub(super) fn unix(path: &Path) -> io::Result<StdListener> {
     let listener = match StdListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            if std::os::unix::net::UnixStream::connect(path).is_ok() {
-                return Err(error);
+            let is_socket = std::fs::symlink_metadata(path)?.file_type().is_socket();
+            let why = if !is_socket {
+                "there is a file of that name, which is no socket"
+            } else if std::os::unix::net::UnixStream::connect(path).is_ok() {
+                "another daemon answers there"
+            } else {
+                ""
+            };
+            if !why.is_empty() {
+                return Err(io::Error::new(error.kind(), why));
             }
             std::fs::remove_file(path)?;
             StdListener::bind(path)?

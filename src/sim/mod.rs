@@ -130,7 +130,7 @@ impl Sim {
             (socket.clone(), None)
         } else {
             let folder = own_folder()?;
-            (folder.join("unix.socket"), Some(folder))
+            (folder.join(SOCKET), Some(folder))
         };
         match serve(options, &socket) {
             Ok((daemon, address, (stop, thread))) => {
@@ -188,19 +188,19 @@ impl Sim {
     }
 }
 
-/// Orders failures of a simulated daemon that runs.
+/// Orders how a simulated daemon that runs behaves, beside what it began with.
 #[derive(Clone, Debug)]
 pub struct Orders(Arc<daemon::Daemon>);
 
 impl Orders {
-    /// More goes wrong from now on. A seed has no effect where there is one already.
-    pub fn add(&self, rules: impl IntoIterator<Item = Rule>, seed: Option<u64>) {
-        self.0.faults.add(rules, seed);
+    /// What goes wrong from now on, in the place of what was ordered before. A seed has no effect where it began with one.
+    pub fn faults(&self, rules: impl IntoIterator<Item = Rule>, seed: Option<u64>) {
+        self.0.faults.order(rules, seed);
     }
 
-    /// From now on its clock jumps, as with [`Time::Virtual`].
-    pub fn virtual_time(&self) {
-        self.0.clock.source().jump();
+    /// How it waits from now on; one that began with [`Time::Virtual`] goes on with it.
+    pub fn time(&self, time: Time) {
+        self.0.clock.wait_by(time);
     }
 }
 
@@ -260,10 +260,38 @@ fn start(listeners: listen::Listeners, daemon: Arc<daemon::Daemon>) -> io::Resul
 }
 
 /// A folder that only its owner may enter, with a short path: a socket's has 108 bytes at the most.
+///
+/// # Errors
+/// Those of the file system, with the folder's name.
 fn own_folder() -> io::Result<PathBuf> {
     use std::os::unix::fs::DirBuilderExt;
-    let name = format!("malleus-sim.{:08x}", fastrand::u32(..));
-    let folder = std::env::temp_dir().join(name);
-    std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
+    let folders = std::env::temp_dir();
+    sweep(&folders);
+    let folder = folders.join(format!("{OWN}{:08x}", fastrand::u32(..)));
+    let made = std::fs::DirBuilder::new().mode(0o700).create(&folder);
+    made.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", folder.display())))?;
     Ok(folder)
+}
+
+/// What the names of such folders begin with.
+const OWN: &str = "malleus-sim.";
+
+/// The name of the socket in such a folder.
+const SOCKET: &str = "unix.socket";
+
+/// Removes folders whose daemons were killed: nobody answers at their sockets any more.
+fn sweep(folders: &Path) {
+    let entries = std::fs::read_dir(folders).into_iter().flatten().flatten();
+    for entry in entries {
+        if !entry.file_name().to_string_lossy().starts_with(OWN) {
+            continue;
+        }
+        let socket = entry.path().join(SOCKET);
+        let refused = std::os::unix::net::UnixStream::connect(&socket)
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+        // Somebody else's folder stays, and so does what somebody else was quicker with.
+        if refused && std::fs::remove_file(socket).is_ok() {
+            let _ = std::fs::remove_dir(entry.path());
+        }
+    }
 }
