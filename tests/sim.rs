@@ -295,6 +295,34 @@ fn a_file_in_the_place_of_the_socket_stays() {
 }
 
 #[test]
+fn options_go_before_variables() {
+    let sim = Sim::start(Options::new(Brand::Lxd)).expect("it starts");
+    let socket = sim.socket().display().to_string();
+    let folder = tempfile::tempdir().expect("a folder");
+    let asked = |variables: &[(&str, &str)], options: &[&str]| {
+        let mut command = malleus(folder.path());
+        command.args(["request", "GET", "/1.0"]).args(options);
+        command.envs(variables.iter().copied());
+        Running::start(&mut command, None).end()
+    };
+    let remote = ["--remote", socket.as_str()];
+    for (variables, options, server) in [
+        (vec![("MALLEUS_REMOTE", "/none")], vec!["--sim"], "incus"),
+        (vec![("MALLEUS_SIM", "incus")], remote.to_vec(), "lxd"),
+        (vec![("MALLEUS_SIM", "incus")], vec![], "incus"),
+        (vec![("MALLEUS_SIM", "")], remote.to_vec(), "lxd"),
+    ] {
+        let ran = asked(&variables, &options);
+        assert_eq!(ran.code(), Some(0), "{variables:?}: {}", ran.stderr());
+        let said = format!("\"server\": \"{server}\"");
+        assert!(ran.stdout().contains(&said), "{variables:?} {options:?}");
+    }
+    let both = [("MALLEUS_SIM", "lxd"), ("MALLEUS_REMOTE", socket.as_str())];
+    let ran = asked(&both, &[]);
+    assert_eq!(ran.code(), Some(2), "{}", ran.stderr());
+}
+
+#[test]
 fn each_playbook_has_the_faults_that_it_ordered() {
     let folder = tempfile::tempdir().expect("a folder");
     let playbook = |name: &str, sim: &str| {

@@ -19,16 +19,16 @@ use super::signals::Signals;
 /// A simulated daemon for this command alone.
 #[derive(Debug, Args)]
 pub(crate) struct SimOptions {
-    /// Use a simulated daemon, of incus or lxd, instead of a real one; nothing on the machine is changed
+    /// Use a simulated daemon, of incus or lxd, instead of a real one; nothing on the machine is changed.
+    // The variable is read by hand: an option goes before the other one's variable.
     #[arg(
         long,
         global = true,
-        env = "MALLEUS_SIM",
+        help = "Use a simulated daemon, of incus or lxd, instead of a real one; nothing on the machine is changed [env: MALLEUS_SIM=]",
         value_name = "BRAND",
         num_args = 0..=1,
         require_equals = true,
-        default_missing_value = "incus",
-        conflicts_with = "remote"
+        default_missing_value = "incus"
     )]
     pub(crate) sim: Option<Brand>,
     #[command(flatten)]
@@ -39,6 +39,34 @@ pub(crate) struct SimOptions {
     /// By what its clients go, once it runs.
     #[arg(skip)]
     pub(crate) clock: Clock,
+}
+
+/// What is to be simulated, if anything is. `--sim` goes before `MALLEUS_REMOTE`, and `--remote` before `MALLEUS_SIM`.
+///
+/// # Errors
+/// The problem, where two of the same rank ask for different things.
+fn chosen(common: &Common) -> Result<Option<Brand>, Diagnostic> {
+    let variable = |name| {
+        let value = std::env::var(name).ok();
+        value.filter(|value| !value.is_empty())
+    };
+    let is_named = common.remote.is_some() && common.remote != variable("MALLEUS_REMOTE");
+    let two = |what: &str| {
+        let problem = Diagnostic::error(format!("{what} name two servers"));
+        Err(problem.help("leave one of them out"))
+    };
+    match (common.sim.sim, is_named, variable("MALLEUS_SIM")) {
+        (Some(_), true, _) => two("`--sim` and `--remote`"),
+        (Some(brand), false, _) => Ok(Some(brand)),
+        (None, true, _) | (None, _, None) => Ok(None),
+        (None, false, Some(_)) if common.remote.is_some() => {
+            two("the variables MALLEUS_SIM and MALLEUS_REMOTE")
+        }
+        (None, false, Some(brand)) => brand
+            .parse()
+            .map(Some)
+            .map_err(|why| Diagnostic::error(format!("MALLEUS_SIM: {why}"))),
+    }
 }
 
 impl SimOptions {
@@ -155,7 +183,11 @@ impl Daemon {
     /// # Errors
     /// The problem, where an option asks for something of a daemon that is not there.
     pub(crate) fn start(common: &mut Common) -> Result<Result<Self, Diagnostic>> {
-        let Some(brand) = common.sim.sim else {
+        let chosen = match chosen(common) {
+            Ok(chosen) => chosen,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let Some(brand) = chosen else {
             return Ok(match common.sim.faults.given() {
                 None => Ok(Self { _sim: None }),
                 Some(option) => Err(Diagnostic::error(format!(
@@ -167,6 +199,7 @@ impl Daemon {
         let options = common.sim.faults.options(brand);
         let sim = Sim::start(options).context("cannot start the simulated daemon")?;
         common.remote = Some(sim.socket().display().to_string());
+        common.sim.sim = Some(brand);
         common.sim.orders = Some(sim.orders());
         common.sim.clock = sim.clock();
         Ok(Ok(Self { _sim: Some(sim) }))
@@ -176,7 +209,14 @@ impl Daemon {
 /// `malleus sim`.
 pub(crate) fn main(common: &Common, args: &Serve, console: &Console) -> Result<Code> {
     let signals = Signals::listen().context("cannot listen for signals")?;
-    let brand = args.brand.or(common.sim.sim).unwrap_or_default();
+    let brand = match (args.brand, chosen(common)) {
+        (Some(brand), _) => brand,
+        (None, Ok(brand)) => brand.unwrap_or_default(),
+        (None, Err(problem)) => {
+            console.problem(&problem);
+            return Ok(Code::Invalid);
+        }
+    };
     let options = Options {
         socket: Some(args.socket.clone()),
         https: args.https,
