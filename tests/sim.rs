@@ -295,6 +295,32 @@ fn a_file_in_the_place_of_the_socket_stays() {
 }
 
 #[test]
+fn a_seed_brings_the_same_again() {
+    let quickstart = file("scenarios/quickstart.yaml");
+    let marks = |seed: &str| {
+        let ran = run(&[
+            "run",
+            &quickstart,
+            "--sim",
+            "--sim-virtual-time",
+            "--sim-seed",
+            seed,
+        ]);
+        let stderr = ran.stderr();
+        let marks = stderr.lines().filter_map(|line| {
+            let mark = line.trim_start().chars().next()?;
+            "✓✗!×".contains(mark).then_some(mark)
+        });
+        (ran.code(), marks.collect::<String>())
+    };
+    let seeds = ["1", "4", "5", "12", "17", "39"];
+    let first: Vec<_> = seeds.iter().map(|seed| marks(seed)).collect();
+    let again: Vec<_> = seeds.iter().map(|seed| marks(seed)).collect();
+    assert_eq!(first, again);
+    assert!(first.iter().any(|(code, _)| *code != Some(0)), "{first:?}");
+}
+
+#[test]
 fn options_go_before_variables() {
     let sim = Sim::start(Options::new(Brand::Lxd)).expect("it starts");
     let socket = sim.socket().display().to_string();

@@ -1,9 +1,12 @@
 //! Failures on order.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use sha2::{Digest, Sha256};
 
 /// Something that goes wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -234,7 +237,7 @@ pub(super) struct Faults(Mutex<Counted>);
 #[derive(Debug)]
 struct Counted {
     rules: Vec<(Rule, u32)>,
-    random: Option<fastrand::Rng>,
+    random: Option<Random>,
     /// How many of the rules it began with.
     own: usize,
     /// Whether it began with a seed.
@@ -246,7 +249,7 @@ impl Faults {
         Self(Mutex::new(Counted {
             own: rules.len(),
             rules: rules.into_iter().map(|rule| (rule, 0)).collect(),
-            random: seed.map(fastrand::Rng::with_seed),
+            random: seed.map(Random::new),
             own_seed: seed.is_some(),
         }))
     }
@@ -259,7 +262,7 @@ impl Faults {
         let rules = rules.into_iter().map(|rule| (rule, 0));
         counted.rules.extend(rules);
         if !counted.own_seed {
-            counted.random = seed.map(fastrand::Rng::with_seed);
+            counted.random = seed.map(Random::new);
         }
     }
 
@@ -282,14 +285,78 @@ impl Faults {
                 }
             }
         }
-        let random = counted.random.as_mut().and_then(|random| {
-            let hit = random.u32(..ONE_IN) == 0;
-            let which = random.usize(..RANDOM.len());
-            hit.then(|| RANDOM[which].clone())
-        });
+        let random = counted
+            .random
+            .as_mut()
+            .and_then(|random| random.draw(method, path));
         fault
             .or(random)
             .map(|fault| Plan::of(&fault))
             .unwrap_or_default()
+    }
+}
+
+/// Failures by chance. What a request meets depends on the seed, on what it does, and on how many have done the same before; not
+/// on names, which differ from run to run, nor on what else happens at the same time.
+#[derive(Debug)]
+struct Random {
+    seed: u64,
+    seen: BTreeMap<String, u64>,
+}
+
+/// Parts of paths that are no names.
+const WORDS_OF_PATHS: [&str; 24] = [
+    "aliases",
+    "backups",
+    "console",
+    "custom",
+    "exec",
+    "exec-output",
+    "export",
+    "files",
+    "forwards",
+    "leases",
+    "logs",
+    "members",
+    "metadata",
+    "records",
+    "resources",
+    "secret",
+    "sftp",
+    "snapshots",
+    "state",
+    "templates",
+    "volumes",
+    "wait",
+    "websocket",
+    "default",
+];
+
+impl Random {
+    fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            seen: BTreeMap::new(),
+        }
+    }
+
+    fn draw(&mut self, method: &str, path: &[String]) -> Option<Fault> {
+        let part = |(at, part): (usize, &String)| {
+            let is_word = at == 0 || WORDS_OF_PATHS.contains(&part.as_str());
+            if is_word {
+                part.clone()
+            } else {
+                "*".to_owned()
+            }
+        };
+        let parts: Vec<String> = path.iter().enumerate().map(part).collect();
+        let kind = format!("{method} {}", parts.join("/"));
+        let count = self.seen.entry(kind.clone()).or_default();
+        *count += 1;
+        let digest = Sha256::digest(format!("{} {count} {kind}", self.seed));
+        let (number, _) = digest.split_first_chunk::<8>()?;
+        let mut chance = fastrand::Rng::with_seed(u64::from_be_bytes(*number));
+        let hit = chance.u32(..ONE_IN) == 0;
+        hit.then(|| RANDOM[chance.usize(..RANDOM.len())].clone())
     }
 }
