@@ -1,6 +1,6 @@
 //! What became of intentions whose outcome nobody wrote down: the server is asked.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
@@ -130,6 +130,9 @@ fn concerns(operation: &Value, resource: &Resource) -> bool {
     })
 }
 
+/// How long work in a collection is waited for that may be anybody's.
+const OTHERS: Duration = Duration::from_secs(30);
+
 /// What a run has made in a collection without a known name: by its marks, once the server does nothing more there.
 ///
 /// # Errors
@@ -140,7 +143,8 @@ pub fn unnamed(
     run: &str,
     limit: Limit,
 ) -> Result<Vec<Resource>, Error> {
-    await_quiet(client, collection, limit)?;
+    let patience = client.limit("removal", OTHERS).earlier(limit);
+    await_quiet(client, collection, patience)?;
     marked(client, (collection, run), limit)
 }
 
