@@ -94,6 +94,7 @@ pub use members::Member;
 pub use operation::{Class, Operation};
 pub use proxy::Proxy;
 pub use ready::{Addresses, Condition, NotReady, NotReadyCause, Observation, Readiness};
+pub(crate) use recorded::DELETING;
 pub use recorded::{LogPath, Recorded, Stream};
 pub use refusal::{ApiError, OperationError, meaning_of};
 pub use remote::Remote;

@@ -8,6 +8,9 @@ use super::ending::{Ending, with_notes};
 use super::exec::{Mode, Started, new_marker};
 use super::{Client, Error, Exec, Exit, Limit, Output, Request, Wait, encode};
 
+/// What the limit of one deletion of a log is called in errors.
+pub(crate) const DELETING: &str = "deletion";
+
 /// How long deleting a log may take: it must work after the limit of the command has passed.
 const DELETION: Duration = Duration::from_secs(10);
 
@@ -187,7 +190,7 @@ impl Client {
     }
 
     fn delete_log(&self, path: String) -> Result<(), Error> {
-        let limit = Limit::after("deletion", DELETION);
+        let limit = Limit::after(DELETING, DELETION);
         let request = Request::delete(path).limit(limit).skip_validation();
         let reply = self.request(&request)?;
         match reply.api_error() {

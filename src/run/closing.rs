@@ -289,7 +289,9 @@ impl<'a> Run<'a> {
             if let Err(error) = deleted {
                 let resource = log.resource();
                 let what = resource.to_string();
-                self.session.tracker.add(resource, &[]);
+                if !self.session.tracker.has(&resource) {
+                    self.session.tracker.add(resource, &[]);
+                }
                 self.emit(&frame.outlet, Kind::Warning(still_there(&what, &error)));
                 self.ledger().summary.left.push(what);
             } else {

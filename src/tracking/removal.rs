@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::emptying::empty;
 use super::kind::Wave;
 use super::resource::{Extent, Resource};
-use crate::client::{Backoff, Client, Error, Limit, Reply, Request, Wait, passes};
+use crate::client::{Backoff, Client, DELETING, Error, Limit, Reply, Request, Wait, passes};
 
 /// How long a resource may be busy before its removal is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -242,6 +242,8 @@ fn passes_by(error: &Error) -> bool {
             error,
             Error::Interrupted { .. } | Error::Lost { .. } | Error::Protocol { .. }
         )
+        // Of one part, not of the whole: such as a file on a member of a cluster that is just coming back.
+        || matches!(error, Error::Timeout { limit, .. } if *limit == DELETING)
         || message(error).is_some_and(|message| passes(&message))
         || says(error, &busy)
 }
