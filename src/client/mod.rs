@@ -289,15 +289,21 @@ impl Client {
 }
 
 /// The server's answer to the first request. One that is starting or restarting is asked again; one that is not there is not
-/// waited for.
+/// waited for. An answer that is broken may be so by accident; what gives it three times is no server of this API.
 fn first_reply(wire: &Wire, out: &Outgoing<'_>) -> Result<Reply, Error> {
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+    let mut broken = 0;
     loop {
         let reply = wire.exchange(out, Sink::Memory).and_then(|reply| {
             wire.settings.validation.validate(&reply)?;
             Ok(reply)
         });
         match reply {
+            Err(error @ Error::Protocol { .. }) if broken < 2 => {
+                broken += 1;
+                let pause = backoff.next(out.limit).ok_or(error)?;
+                wire.scope.pause(pause)?;
+            }
             Err(error) if error.is_transient() && !matches!(error, Error::Connect { .. }) => {
                 let pause = backoff.next(out.limit).ok_or(error)?;
                 wire.scope.pause(pause)?;
