@@ -1,6 +1,7 @@
 //! What is seen of an exchange, without what is true of one daemon or one run only: for comparing replies field by field.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use regex_lite::Regex;
 use serde_json::Value;
@@ -173,10 +174,12 @@ pub(crate) fn plain(text: &str) -> String {
         ),
         (r"sim-[0-9a-f]{8}", "{name}"),
     ];
-    let mut text = text.to_owned();
-    for (pattern, by) in PATTERNS {
-        let regex = Regex::new(pattern).expect("a regex");
-        text = regex.replace_all(&text, *by).into_owned();
-    }
-    text
+    static COMPILED: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
+        let compiled =
+            |(pattern, by): &(&str, &'static str)| (Regex::new(pattern).expect("a regex"), *by);
+        PATTERNS.iter().map(compiled).collect()
+    });
+    COMPILED.iter().fold(text.to_owned(), |text, (regex, by)| {
+        regex.replace_all(&text, *by).into_owned()
+    })
 }
