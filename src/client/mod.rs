@@ -298,18 +298,17 @@ fn first_reply(wire: &Wire, out: &Outgoing<'_>) -> Result<Reply, Error> {
             wire.settings.validation.validate(&reply)?;
             Ok(reply)
         });
-        match reply {
-            Err(error @ Error::Protocol { .. }) if broken < 2 => {
+        let may_pass = match &reply {
+            Ok(_) | Err(Error::Connect { .. }) => false,
+            Err(Error::Protocol { .. }) => {
                 broken += 1;
-                let pause = backoff.next(out.limit).ok_or(error)?;
-                wire.scope.pause(pause)?;
+                broken < 3
             }
-            Err(error) if error.is_transient() && !matches!(error, Error::Connect { .. }) => {
-                let pause = backoff.next(out.limit).ok_or(error)?;
-                wire.scope.pause(pause)?;
-            }
-            other => return other,
-        }
+            Err(error) => error.is_transient(),
+        };
+        let pause = may_pass.then(|| backoff.next(out.limit)).flatten();
+        let Some(pause) = pause else { return reply };
+        wire.scope.pause(pause)?;
     }
 }
 
