@@ -37,6 +37,16 @@ pub(super) struct Upgrade {
     pub(super) key: String,
 }
 
+/// A text of a body; nothing where it is not there, or no text.
+pub(super) fn text<'a>(body: &'a Map<String, Value>, key: &str) -> &'a str {
+    body.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Whether a body asks for something that is not done otherwise.
+pub(super) fn flag(body: &Map<String, Value>, key: &str) -> bool {
+    body.get(key).is_some_and(|value| value == true)
+}
+
 impl Call {
     pub(super) fn query(&self, name: &str) -> Option<&str> {
         let found = self.query.iter().find(|(key, _)| key == name);

@@ -25,16 +25,12 @@ const HANDSHAKE: std::time::Duration = std::time::Duration::from_secs(10);
 pub(super) fn unix(path: &Path) -> io::Result<StdListener> {
     let listener = match StdListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            let is_socket = std::fs::symlink_metadata(path)?.file_type().is_socket();
-            let why = if !is_socket {
-                "there is a file of that name, which is no socket"
-            } else if std::os::unix::net::UnixStream::connect(path).is_ok() {
-                "another daemon answers there"
-            } else {
-                ""
-            };
-            if !why.is_empty() {
-                return Err(io::Error::new(error.kind(), why));
+            let refused = |why: &str| Err(io::Error::new(error.kind(), why));
+            if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
+                return refused("there is a file of that name, which is no socket");
+            }
+            if std::os::unix::net::UnixStream::connect(path).is_ok() {
+                return refused("another daemon answers there");
             }
             std::fs::remove_file(path)?;
             StdListener::bind(path)?

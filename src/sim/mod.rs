@@ -116,8 +116,8 @@ pub struct Sim {
     /// The folder that is removed with it.
     folder: Option<PathBuf>,
     stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-    driver: Option<JoinHandle<()>>,
+    /// The one that answers, and the one that has the clock jump.
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Sim {
@@ -133,20 +133,14 @@ impl Sim {
             (folder.join(SOCKET), Some(folder))
         };
         match serve(options, &socket) {
-            Ok((daemon, address, (stop, thread))) => {
-                let clock = daemon.clock.source();
-                let driver = std::thread::Builder::new().name("sim-clock".to_owned());
-                let driver = driver.spawn(move || clock.drive())?;
-                Ok(Self {
-                    daemon,
-                    socket,
-                    address,
-                    folder,
-                    stop: Some(stop),
-                    thread: Some(thread),
-                    driver: Some(driver),
-                })
-            }
+            Ok((daemon, address, (stop, threads))) => Ok(Self {
+                daemon,
+                socket,
+                address,
+                folder,
+                stop: Some(stop),
+                threads,
+            }),
             Err(error) => {
                 if let Some(folder) = folder {
                     // Empty, and of no use to anybody.
@@ -208,7 +202,7 @@ impl Drop for Sim {
     fn drop(&mut self) {
         drop(self.stop.take());
         self.clock().end();
-        for thread in self.thread.take().into_iter().chain(self.driver.take()) {
+        for thread in self.threads.drain(..) {
             // It has nothing left to say.
             let _ = thread.join();
         }
@@ -219,12 +213,12 @@ impl Drop for Sim {
     }
 }
 
-type Thread = (oneshot::Sender<()>, JoinHandle<()>);
+type Threads = (oneshot::Sender<()>, Vec<JoinHandle<()>>);
 
 fn serve(
     options: Options,
     socket: &Path,
-) -> io::Result<(Arc<daemon::Daemon>, Option<SocketAddr>, Thread)> {
+) -> io::Result<(Arc<daemon::Daemon>, Option<SocketAddr>, Threads)> {
     let tcp = options.https.map(listen::https).transpose()?;
     let bound = tcp.as_ref().map(TcpListener::local_addr).transpose()?;
     let daemon = daemon::Daemon::new(options, bound.map(tls::reachable))?;
@@ -234,15 +228,16 @@ fn serve(
     };
     let unix = listen::unix(socket)?;
     let listeners = listen::Listeners { unix, https };
-    let thread = start(listeners, daemon.clone())?;
-    Ok((daemon, bound, thread))
+    let threads = start(listeners, daemon.clone())?;
+    Ok((daemon, bound, threads))
 }
 
-fn start(listeners: listen::Listeners, daemon: Arc<daemon::Daemon>) -> io::Result<Thread> {
+fn start(listeners: listen::Listeners, daemon: Arc<daemon::Daemon>) -> io::Result<Threads> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let (stop, stopped) = oneshot::channel();
+    let clock = daemon.clock.source();
     let thread = std::thread::Builder::new()
         .name("sim".to_owned())
         .spawn(move || {
@@ -256,7 +251,9 @@ fn start(listeners: listen::Listeners, daemon: Arc<daemon::Daemon>) -> io::Resul
             // Commands that still run are threads of their own and end by themselves.
             runtime.shutdown_timeout(Duration::from_millis(10));
         })?;
-    Ok((stop, thread))
+    let driver = std::thread::Builder::new().name("sim-clock".to_owned());
+    let driver = driver.spawn(move || clock.drive())?;
+    Ok((stop, vec![thread, driver]))
 }
 
 /// A folder that only its owner may enter, with a short path: a socket's has 108 bytes at the most.

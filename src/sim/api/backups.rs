@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::instances::resources;
 use super::valid;
 use crate::sim::brand::Traits;
-use crate::sim::call::{Answer, Call, Raw, Refusal, Reply};
+use crate::sim::call::{Answer, Call, Raw, Refusal, Reply, text};
 use crate::sim::daemon::Daemon;
 use crate::sim::operations::{Spec, begin};
 use crate::sim::state::backup::{self, Bad, Content, Files, Packing, Unpacked};
@@ -86,7 +86,7 @@ pub(crate) fn answer(daemon: &Arc<Daemon>, call: &Call, (name, rest): (&str, &[&
 
 fn create(daemon: &Arc<Daemon>, call: &Call, key: Key) -> Answer {
     let body = call.json()?;
-    let name = body.get("name").and_then(Value::as_str).unwrap_or_default();
+    let name = text(&body, "name");
     let count = daemon.world().instance(&key.0, &key.1)?.backups.len();
     let name = if name.is_empty() {
         format!("backup{count}")

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{generic, kinds};
 use crate::sim::access::{Access, Peer};
-use crate::sim::call::{Answer, Call, Refusal, Reply};
+use crate::sim::call::{Answer, Call, Refusal, Reply, flag, text};
 use crate::sim::daemon::Daemon;
 use crate::sim::operations::{self, Spec, begin};
 use crate::sim::state::collection::Place;
@@ -18,17 +18,9 @@ fn bad(text: impl Into<String>) -> Refusal {
     Refusal::new(400, text)
 }
 
-fn text<'a>(body: &'a Map<String, Value>, key: &str) -> &'a str {
-    body.get(key).and_then(Value::as_str).unwrap_or_default()
-}
-
 fn list(body: &Map<String, Value>, key: &str) -> Vec<Value> {
     let list = body.get(key).and_then(Value::as_array);
     list.cloned().unwrap_or_default()
-}
-
-fn flag(body: &Map<String, Value>, key: &str) -> bool {
-    body.get(key).is_some_and(|value| value == true)
 }
 
 /// `POST /1.0/certificates`: a certificate is trusted, or a token made that will have one trusted.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::instances::resources;
-use crate::sim::call::{Answer, Call, Raw, Refusal, Reply, uuid};
+use crate::sim::call::{Answer, Call, Raw, Refusal, Reply, flag, text, uuid};
 use crate::sim::daemon::Daemon;
 use crate::sim::exec::sockets::{Plug, read, write};
 use crate::sim::lifecycle::{self, Happening};
@@ -89,7 +89,7 @@ fn connect(daemon: &Arc<Daemon>, call: &Call, name: &str) -> Answer {
     {
         let mut world = daemon.world();
         let instance = world.instance_mut(&key.0, name)?;
-        match body.get("type").and_then(Value::as_str).unwrap_or_default() {
+        match text(&body, "type") {
             "" | "console" => {}
             "vga" => {
                 let text = "VGA console is only supported by virtual machines";
@@ -103,7 +103,7 @@ fn connect(daemon: &Arc<Daemon>, call: &Call, name: &str) -> Answer {
         if instance.status == Status::Stopped {
             return Err(Refusal::new(400, "Instance is not running"));
         }
-        let force = body.get("force").is_some_and(|force| force == true);
+        let force = flag(&body, "force");
         if instance.console.is_some() && daemon.traits.is_incus() && !force {
             let text = "This console is already connected. Force is required to take it over.";
             return Err(Refusal::new(500, text));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::instances::resources;
-use crate::sim::call::{Answer, Call, Refusal, Reply, hex};
+use crate::sim::call::{self, Answer, Call, Refusal, Reply, hex};
 use crate::sim::daemon::Daemon;
 use crate::sim::exec::process::{Command, Exit, Sink};
 use crate::sim::exec::sockets::{self, Plug};
@@ -28,7 +28,7 @@ enum Mode {
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 fn mode(daemon: &Daemon, body: &Map<String, Value>) -> Result<Mode, Refusal> {
-    let is = |key: &str| body.get(key).is_some_and(|value| value == true);
+    let is = |key: &str| call::flag(body, key);
     let (record, websocket, interactive) = (
         is("record-output"),
         is("wait-for-websocket"),
@@ -79,7 +79,7 @@ fn command(body: &Map<String, Value>, config: &Map<String, Value>) -> Command {
     let given = body.get("environment").and_then(Value::as_object);
     environment.extend(given.cloned().unwrap_or_default());
     environment.sort_keys();
-    let text = |key: &str| body.get(key).and_then(Value::as_str).unwrap_or_default();
+    let text = |key: &str| call::text(body, key);
     Command {
         argv: argv.map(str::to_owned).collect(),
         environment: environment

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::kind::{Blank, Creation, Kind, New, Patching, Renaming, Shown, Tag, in_order, refuse};
 use super::{filter, valid};
-use crate::sim::call::{Answer, Call, Refusal, Reply};
+use crate::sim::call::{Answer, Call, Refusal, Reply, text};
 use crate::sim::daemon::Daemon;
 use crate::sim::state::World;
 use crate::sim::state::collection::Place;
@@ -106,7 +106,7 @@ fn rename(
     (kind, place, name): (&Kind, &Place, &str),
     body: &Map<String, Value>,
 ) -> Answer {
-    let to = body.get("name").and_then(Value::as_str).unwrap_or_default();
+    let to = text(body, "name");
     let stored = world.collections.get(place, name);
     let mut object = stored.ok_or_else(|| kind.missing(name))?.clone();
     if to.is_empty() {

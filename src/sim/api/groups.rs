@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::sim::call::{Answer, Call, Refusal, Reply, etag};
+use crate::sim::call::{Answer, Call, Refusal, Reply, etag, text};
 use crate::sim::daemon::Daemon;
 use crate::sim::state::World;
 use crate::sim::state::cluster::{DEFAULT, Group};
@@ -48,7 +48,7 @@ pub(crate) fn answer(daemon: &Arc<Daemon>, call: &Call, path: &[&str]) -> Answer
         }
         ("POST", [name]) => {
             let body = call.json()?;
-            let to = body.get("name").and_then(Value::as_str).unwrap_or_default();
+            let to = text(&body, "name");
             if world.cluster.groups.contains_key(to) {
                 return Err(taken(&world));
             }
@@ -75,7 +75,7 @@ fn taken(world: &World) -> Refusal {
 }
 
 fn create(world: &mut World, body: &Map<String, Value>) -> Answer {
-    let name = body.get("name").and_then(Value::as_str).unwrap_or_default();
+    let name = text(body, "name");
     if name.is_empty() {
         return Err(Refusal::new(400, "No name provided"));
     }

@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
 use super::{filter, generic, instances};
-use crate::sim::call::{Answer, Call, Raw, Refusal, Reply, etag, hex};
+use crate::sim::call::{Answer, Call, Raw, Refusal, Reply, etag, flag, hex};
 use crate::sim::daemon::Daemon;
 use crate::sim::lifecycle::{self, Happening};
 use crate::sim::operations::{Failure, Spec, begin};
@@ -307,7 +307,7 @@ fn published(daemon: &Daemon, call: &Call) -> Result<Added, Refusal> {
             .and_then(|bytes| compressed(bytes, &body))
             .map(Bytes::from),
         properties: properties.unwrap_or_default(),
-        public: body.get("public").is_some_and(|public| public == true),
+        public: flag(&body, "public"),
         filename: String::new(),
         aliases: names.map(str::to_owned).collect(),
         fingerprint: None,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::{evacuation, groups};
-use crate::sim::call::{Answer, Call, Refusal, Reply, etag};
+use crate::sim::call::{Answer, Call, Refusal, Reply, etag, flag};
 use crate::sim::daemon::Daemon;
 use crate::sim::operations::{Failure, Spec, begin};
 use crate::sim::state::cluster::{Cluster, Member, Standing};
@@ -60,7 +60,7 @@ fn enable(daemon: &Arc<Daemon>, call: &Call) -> Answer {
     let body = call.json()?;
     let name = body.get("server_name").and_then(Value::as_str);
     let name = name.unwrap_or_default().to_owned();
-    let enabled = body.get("enabled").is_some_and(|enabled| enabled == true);
+    let enabled = flag(&body, "enabled");
     let joins = body.get("cluster_address").and_then(Value::as_str);
     let refused = |text: &str| Err(Refusal::new(400, text));
     match (enabled, name.is_empty()) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{instances, valid};
-use crate::sim::call::{Answer, Call, Refusal};
+use crate::sim::call::{Answer, Call, Refusal, flag};
 use crate::sim::daemon::Daemon;
 use crate::sim::lifecycle::{self, Happening};
 use crate::sim::operations::{Failure, Spec, begin};
@@ -18,7 +18,7 @@ pub(crate) fn is_move(call: &Call) -> bool {
         .query("target")
         .is_some_and(|target| !target.is_empty());
     let body = call.json().ok();
-    let migrates = body.is_some_and(|body| body.get("migration").is_some_and(|is| is == true));
+    let migrates = body.is_some_and(|body| flag(&body, "migration"));
     target && migrates
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::generic;
 use super::kinds;
 use super::placement::is_own;
-use crate::sim::call::{Answer, Call, Refusal, Reply};
+use crate::sim::call::{Answer, Call, Refusal, Reply, text};
 use crate::sim::daemon::Daemon;
 use crate::sim::state::collection::Place;
 use crate::sim::state::{World, cluster};
@@ -61,7 +61,7 @@ fn config(body: &Map<String, Value>) -> Map<String, Value> {
 pub(crate) fn create(daemon: &Arc<Daemon>, call: &Call, kind: &str) -> Answer {
     let words = words(kind);
     let body = call.json()?;
-    let name = body.get("name").and_then(Value::as_str).unwrap_or_default();
+    let name = text(&body, "name");
     if name.is_empty() {
         return Err(Refusal::new(400, "No name provided"));
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::instances::resources;
 use super::states;
 use crate::sim::brand::Traits;
-use crate::sim::call::{Answer, Call, Refusal, Reply, etag};
+use crate::sim::call::{Answer, Call, Refusal, Reply, etag, text};
 use crate::sim::daemon::Daemon;
 use crate::sim::lifecycle::{self, Happening};
 use crate::sim::operations::{Spec, begin};
@@ -81,7 +81,7 @@ fn about(daemon: &Daemon, (key, name): (&Key, &str), lxd: &str) -> Value {
 
 fn create(daemon: &Arc<Daemon>, call: &Call, key: Key) -> Answer {
     let body = call.json()?;
-    let name = body.get("name").and_then(Value::as_str).unwrap_or_default();
+    let name = text(&body, "name");
     if name.contains('/') {
         return Err(Refusal::new(
             400,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::nics;
-use crate::sim::call::{Answer, Call, Refusal, Reply};
+use crate::sim::call::{Answer, Call, Refusal, Reply, flag};
 use crate::sim::daemon::Daemon;
 use crate::sim::lifecycle::{self, Happening};
 use crate::sim::operations::{Failure, Spec, begin};
@@ -143,7 +143,7 @@ enum Force {
 impl Order {
     fn new(action: Action, body: &Map<String, Value>) -> Self {
         let seconds = body.get("timeout").and_then(Value::as_u64).unwrap_or(600);
-        let force = body.get("force").is_some_and(|force| force == true);
+        let force = flag(body, "force");
         Self {
             action,
             force: if force { Force::AtOnce } else { Force::Orderly },

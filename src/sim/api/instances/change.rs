@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::resources;
 use crate::sim::api::valid::{self, Owner};
 use crate::sim::api::{generic, nics, snapshots, states};
-use crate::sim::call::{Answer, Call, Refusal, Reply, etag};
+use crate::sim::call::{Answer, Call, Refusal, Reply, etag, text};
 use crate::sim::daemon::Daemon;
 use crate::sim::lifecycle::{self, Happening};
 use crate::sim::operations::{Failure, Spec, begin};
@@ -23,11 +23,7 @@ pub(super) fn put(daemon: &Arc<Daemon>, call: &Call, key: Key) -> Answer {
         call.match_etag(&etag(&instance.editable()))?;
     }
     let resources = resources(daemon, (&key.0, &[&key.1]));
-    let restore = body
-        .get("restore")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned();
+    let restore = text(&body, "restore").to_owned();
     let description = if restore.is_empty() {
         valid::texts(&body, ("config", "InstancePut.config"))?;
         "Updating instance"
@@ -138,11 +134,7 @@ fn update(
 /// `POST /1.0/instances/<name>`: another name.
 pub(super) fn rename(daemon: &Arc<Daemon>, call: &Call, key: Key) -> Answer {
     let body = call.json()?;
-    let to = body
-        .get("name")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned();
+    let to = text(&body, "name").to_owned();
     {
         let world = daemon.world();
         world.instance(&key.0, &key.1)?;

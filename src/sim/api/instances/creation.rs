@@ -8,7 +8,7 @@ use super::resources;
 use super::wanted::Wanted;
 use crate::sim::api::{backups, kinds, snapshots, states};
 use crate::sim::brand::Traits;
-use crate::sim::call::{Answer, Call, Refusal};
+use crate::sim::call::{Answer, Call, Refusal, flag};
 use crate::sim::daemon::Daemon;
 use crate::sim::lifecycle::{self, Happening};
 use crate::sim::operations::{Spec, begin};
@@ -125,7 +125,7 @@ fn make(daemon: &Daemon, wanted: &Wanted) -> Result<Value, Refusal> {
     }
     let born = Born::of(&world, wanted, &instance);
     world.instances.insert(key, instance);
-    if traits.is_incus() && wanted.body.get("start").is_some_and(|start| start == true) {
+    if traits.is_incus() && flag(&wanted.body, "start") {
         states::start(daemon, &mut world, (&wanted.project, &wanted.name));
     }
     drop(world);

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::sim::api::nics;
 use crate::sim::api::valid::{self, Owner};
-use crate::sim::call::{Call, Refusal, uuid};
+use crate::sim::call::{Call, Refusal, flag, text, uuid};
 use crate::sim::state::World;
 use crate::sim::state::instance::Instance;
 
@@ -45,7 +45,7 @@ impl Wanted {
                 format!("Requested profile \"{name}\" doesn't exist"),
             ));
         }
-        let name = body.get("name").and_then(Value::as_str).unwrap_or_default();
+        let name = text(&body, "name");
         let name = if name.is_empty() {
             format!("sim-{}", &uuid()[..8])
         } else {
@@ -107,7 +107,7 @@ impl Wanted {
         }
         instance.config.extend(self.config.clone());
         instance.devices.extend(self.devices.clone());
-        instance.ephemeral = self.body.get("ephemeral").is_some_and(|is| is == true);
+        instance.ephemeral = flag(&self.body, "ephemeral");
         if !self.text("description").is_empty() {
             self.text("description")
                 .clone_into(&mut instance.description);

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::sim::api::kind::{Blank, Kind, Patching};
 use crate::sim::api::valid::{self, Wrong, keys};
-use crate::sim::call::{Answer, Call, Refusal};
+use crate::sim::call::{Answer, Call, Refusal, text};
 use crate::sim::daemon::Daemon;
 use crate::sim::operations::{Spec, begin};
 use crate::sim::state::collection::Place;
@@ -129,11 +129,7 @@ pub(crate) fn full(world: &World, project: &str) -> Result<(), Refusal> {
 /// `POST /1.0/projects/<name>`: another name for the project and for all in it.
 pub(crate) fn rename_project(daemon: &Arc<Daemon>, call: &Call, name: &str) -> Answer {
     let body = call.json()?;
-    let to = body
-        .get("name")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned();
+    let to = text(&body, "name").to_owned();
     let place = Place::global("projects");
     {
         let world = daemon.world();

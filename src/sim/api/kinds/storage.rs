@@ -8,7 +8,7 @@ use super::with_device;
 use crate::sim::api::generic;
 use crate::sim::api::kind::{Blank, Creation, Kind, Renaming, Scope, Tag, Unused};
 use crate::sim::api::valid::{self, Wrong, keys};
-use crate::sim::call::{Answer, Call, Refusal, Reply};
+use crate::sim::call::{Answer, Call, Refusal, Reply, text};
 use crate::sim::daemon::Daemon;
 use crate::sim::operations::{Spec, begin};
 use crate::sim::state::collection::Place;
@@ -193,7 +193,7 @@ fn volume_snapshots(
     let (description, resources) = match (call.method.as_str(), rest) {
         ("POST", []) => {
             let body = call.json()?;
-            let name = body.get("name").and_then(Value::as_str).unwrap_or_default();
+            let name = text(&body, "name");
             let resources = if incus {
                 json!({"storage_volume_snapshots": [path(name)], "storage_volumes": [format!("/1.0/storage-pools/{parent}")]})
             } else {
