@@ -13,22 +13,20 @@
 //!
 //! # Rooms
 //!
-//! | room | knows | must not know |
+//! | package or module | knows | must not know |
 //! | --- | --- | --- |
-//! | [`source`], [`diagnostic`] | files, places, the one renderer of problems | everything else |
-//! | [`yaml`] | text to values with positions; the only room that names the YAML crate | playbooks |
-//! | [`template`] | names, rendering, expressions; the only room that names minijinja | HTTP |
-//! | [`playbook`] | the language: what was written, whether it holds, what will run | HTTP, threads |
-//! | [`client`] | the API of LXD and Incus, a library on its own; the only room that names ureq and tungstenite | playbooks |
-//! | [`remotes`] | which names mean which servers: malleus's own remotes, those of the `incus` and `lxc` clients | playbooks |
-//! | [`tracking`] | which resources a run made, its journal, their removal | playbooks |
+//! | `malleus-core`: [`clock`], [`duration`], [`secret`] | time, secrets, atomic files, faults on order | everything else |
+//! | `malleus-source`: [`source`], [`diagnostic`], [`yaml`] | files, places, the one renderer of problems; text to values with positions. The only package that names the YAML crate for what has positions | playbooks |
+//! | `malleus-api` | what the API of LXD and Incus is, without I/O | playbooks, threads |
+//! | `malleus-language`: [`template`], [`playbook`] | the language: what was written, whether it holds, what will run. The only package that names minijinja | HTTP, threads |
+//! | `malleus-client`: [`client`] | the API of LXD and Incus, a library on its own; the only package that names ureq and tungstenite | playbooks |
+//! | `malleus-remotes`: [`remotes`] | which names mean which servers: malleus's own remotes, those of the `incus` and `lxc` clients | playbooks |
+//! | `malleus-sim`: `sim` | a simulated daemon on a socket; the only package that names hyper, tokio and bashkit | playbooks, the client |
+//! | [`resources`] | which resources a run made, its journal, their removal | playbooks |
 //! | [`run`] | carries out a plan with a client, emits events | the terminal, arguments |
 //! | [`report`] | events and plans to text and files | the client |
 //! | [`artifacts`] | what explains a run that failed, as files | the terminal, arguments |
 //! | [`fixture`] | a run whose end is that of a value, for tests in Rust | the terminal, arguments |
-//! | [`clock`] | time: the machine's, or that of a simulated daemon | everything else |
-//! | [`secret`] | values that no output may show | everything else |
-//! | `sim` | a simulated daemon on a socket; the only room that names hyper, tokio and bashkit | playbooks, the client |
 //!
 //! Imports run one way, down this table. What holds everywhere:
 //!
@@ -62,7 +60,7 @@
 //! use malleus::secret::Masker;
 //! use malleus::source::Source;
 //! use malleus::template::Engine;
-//! use malleus::tracking::{Header, Store, Tracker};
+//! use malleus::resources::{Header, Store, Tracker};
 //! use std::time::{Duration, SystemTime};
 //!
 //! struct Print;
@@ -101,23 +99,19 @@
 //! ```
 
 pub mod artifacts;
-pub mod client;
-pub mod clock;
-pub mod diagnostic;
-pub mod duration;
 pub mod fixture;
-mod part;
-pub mod playbook;
-pub mod remotes;
 pub mod report;
+pub mod resources;
 pub mod run;
-pub mod secret;
+
+pub use malleus_client as client;
+pub use malleus_core::{clock, duration, secret};
+pub use malleus_language::{playbook, template};
+pub use malleus_remotes as remotes;
 #[cfg(feature = "sim")]
-pub mod sim;
-pub mod source;
-pub mod template;
-pub mod tracking;
-pub mod yaml;
+pub use malleus_sim as sim;
+pub use malleus_source as source;
+pub use malleus_source::{diagnostic, yaml};
 
 pub use fixture::Fixture;
 

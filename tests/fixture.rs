@@ -16,7 +16,7 @@ use std::time::Duration;
 use malleus::Fixture;
 use malleus::client::{Client, Limit, Remote, Request, Wait};
 use malleus::fixture::{Builder, FixtureError};
-use malleus::tracking::Store;
+use malleus::resources::Store;
 use serde_json::json;
 use support::daemon::{Daemon, Flavor, daemons};
 use support::ground::Ground;

@@ -8,11 +8,11 @@ use std::time::{Duration, SystemTime};
 
 use malleus::client::{Client, Remote};
 use malleus::playbook::check;
+use malleus::resources::Tracker;
 use malleus::run::{Event, Provided, Session, Sink, Sweep, Sweeps, Verdict, new_id, run};
 use malleus::secret::Masker;
 use malleus::source::Source;
 use malleus::template::Engine;
-use malleus::tracking::Tracker;
 use serde_json::json;
 use support::ground::{Ground, on_both};
 use support::scripted::{Answer, Scripted, error, sync};

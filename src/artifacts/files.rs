@@ -6,8 +6,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::part::Part;
 use crate::secret::Masker;
+use malleus_core::atomic_file::AtomicFile;
 
 /// The most of a text from the server that is kept: of a log its end.
 const LONGEST: usize = 1 << 20;
@@ -54,7 +54,7 @@ impl Folder {
                 .recursive(true)
                 .mode(0o700)
                 .create(folder)?;
-            let mut part = Part::create(folder, 0o600)?;
+            let mut part = AtomicFile::create(folder, 0o600)?;
             part.write_all(text.as_bytes())?;
             part.keep(&path)
         };

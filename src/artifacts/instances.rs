@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::files::Folder;
 use super::requests::Involved;
 use crate::client::{Client, Content, Error, Limit, Observer, Reply, Request, Trace, encode};
-use crate::tracking::Tracked;
+use crate::resources::Tracked;
 
 /// How many instances are looked at: those that the run made first, then those that it spoke to last.
 const MOST: usize = 32;

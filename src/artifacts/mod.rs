@@ -20,9 +20,9 @@ use std::time::Duration;
 use crate::client::{Limit, Observer, Trace, encode};
 use crate::diagnostic::Style;
 use crate::report::{Human, Terminal, Verbosity};
+use crate::resources::{Ending, Tracker};
 use crate::run::{Event, Scene, Sink};
 use crate::secret::Masker;
-use crate::tracking::{Ending, Tracker};
 
 use events::Events;
 use files::Folder;
@@ -46,7 +46,7 @@ impl Artifacts {
     /// As the file system says.
     pub fn prepare(folder: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
-        crate::part::Part::create(folder, 0o600)?;
+        malleus_core::atomic_file::AtomicFile::create(folder, 0o600)?;
         Ok(Self {
             folder: folder.to_owned(),
         })

@@ -8,7 +8,7 @@ use malleus::client::Limit;
 use malleus::diagnostic::{Diagnostic, count};
 use malleus::duration;
 use malleus::report::Verbosity;
-use malleus::tracking::{self, Gone, Kept, Listed, Resource, Store, StoreError};
+use malleus::resources::{self, Gone, Kept, Listed, Resource, Store, StoreError};
 
 use super::Code;
 use super::args::{Common, Down};
@@ -80,7 +80,7 @@ fn bring_down(
     };
     let limit = Limit::after("cleanup", args.cleanup_timeout);
     let connect = |remote: &str| clients.get(remote);
-    let resources = match tracking::settle(&kept.recorded, &connect, limit) {
+    let resources = match resources::settle(&kept.recorded, &connect, limit) {
         Ok(resources) => resources,
         Err(error) => {
             let problem = Diagnostic::error(format!("cannot clean up behind run {run}: {error}"));
@@ -119,13 +119,13 @@ fn bring_down(
 fn remove(
     kept: &Kept,
     resources: &[(u32, Resource)],
-    (connect, limit): (tracking::Connect<'_>, Limit),
+    (connect, limit): (resources::Connect<'_>, Limit),
     console: &Console,
 ) -> Result<(Vec<String>, usize)> {
     let left = Mutex::new(Vec::new());
     let removed = Mutex::new(0);
     let noted = Mutex::new(Ok(()));
-    tracking::remove_all(resources, connect, limit, &|removal| {
+    resources::remove_all(resources, connect, limit, &|removal| {
         let failure = match &removal.result {
             Ok(gone) => {
                 if *gone != Gone::Already {

@@ -14,12 +14,12 @@ use malleus::playbook::plan::Visibility;
 use malleus::playbook::{Given, Plan};
 use malleus::report::record::Outcome;
 use malleus::report::{Collector, Record, Verbosity};
+use malleus::resources::{Header, Store, Tracker};
 use malleus::run::{
     Examination, Interlude, Remotes, Scene, Session, Sink, Sweeps, new_id, run, usual_width,
 };
 use malleus::secret::Masker;
 use malleus::template::Engine;
-use malleus::tracking::{Header, Store, Tracker};
 use serde_json::Value;
 
 use super::args::{Common, Playing};

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use anyhow::{Context, Result};
 use malleus::diagnostic::count;
 use malleus::duration;
-use malleus::tracking::{Ending, Life, Listed};
+use malleus::resources::{Ending, Life, Listed};
 use serde_json::{Value, json};
 
 use super::Code;

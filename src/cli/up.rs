@@ -2,9 +2,9 @@
 
 use anyhow::{Context, Result, bail};
 use malleus::report::record::Outcome;
+use malleus::resources::{Life, Store, Tracker};
 use malleus::run::{Sweep, Sweeps};
 use malleus::template::Engine;
-use malleus::tracking::{Life, Store, Tracker};
 
 use super::Code;
 use super::args::{Common, Up};

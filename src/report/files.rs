@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::record::Record;
 use super::{html, json, junit};
-use crate::part::Part;
 use crate::secret::Masker;
+use malleus_core::atomic_file::AtomicFile;
 
 /// A report that somebody wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Report {
 /// As the file system says.
 pub fn probe(path: &Path) -> io::Result<()> {
     match place(path)? {
-        Place::Whole(file) => Part::create(folder(&file), 0o666).map(drop),
+        Place::Whole(file) => AtomicFile::create(folder(&file), 0o666).map(drop),
         // Whoever reads a pipe would see its end.
         Place::Stream => Ok(()),
     }
@@ -93,7 +93,7 @@ pub fn probe(path: &Path) -> io::Result<()> {
 pub fn write(path: &Path, text: &str) -> io::Result<()> {
     match place(path)? {
         Place::Whole(file) => {
-            let mut part = Part::create(folder(&file), 0o666)?;
+            let mut part = AtomicFile::create(folder(&file), 0o666)?;
             part.write_all(text.as_bytes())?;
             part.keep(&file)
         }

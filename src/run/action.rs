@@ -12,8 +12,8 @@ use super::ledger::Pending;
 use crate::client::{self, Content, Limit, Operation, Reply, Wait};
 use crate::playbook::grammar::ACTIONS;
 use crate::playbook::plan::{self, Action, Body, Name, Waiting};
+use crate::resources::{Before, Fate, Owner, Ticket};
 use crate::template::{Fault, Renderer, Template};
-use crate::tracking::{Before, Fate, Owner, Ticket};
 
 /// How long an operation may take to end once its step was cancelled.
 pub(super) const DRAIN: Duration = Duration::from_secs(10);

@@ -8,7 +8,9 @@ use super::servers::Abroad;
 use super::sweep::Sweep;
 use crate::client::{Client, Error, Limit, Wait};
 use crate::diagnostic::Diagnostic;
-use crate::tracking::{self, Ending, Extent, Gone, Mark, Removal, Resource, Rest, Ticket, Tracked};
+use crate::resources::{
+    self, Ending, Extent, Gone, Mark, Removal, Resource, Rest, Ticket, Tracked,
+};
 
 impl<'a> Run<'a> {
     /// A frame for what must be done whatever happened: connections and time of its own.
@@ -196,7 +198,7 @@ impl<'a> Run<'a> {
             // A server that cannot be asked now says so when the resource is removed.
             let _ = self
                 .cleaner(&resource.remote)
-                .and_then(|client| tracking::await_quiet(&client, resource, limit));
+                .and_then(|client| resources::await_quiet(&client, resource, limit));
         }
     }
 
@@ -215,13 +217,13 @@ impl<'a> Run<'a> {
         };
         let mut resources: Vec<(u32, Resource)> = Vec::new();
         for known in open {
-            if known.state == tracking::State::SomeIntended {
+            if known.state == resources::State::SomeIntended {
                 resources.extend(self.unnamed(&known, &connect, frame.limit));
             } else {
                 resources.push((known.number, known.resource));
             }
         }
-        tracking::remove_all(&resources, &connect, frame.limit, &|removal| {
+        resources::remove_all(&resources, &connect, frame.limit, &|removal| {
             self.removed(removal, frame);
         });
     }
@@ -231,11 +233,11 @@ impl<'a> Run<'a> {
     fn unnamed(
         &self,
         known: &Tracked,
-        connect: tracking::Connect<'_>,
+        connect: resources::Connect<'_>,
         limit: Limit,
     ) -> Vec<(u32, Resource)> {
         let found = connect(&known.resource.remote).and_then(|client| {
-            tracking::unnamed(&client, &known.resource, &self.session.id, limit)
+            resources::unnamed(&client, &known.resource, &self.session.id, limit)
         });
         found.map_or_else(
             |_| Vec::new(),
@@ -315,7 +317,7 @@ impl<'a> Run<'a> {
             tracker.release_rest();
         }
         for known in tracker.open() {
-            if known.state == tracking::State::SomeIntended {
+            if known.state == resources::State::SomeIntended {
                 let connect = |remote: &str| self.cleaner(remote);
                 self.unnamed(&known, &connect, frame.limit);
             }
@@ -325,7 +327,7 @@ impl<'a> Run<'a> {
         let mut ledger = self.ledger();
         for known in &owed {
             let words = match known.state {
-                tracking::State::SomeIntended => {
+                resources::State::SomeIntended => {
                     format!("something in {}, if it was made", known.resource.path)
                 }
                 _ => known.resource.to_string(),
@@ -350,10 +352,10 @@ impl<'a> Run<'a> {
 
     /// What was intended and never came about needs no removal.
     fn may_be_there(&self, known: &Tracked) -> bool {
-        let is_gone = known.state == tracking::State::Intended
+        let is_gone = known.state == resources::State::Intended
             && self
                 .cleaner(&known.resource.remote)
-                .is_ok_and(|client| tracking::is_gone(&client, &known.resource));
+                .is_ok_and(|client| resources::is_gone(&client, &known.resource));
         if is_gone {
             self.session.tracker.gone(&known.resource);
         }

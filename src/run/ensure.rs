@@ -6,8 +6,8 @@ use super::action::{Attempt, Change, Observed, Trouble};
 use super::resource::{self, Address};
 use crate::client::{self, Request};
 use crate::playbook::plan::{Absent, Ensure};
+use crate::resources::Before;
 use crate::template::Template;
-use crate::tracking::Before;
 
 /// How often a change is tried again after somebody else changed the resource in between.
 const ROUNDS: usize = 5;

@@ -21,9 +21,9 @@ use super::sweep::Sweeps;
 use crate::client::{self, Client, Limit, Operation};
 use crate::diagnostic::Diagnostic;
 use crate::playbook::plan::{Keep, OnError, Plan, Step, Visibility};
+use crate::resources::{Ending, Fate, Lease, Owner, Stamp, Tracker};
 use crate::secret::Masker;
 use crate::template::{Engine, Fault, Renderer, Scope};
-use crate::tracking::{Ending, Fate, Lease, Owner, Stamp, Tracker};
 
 /// What a run needs beside its plan.
 pub struct Session<'a> {

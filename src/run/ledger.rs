@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::client::{Client, Recorded};
 use crate::playbook::plan::Step;
+use crate::resources::{Mark, Ticket};
 use crate::source::Place;
-use crate::tracking::{Mark, Ticket};
 
 use super::event::Summary;
 use super::executor::Frame;

@@ -4,7 +4,7 @@ use super::action::Attempt;
 use super::executor::Run;
 use super::ledger::ExecLog;
 use crate::client::{Operation, Reply, Request};
-use crate::tracking::Resource;
+use crate::resources::Resource;
 
 impl Attempt<'_, '_> {
     /// A command has begun whose output is recorded: in an instance that is not the run's own it would stay.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::executor::Session;
 use crate::client::Client;
-use crate::tracking::{Lease, Renewal, Tracked, Tracker};
+use crate::resources::{Lease, Renewal, Tracked, Tracker};
 
 /// How often it is looked whether something is to be done: what bears the lease may be gone at any time.
 const GLANCE: Duration = Duration::from_secs(1);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::action::{Attempt, Change, Observed};
 use super::ensure::Wanted;
 use crate::client::{Error, Request};
-use crate::tracking::Resource;
+use crate::resources::Resource;
 
 impl Attempt<'_, '_> {
     /// Sends a request, unless what it makes, or the state that it asks for, is there already.

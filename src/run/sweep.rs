@@ -1,6 +1,6 @@
 //! What is removed as a run ends.
 
-use crate::tracking::Ending;
+use crate::resources::Ending;
 
 /// What is removed as a run ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

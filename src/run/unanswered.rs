@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::action::Attempt;
 use crate::client::{Error, Reply, Request, Sent};
-use crate::tracking::{Resource, Ticket};
+use crate::resources::{Resource, Ticket};
 
 /// How long to go on looking, while the server is away as well.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -10,7 +10,7 @@ use malleus::client::{Client, Limit};
 use malleus::diagnostic::{Diagnostic, count};
 use malleus::duration;
 use malleus::report::Verbosity;
-use malleus::tracking::{
+use malleus::resources::{
     self, Claimed, Clock, Gone, Kept, Remains, Resource, Standing, StoreError, claim, release,
     survey,
 };
@@ -173,7 +173,7 @@ impl<'a> Sweep<'a> {
             .collect();
         let fates: Mutex<Fates> = Mutex::default();
         let connect = |_: &str| Ok(self.client.clone());
-        tracking::remove_all(&resources, &connect, self.limit, &|removal| {
+        resources::remove_all(&resources, &connect, self.limit, &|removal| {
             let what = removal.resource.to_string();
             let (fate, failure) = match removal.result {
                 Ok(_) => (Fate::Removed, None),

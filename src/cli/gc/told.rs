@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use anyhow::{Context, Result};
 use malleus::diagnostic::count;
 use malleus::duration;
-use malleus::tracking::{Remains, Resource, Standing};
+use malleus::resources::{Remains, Resource, Standing};
 use serde_json::{Value, json};
 
 use super::super::Code;

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::playbook::plan::{Absent, Action, Body, Command, Ensure, Exec, Io, Plan, Request};
-use crate::template::{Previewer, Template, escape};
+use crate::template::{Previewer, Template};
+use malleus_core::percent::encode;
 
 /// Writes down requests.
 pub(super) struct Requests {
@@ -15,7 +16,7 @@ impl Requests {
     /// With the project of requests where no playbook names one.
     pub(super) fn new(project: Option<&str>) -> Self {
         Self {
-            project: project.map(escape),
+            project: project.map(encode),
         }
     }
 
@@ -155,7 +156,7 @@ impl Requests {
         }
         pairs.into_iter().fold(path, |target, (name, value)| {
             let sign = if target.contains('?') { '&' } else { '?' };
-            format!("{target}{sign}{}={value}", escape(&name))
+            format!("{target}{sign}{}={value}", encode(&name))
         })
     }
 }
@@ -172,7 +173,7 @@ fn below_version(path: String) -> String {
 fn escaped(value: &Template, previewer: Previewer<'_>) -> String {
     let text = previewer.text(value);
     match previewer.known(value) {
-        Some(_) => escape(&text),
+        Some(_) => encode(&text),
         None => text,
     }
 }

@@ -1,0 +1,8 @@
+//! What all packages of malleus share, without knowledge of servers and playbooks.
+
+pub mod atomic_file;
+pub mod clock;
+pub mod duration;
+pub mod fault;
+pub mod percent;
+pub mod secret;

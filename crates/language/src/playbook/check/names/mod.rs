@@ -1,0 +1,350 @@
+//! Names: whether each one that a template uses is bound where it is used, and bound once.
+
+mod bindings;
+mod uses;
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use indexmap::IndexSet;
+
+use crate::playbook::grammar::{ACTIONS, INCLUDE_RESULT, RESERVED, RESULT, RUN, SERVER};
+use crate::playbook::plan::{Action, Expect, ForEach, Group, Matcher, Name, Plan, Step};
+use crate::template::Engine;
+use malleus_source::Span;
+use malleus_source::diagnostic::{Diagnostic, did_you_mean};
+
+pub(super) fn judge(plan: &Plan, engine: &Engine) -> Vec<Diagnostic> {
+    let mut judge = Judge {
+        plan,
+        engine,
+        problems: Vec::new(),
+        layers: vec![HashMap::new()],
+        everywhere: all_bindings(plan),
+        started: background_ids(&plan.steps),
+        used: HashSet::new(),
+        own: Vec::new(),
+        beside: HashSet::new(),
+    };
+    judge.playbook();
+    judge.problems
+}
+
+use bindings::{all_bindings, background_ids, bindings_beside};
+
+/// What is known of the value behind a name.
+#[derive(Clone)]
+enum Known {
+    /// An object with just these fields.
+    Fields(Rc<[String]>),
+    /// Nothing.
+    Anything,
+}
+
+impl Known {
+    fn fields<'f>(fields: impl IntoIterator<Item = &'f str>) -> Self {
+        Self::Fields(fields.into_iter().map(str::to_owned).collect())
+    }
+}
+
+#[derive(Clone)]
+struct Bound {
+    span: Option<Span>,
+    known: Known,
+}
+
+struct Judge<'a> {
+    plan: &'a Plan,
+    engine: &'a Engine,
+    problems: Vec<Diagnostic>,
+    /// Names in scope, innermost layer last.
+    layers: Vec<HashMap<String, Bound>>,
+    /// Where each name is bound anywhere in the playbook.
+    everywhere: HashMap<String, Vec<Span>>,
+    /// The ids that a `join` can name.
+    started: IndexSet<&'a str>,
+    used: HashSet<String>,
+    /// Where the step at hand binds names: its own expectations cannot use them.
+    own: Vec<Span>,
+    /// Where the steps of the `parallel` at hand bind names, unless they keep them to themselves.
+    beside: HashSet<Span>,
+}
+
+impl Judge<'_> {
+    fn playbook(&mut self) {
+        for (name, fields) in [("run", RUN), ("server", SERVER)] {
+            let known = Known::fields(fields.iter().copied());
+            self.layers[0].insert(name.into(), Bound { span: None, known });
+        }
+        let plan = self.plan;
+        for input in &plan.inputs {
+            self.bind(&input.name, Known::Anything);
+        }
+        for var in &plan.vars {
+            self.template(&var.value);
+            self.bind(&var.name, Known::Anything);
+        }
+        for (_, value) in plan.isolate.iter().flat_map(|isolate| &isolate.config) {
+            self.template(value);
+        }
+        if let Some(project) = &plan.project {
+            self.template(project);
+        }
+        self.steps(&plan.steps);
+        self.steps(&plan.finally);
+        for output in &plan.outputs {
+            self.template(&output.value);
+        }
+        self.unused();
+    }
+
+    fn unused(&mut self) {
+        let plan = self.plan;
+        let inputs = plan.inputs.iter().map(|input| ("input", &input.name));
+        let vars = plan.vars.iter().map(|var| ("variable", &var.name));
+        for (what, name) in inputs
+            .chain(vars)
+            .filter(|(_, name)| !self.used.contains(&name.text) && !has_anchor(plan, name))
+        {
+            self.problems.push(
+                Diagnostic::warning(format!("{what} `{}` is never used", name.text))
+                    .at(self.plan.place(name.span), ""),
+            );
+        }
+    }
+
+    fn layer(&mut self, inside: impl FnOnce(&mut Self)) {
+        self.layers.push(HashMap::new());
+        inside(self);
+        self.layers.pop();
+    }
+
+    fn lookup(&self, name: &str) -> Option<Bound> {
+        self.layers
+            .iter()
+            .rev()
+            .find_map(|layer| layer.get(name))
+            .cloned()
+    }
+
+    fn set(&mut self, name: &str, bound: Bound) {
+        if let Some(layer) = self.layers.last_mut() {
+            layer.insert(name.to_owned(), bound);
+        }
+    }
+
+    fn bind(&mut self, name: &Name, known: Known) {
+        let span = Some(name.span);
+        if RESERVED.contains(&name.text.as_str()) {
+            self.problems.push(
+                Diagnostic::error(format!(
+                    "`{}` is malleus's own name and cannot be bound",
+                    name.text
+                ))
+                .at(self.plan.place(name.span), ""),
+            );
+        } else if let Some(Bound {
+            span: Some(first), ..
+        }) = self.lookup(&name.text)
+        {
+            self.problems.push(
+                Diagnostic::error(format!(
+                    "`{}` is bound a second time; a name is bound once in its scope",
+                    name.text
+                ))
+                .at(self.plan.place(name.span), "the second time")
+                .at(self.plan.place(first), "the first time"),
+            );
+        } else {
+            self.set(&name.text, Bound { span, known });
+        }
+    }
+
+    fn steps(&mut self, steps: &[Step]) {
+        for step in steps {
+            self.step(step);
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        match &step.for_each {
+            Some(ForEach::List(list)) => self.template(list),
+            Some(ForEach::Expression(expr)) => self.expr(expr),
+            None => {}
+        }
+        self.layer(|judge| {
+            judge.bind_item(step);
+            judge.inside(step);
+        });
+        self.bind_all(step);
+        self.layer(|judge| {
+            judge.bind_item(step);
+            judge.steps(&step.cleanup);
+        });
+    }
+
+    /// What a loop binds for each of its items.
+    fn bind_item(&mut self, step: &Step) {
+        if step.for_each.is_some() {
+            for name in ["item", "index"] {
+                let known = Known::Anything;
+                self.set(name, Bound { span: None, known });
+            }
+        }
+    }
+
+    fn inside(&mut self, step: &Step) {
+        if let Some(expr) = &step.when {
+            self.expr(expr);
+        }
+        for template in step.name.iter().chain(&step.remote) {
+            self.template(template);
+        }
+        self.action(&step.action);
+        let captures = step.capture.iter().map(|capture| &capture.name);
+        self.own = step
+            .id
+            .iter()
+            .chain(captures)
+            .map(|name| name.span)
+            .collect();
+        let asks = step.until.is_some() || !step.capture.is_empty() || step.expect.is_any();
+        if !asks {
+            self.own.clear();
+            return;
+        }
+        self.layer(|judge| {
+            if let Known::Fields(fields) = result_of(&step.action) {
+                for field in fields.iter() {
+                    let known = Known::Anything;
+                    judge.set(field, Bound { span: None, known });
+                }
+            }
+            judge.expect(&step.expect);
+            if let Some(until) = &step.until {
+                judge.expr(&until.condition);
+                until.fail_when.iter().for_each(|expr| judge.expr(expr));
+            }
+            step.capture
+                .iter()
+                .for_each(|capture| judge.expr(&capture.value));
+        });
+        self.own.clear();
+    }
+
+    fn action(&mut self, action: &Action) {
+        for template in action.templates() {
+            self.template(template);
+        }
+        match action {
+            Action::Check(exprs) => exprs.iter().for_each(|expr| self.expr(expr)),
+            Action::Steps(Group { steps, finally }) => self.layer(|judge| {
+                judge.steps(steps);
+                judge.steps(finally);
+            }),
+            // What one binds, those beside it do not see; later steps do, see `bind_all`.
+            Action::Parallel(parallel) => {
+                let before = self.beside.clone();
+                self.beside.extend(bindings_beside(&parallel.steps));
+                for step in &parallel.steps {
+                    self.layer(|judge| judge.step(step));
+                }
+                self.beside = before;
+            }
+            Action::Join(name) => self.join(name),
+            _ => {}
+        }
+    }
+
+    /// Binds what a step leaves to later steps.
+    fn bind_all(&mut self, step: &Step) {
+        let looped = step.for_each.is_some();
+        if let Some(id) = &step.id {
+            let known = if looped {
+                Known::Anything
+            } else {
+                result_of(&step.action)
+            };
+            self.bind(id, known);
+        }
+        for capture in &step.capture {
+            self.bind(&capture.name, Known::Anything);
+        }
+        match &step.action {
+            Action::Set(bindings) => {
+                for binding in bindings {
+                    self.bind(&binding.name, Known::Anything);
+                }
+            }
+            Action::Parallel(parallel) if !looped => {
+                for inner in &parallel.steps {
+                    self.bind_all(inner);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn join(&mut self, name: &Name) {
+        if !self.started.contains(name.text.as_str()) {
+            let help = match self.lookup(&name.text) {
+                Some(_) => "the step of this id waits itself; give it `background: true`".into(),
+                None => did_you_mean(&name.text, self.started.iter().copied()),
+            };
+            self.problems.push(
+                Diagnostic::error(format!(
+                    "no step with `background: true` has the id `{}`",
+                    name.text
+                ))
+                .at(self.plan.place(name.span), "")
+                .help(help),
+            );
+        } else if self.lookup(&name.text).is_none() {
+            self.unbound(name.span, &name.text);
+        }
+    }
+
+    fn expect(&mut self, expect: &Expect) {
+        let lists = [&expect.status, &expect.exit_code];
+        lists
+            .into_iter()
+            .flatten()
+            .flatten()
+            .for_each(|value| self.template(value));
+        for template in [&expect.error, &expect.metadata].into_iter().flatten() {
+            self.template(template);
+        }
+        for matcher in expect.stdout.iter().chain(&expect.stderr) {
+            match matcher {
+                Matcher::Exact(value)
+                | Matcher::Contains(value)
+                | Matcher::Matches(value)
+                | Matcher::Json(value) => {
+                    self.template(value);
+                }
+            }
+        }
+        expect.that.iter().for_each(|expr| self.expr(expr));
+    }
+}
+
+/// A value with an anchor is there for its aliases.
+fn has_anchor(plan: &Plan, name: &Name) -> bool {
+    let behind = plan.source.text().get(name.span.end..).unwrap_or_default();
+    let value = behind.trim_start_matches(['"', '\'', ' ']);
+    value
+        .strip_prefix(':')
+        .is_some_and(|value| value.trim_start_matches(' ').starts_with('&'))
+}
+
+/// What is known of the result of an action.
+fn result_of(action: &Action) -> Known {
+    if let Action::Include(include) = action {
+        let outputs = include.plan.outputs.iter();
+        let outputs = outputs.map(|output| output.name.text.as_str());
+        return Known::fields(outputs.chain(INCLUDE_RESULT.iter().copied()));
+    }
+    let own = ACTIONS.iter().find(|keys| keys.name == action.key());
+    let own = own.map_or(&[][..], |keys| keys.result);
+    Known::fields(RESULT.iter().chain(own).copied())
+}

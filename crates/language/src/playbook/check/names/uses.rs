@@ -1,0 +1,185 @@
+//! The uses of names, filters and tests in templates.
+
+use std::ops::Range;
+
+use super::bindings::is_bound_in_include;
+use super::{Judge, Known};
+use crate::playbook::grammar::{ACTIONS, RESULT};
+use crate::template::{Expr, FUNCTIONS, NameUse, Template, Text, Usage, filter_names};
+use malleus_source::Span;
+use malleus_source::diagnostic::{Diagnostic, Label, did_you_mean, nearest};
+
+impl Judge<'_> {
+    pub(super) fn template(&mut self, template: &Template) {
+        match template {
+            Template::Literal(..) => {}
+            Template::Value(expr) => self.expr(expr),
+            Template::Text(text) => self.text(text),
+            Template::List(items, _) => items.iter().for_each(|item| self.template(item)),
+            Template::Map(entries, _) => {
+                for (key, value) in entries {
+                    self.template(key);
+                    self.template(value);
+                }
+            }
+        }
+    }
+
+    pub(super) fn expr(&mut self, expr: &Expr) {
+        let source = &self.plan.source;
+        self.usage(&Usage::of_expression(expr.code()), |range| {
+            expr.place(source, Some(range))
+        });
+    }
+
+    fn text(&mut self, text: &Text) {
+        let source = &self.plan.source;
+        self.usage(&Usage::of_text(text.code()), |range| {
+            text.place(source, Some(range))
+        });
+    }
+
+    fn usage(&mut self, usage: &Usage, place: impl Fn(Range<usize>) -> Span) {
+        for name in &usage.names {
+            self.name(name, &place);
+        }
+        let (filters, tests) = filter_names();
+        for (name, range) in &usage.filters {
+            // Asking the engine is far slower than looking into a list that is short of a few old names.
+            if !filters.contains(&name.as_str()) && !self.engine.has_filter(name) {
+                self.unknown("filter", name, filters, place(range.clone()));
+            }
+        }
+        for (name, range) in &usage.functions {
+            self.unknown_function(name, filters, place(range.clone()));
+        }
+        for (name, range) in &usage.tests {
+            if !tests.contains(&name.as_str()) && !self.engine.has_test(name) {
+                self.unknown("test", name, tests, place(range.clone()));
+            }
+        }
+    }
+
+    /// Called like a function: what other languages call a function is a filter here.
+    fn unknown_function(&mut self, name: &str, filters: &[&str], span: Span) {
+        let filter = match name {
+            "len" => Some("length"),
+            name => nearest(name, filters.iter().copied()),
+        };
+        let help = match filter {
+            Some(filter) => format!("`{filter}` is a filter: write `value|{filter}`"),
+            None => format!("the functions are {}", FUNCTIONS.join(", ")),
+        };
+        self.problems.push(
+            Diagnostic::error(format!("there is no function `{name}`"))
+                .at(self.plan.place(span), "")
+                .help(help),
+        );
+    }
+
+    fn unknown(&mut self, what: &str, name: &str, known: &[&str], span: Span) {
+        self.problems.push(
+            Diagnostic::error(format!("there is no {what} `{name}`"))
+                .at(self.plan.place(span), "")
+                .help(did_you_mean(name, known.iter().copied())),
+        );
+    }
+
+    fn name(&mut self, used: &NameUse, place: &impl Fn(Range<usize>) -> Span) {
+        if !self.used.contains(&used.name) {
+            self.used.insert(used.name.clone());
+        }
+        let Some(bound) = self.lookup(&used.name) else {
+            if !used.guarded {
+                self.unbound(place(used.name_range.clone()), &used.name);
+            }
+            return;
+        };
+        if let (Known::Fields(fields), Some(first)) = (bound.known, used.attributes.first())
+            && !fields.contains(first)
+        {
+            let known: Vec<&str> = fields.iter().map(String::as_str).collect();
+            let mut help = did_you_mean(first, known.iter().copied());
+            if help.is_empty() {
+                help = format!("it has {}", known.join(", "));
+            }
+            self.problems.push(
+                Diagnostic::error(format!("`{}` has no `{first}`", used.name))
+                    .at(self.plan.place(place(used.range.clone())), "")
+                    .help(help),
+            );
+        }
+    }
+
+    /// A name that is not in scope: unknown, or known elsewhere.
+    pub(super) fn unbound(&mut self, span: Span, name: &str) {
+        let problem = match self.everywhere.get(name).and_then(|spans| spans.first()) {
+            Some(&binding) => {
+                let (message, label, help) = if self.own.contains(&binding) {
+                    (
+                        format!("`{name}` is not bound yet"),
+                        "bound by this step, once it has ended",
+                        "here the fields of the step's result are names of their own, such as `metadata`",
+                    )
+                } else if self.beside.contains(&binding) {
+                    (
+                        format!("`{name}` is not in scope here"),
+                        "bound by a step that runs beside this one",
+                        "steps side by side do not see each other's names; later steps do",
+                    )
+                } else if binding.start > span.start {
+                    (
+                        format!("`{name}` is used before it is bound"),
+                        "bound only here",
+                        "",
+                    )
+                } else {
+                    (
+                        format!("`{name}` is not in scope here"),
+                        "bound in a scope that has ended",
+                        "",
+                    )
+                };
+                let mut problem = Diagnostic::error(message)
+                    .at(self.plan.place(span), "")
+                    .help(help);
+                problem.labels.push(Label {
+                    place: self.plan.place(binding),
+                    text: label.into(),
+                });
+                problem
+            }
+            None => Diagnostic::error(format!("`{name}` is undefined"))
+                .at(self.plan.place(span), "")
+                .help(self.suggestion(name)),
+        };
+        self.problems.push(problem);
+    }
+
+    fn suggestion(&self, name: &str) -> String {
+        let in_scope = self
+            .layers
+            .iter()
+            .flat_map(|layer| layer.keys().map(String::as_str));
+        let close = did_you_mean(name, in_scope);
+        let fields = RESULT
+            .iter()
+            .chain(ACTIONS.iter().flat_map(|action| action.result));
+        match name {
+            _ if !close.is_empty() => close,
+            "env" => "the environment is read through an input with `env:`".into(),
+            "result" => {
+                "the fields of the step's result are names of their own, such as `metadata`".into()
+            }
+            "item" | "index" => format!("`{name}` is there in a step with `for_each`"),
+            _ if fields.into_iter().any(|field| *field == name) => format!(
+                "only `expect`, `capture` and `until` of a step know its `{name}`; give the step an `id`, say `web`, \
+                 and write `web.{name}` in later steps"
+            ),
+            _ if is_bound_in_include(self.plan, name) => {
+                "what an included playbook binds stays in it; its `outputs` are the result of the step, by its `id`".into()
+            }
+            _ => String::new(),
+        }
+    }
+}

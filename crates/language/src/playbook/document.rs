@@ -1,0 +1,347 @@
+//! A playbook as it was written, with positions, and whether it follows the [`grammar`](super::grammar).
+
+use std::fmt::Arguments;
+use std::sync::Arc;
+
+use super::grammar::{ACTIONS, Key, Kind, Need, STEP, Shape, Type};
+use super::words;
+use crate::template;
+use malleus_core::duration;
+use malleus_source::diagnostic::{Diagnostic, did_you_mean, nearest};
+use malleus_source::yaml::{self, Node};
+use malleus_source::{Place, Source, Span};
+
+/// A file's content, as written.
+#[derive(Debug)]
+pub struct Document {
+    /// The file.
+    pub source: Arc<Source>,
+    /// Its content.
+    pub root: Node,
+}
+
+impl Document {
+    /// Reads a file's text.
+    ///
+    /// # Errors
+    /// Where the text is not YAML that means what it says.
+    pub fn parse(source: &Arc<Source>) -> Result<Self, Vec<Diagnostic>> {
+        yaml::parse(source).map(|root| Self {
+            source: Arc::clone(source),
+            root,
+        })
+    }
+
+    /// All places where the document does not follow the grammar.
+    pub fn judge(&self) -> Vec<Diagnostic> {
+        let mut judge = Judge {
+            source: &self.source,
+            problems: Vec::new(),
+        };
+        judge.shape(&self.root, &super::grammar::PLAYBOOK);
+        judge.problems
+    }
+}
+
+/// Whether a text can be a name in expressions.
+pub fn is_name(text: &str) -> bool {
+    let mut chars = text.chars();
+    chars
+        .next()
+        .is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && !matches!(
+            text,
+            "true"
+                | "false"
+                | "none"
+                | "True"
+                | "False"
+                | "None"
+                | "not"
+                | "and"
+                | "or"
+                | "in"
+                | "is"
+                | "if"
+                | "else"
+        )
+}
+
+struct Judge<'a> {
+    source: &'a Arc<Source>,
+    problems: Vec<Diagnostic>,
+}
+
+impl Judge<'_> {
+    fn place(&self, span: Span) -> Place {
+        Place::new(self.source, span)
+    }
+
+    fn problem(
+        &mut self,
+        span: Span,
+        message: impl Into<String>,
+        label: impl Into<String>,
+    ) -> &mut Diagnostic {
+        let problem = Diagnostic::error(message).at(self.place(span), label);
+        self.problems.push(problem);
+        let last = self.problems.len() - 1;
+        &mut self.problems[last]
+    }
+
+    /// Whether a node could be of a kind, by a look from outside: enough to choose between alternatives.
+    fn fits(node: &Node, kind: &Kind) -> bool {
+        match kind {
+            Kind::Fixed(Type::Expression) => {
+                matches!(node.kind, yaml::Kind::Text(_) | yaml::Kind::Bool(_))
+            }
+            Kind::Fixed(_) | Kind::Dynamic(_) => {
+                node.as_list().is_none() && node.as_map().is_none()
+            }
+            Kind::Free => true,
+            Kind::List(_) | Kind::Steps => node.as_list().is_some(),
+            Kind::OneOrMore(of) => node.as_list().is_some() || Self::fits(node, of),
+            Kind::Entries(_) | Kind::Names(_) | Kind::Shape(_) => node.as_map().is_some(),
+            Kind::Either(kinds) => kinds.iter().any(|kind| Self::fits(node, kind)),
+            Kind::OneOrMoreSteps => node.as_list().is_some() || node.as_map().is_some(),
+        }
+    }
+
+    fn kind(&mut self, node: &Node, kind: &Kind, what: Arguments<'_>) {
+        if !Self::fits(node, kind) {
+            self.wrong_kind(node, kind, what);
+            return;
+        }
+        match kind {
+            Kind::Fixed(wanted) => self.fixed(node, *wanted, what),
+            Kind::Dynamic(wanted) => {
+                if !node.as_text().is_some_and(has_template) {
+                    self.fixed(node, *wanted, what);
+                }
+            }
+            Kind::Free => {}
+            Kind::List(of) => node
+                .as_list()
+                .unwrap_or_default()
+                .iter()
+                .for_each(|item| self.kind(item, of, format_args!("each item of {what}"))),
+            Kind::OneOrMore(of) => match node.as_list() {
+                Some(items) => items
+                    .iter()
+                    .for_each(|item| self.kind(item, of, format_args!("each item of {what}"))),
+                None => self.kind(node, of, what),
+            },
+            Kind::Entries(of) => {
+                for (key, value) in node.as_map().unwrap_or_default() {
+                    self.kind(value, of, format_args!("`{}`", key.text));
+                }
+            }
+            Kind::Names(of) => {
+                for (key, value) in node.as_map().unwrap_or_default() {
+                    if !is_name(&key.text) {
+                        self.problem(
+                            key.span,
+                            format!("`{}` cannot be a name in expressions", key.text),
+                            "a name has letters, digits and `_`, and begins with a letter",
+                        );
+                    }
+                    self.kind(value, of, format_args!("`{}`", key.text));
+                }
+            }
+            Kind::Shape(shape) => self.shape(node, shape),
+            Kind::Either(kinds) => {
+                if let Some(kind) = kinds.iter().find(|kind| Self::fits(node, kind)) {
+                    self.kind(node, kind, what);
+                }
+            }
+            Kind::Steps => self.steps(node),
+            Kind::OneOrMoreSteps => match node.as_list() {
+                Some(_) => self.steps(node),
+                None => self.shape(node, &STEP),
+            },
+        }
+    }
+
+    fn steps(&mut self, node: &Node) {
+        for item in node.as_list().unwrap_or_default() {
+            if item.as_map().is_some() {
+                self.shape(item, &STEP);
+            } else {
+                let line = item
+                    .as_text()
+                    .filter(|line| words::begins_with_method(line));
+                let help = line.map(|line| format!("write `- request: {line}`"));
+                self.problem(
+                    item.span,
+                    format!("a step is a mapping{}", words::instead(item)),
+                    "",
+                )
+                .help = help;
+            }
+        }
+    }
+
+    fn wrong_kind(&mut self, node: &Node, kind: &Kind, what: Arguments<'_>) {
+        let message = format!(
+            "{what} must be {}{}",
+            words::describe(kind),
+            words::instead(node)
+        );
+        let help = match (kind, &node.kind) {
+            (Kind::List(_), yaml::Kind::Text(text)) => {
+                let words: Vec<&str> = text.split_whitespace().collect();
+                Some(format!("write it as a list: [{}]", words.join(", ")))
+            }
+            (Kind::Steps, yaml::Kind::Map(_)) => Some("begin each step with `- `".to_owned()),
+            _ => None,
+        };
+        self.problem(node.span, message, "").help = help;
+    }
+
+    fn fixed(&mut self, node: &Node, wanted: Type, what: Arguments<'_>) {
+        let is_prose = matches!(wanted, Type::Text | Type::Scalar | Type::Expression);
+        if !is_prose && node.as_text().is_some_and(has_template) {
+            let message =
+                format!("{what} must be known before the run; templates are not rendered here");
+            self.problem(node.span, message, "");
+            return;
+        }
+        let found = match (wanted, &node.kind) {
+            // A fraction would be rewritten as text: `1.10` and `1.1` are one number but two texts.
+            (Type::Integer | Type::Scalar, yaml::Kind::Number(number)) => !number.is_f64(),
+            (Type::Boolean | Type::Expression | Type::Scalar, yaml::Kind::Bool(_))
+            | (Type::Text | Type::Scalar, yaml::Kind::Text(_)) => true,
+            (Type::Duration, yaml::Kind::Text(text)) => return self.duration(text, node.span),
+            (Type::Duration, yaml::Kind::Number(number)) => {
+                self.problem(node.span, format!("{what} must have a unit of time"), "")
+                    .help = Some(format!(
+                    "write `{number}s` for seconds or `{number}ms` for milliseconds"
+                ));
+                return;
+            }
+            (Type::Name, yaml::Kind::Text(text)) => is_name(text),
+            (Type::Slug, yaml::Kind::Text(text)) => words::is_slug(text),
+            (Type::Expression, yaml::Kind::Text(text)) => return self.expression(text, node.span),
+            (Type::Word(words), yaml::Kind::Text(text)) => {
+                if !words.contains(&text.as_str()) {
+                    let help = did_you_mean(text, words.iter().copied());
+                    let message = format!(
+                        "{what} must be {}, not `{text}`",
+                        words::describe_type(wanted)
+                    );
+                    self.problem(node.span, message, "").help =
+                        Some(help).filter(|help| !help.is_empty());
+                }
+                return;
+            }
+            _ => false,
+        };
+        if !found {
+            let is = node
+                .as_text()
+                .map_or_else(|| words::instead(node), |text| format!(", not `{text}`"));
+            let message = format!("{what} must be {}{is}", words::describe_type(wanted));
+            let help = words::mend(self.source, node, wanted);
+            self.problem(node.span, message, "").help = help;
+        }
+    }
+
+    fn duration(&mut self, text: &str, span: Span) {
+        if let Err(message) = duration::parse(text) {
+            self.problem(span, message, "");
+        }
+    }
+
+    fn expression(&mut self, text: &str, span: Span) {
+        let trimmed = text.trim();
+        if let Some(inner) = trimmed
+            .strip_prefix("{{")
+            .and_then(|rest| rest.strip_suffix("}}"))
+        {
+            self.problem(span, "an expression stands here, without braces", "")
+                .help = Some(format!("write `{}`", inner.trim()));
+            return;
+        }
+        if let Err(error) = template::Expr::new(text, span) {
+            let span = error
+                .range
+                .map_or(span, |range| yaml::within(self.source, span, text, range));
+            let message = error.message.replace(
+                "the template does not parse",
+                "the expression does not parse",
+            );
+            let help = words::operator(self.source.text(), span.start);
+            self.problem(span, message, "").help = help;
+        }
+    }
+
+    fn shape(&mut self, node: &Node, shape: &Shape) {
+        let Some(entries) = node.as_map() else {
+            let message = format!("{} is a mapping{}", shape.what, words::instead(node));
+            self.problem(node.span, message, "");
+            return;
+        };
+        for (key, value) in entries {
+            match shape.keys.iter().find(|known| known.name == key.text) {
+                Some(known) => self.kind(value, &known.kind, format_args!("`{}`", key.text)),
+                None => self.unknown(key, shape),
+            }
+        }
+        for missing in shape
+            .keys
+            .iter()
+            .filter(|key| key.need == Need::Required && node.get(key.name).is_none())
+            .filter(|key| !misspelt(node, shape, key.name))
+        {
+            self.missing(node, shape, missing);
+        }
+    }
+
+    fn missing(&mut self, node: &Node, shape: &Shape, missing: &Key) {
+        let message = format!("{} needs `{}`", shape.what, missing.name);
+        self.problem(node.span, message, "").help = Some(missing.doc.into());
+    }
+
+    fn unknown(&mut self, key: &yaml::Key, shape: &Shape) {
+        let known = || shape.keys.iter().map(|known| known.name);
+        let mut help = did_you_mean(&key.text, known());
+        if help.is_empty() && shape.what != STEP.what {
+            let names: Vec<String> = known().map(|name| format!("`{name}`")).collect();
+            help = format!("known here: {}", names.join(", "));
+        } else if help.is_empty() {
+            let names: Vec<String> = ACTIONS
+                .iter()
+                .map(|action| format!("`{}`", action.name))
+                .collect();
+            help = format!("the actions are {}", names.join(", "));
+        }
+        self.problem(
+            key.span,
+            format!("unknown key `{}` in {}", key.text, shape.what),
+            "",
+        )
+        .help = Some(help);
+    }
+}
+
+/// Whether an unknown key of a mapping is meant to be `wanted`: that it is missing need not be said then.
+pub fn misspelt(node: &Node, shape: &Shape, wanted: &str) -> bool {
+    let known = || shape.keys.iter().map(|known| known.name);
+    node.as_map().unwrap_or_default().iter().any(|(key, _)| {
+        known().all(|name| name != key.text) && nearest(&key.text, known()) == Some(wanted)
+    })
+}
+
+/// The mode that octal digits such as `0644` mean.
+pub fn octal(text: &str) -> Option<u32> {
+    let fits = (1..=5).contains(&text.len());
+    u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|mode| fits && *mode <= 0o7777)
+}
+
+/// Whether text has something to render in it.
+pub fn has_template(text: &str) -> bool {
+    text.contains("{{") || text.contains("{%") || text.contains("{#")
+}

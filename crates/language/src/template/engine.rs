@@ -1,0 +1,448 @@
+//! Parses and renders.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use minijinja::machinery::{self, ast};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{AutoEscape, Environment, Output, State, UndefinedBehavior};
+use serde_json::{Map, Value};
+
+use super::path::{self, PathText};
+use super::taint::{self, Watch};
+use super::{Expr, Scope, Template, Text, filters, length};
+use malleus_source::{Source, Span};
+
+/// Steps one evaluation may take: far above what a playbook needs, far below what a person would wait for.
+const FUEL: u64 = 2_000_000;
+
+/// The name under which path templates are rendered; it switches the escaping on.
+pub(super) const PATH: &str = "path";
+/// The name under which other text is rendered.
+pub(super) const TEXT: &str = "text";
+
+/// Why a template does not parse or render.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// What is wrong, in one line.
+    pub message: String,
+    /// Bytes in the template's or expression's text, where known.
+    pub range: Option<Range<usize>>,
+}
+
+impl Error {
+    fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            range: None,
+        }
+    }
+
+    pub(super) fn at(message: impl Into<String>, range: Range<usize>) -> Self {
+        Self {
+            message: message.into(),
+            range: Some(range),
+        }
+    }
+
+    fn from_engine(error: &minijinja::Error) -> Self {
+        let detail = error.detail().map(str::to_owned);
+        let message = match (error.kind(), detail) {
+            (minijinja::ErrorKind::SyntaxError, Some(detail)) => {
+                format!("the template does not parse: {}", plain(&detail))
+            }
+            (minijinja::ErrorKind::OutOfFuel, _) => {
+                "the template takes too long to evaluate".into()
+            }
+            (
+                minijinja::ErrorKind::UndefinedError | minijinja::ErrorKind::InvalidOperation,
+                Some(detail),
+            ) => detail,
+            (kind, Some(detail)) => format!("{kind}: {detail}"),
+            (kind, None) => kind.to_string(),
+        };
+        Self {
+            message,
+            range: error.range(),
+        }
+    }
+}
+
+/// The parser's words in those of an author.
+fn plain(detail: &str) -> String {
+    let detail = detail
+        .replace("variable block", "`}}`")
+        .replace("end of `}}`", "`}}`")
+        .replace("end of block", "`{% end… %}`");
+    if let Some(missing) = detail.strip_prefix("unexpected end of input, expected ") {
+        return match missing {
+            "expression" => "something is missing at its end".into(),
+            "`,`" => "`,` or a closing bracket is missing at its end".into(),
+            missing => format!("{missing} is missing at its end"),
+        };
+    }
+    match detail.as_str() {
+        "unexpected `}}`" | "unexpected end of `}}`" => "something is missing before `}}`".into(),
+        "unexpected input after expression" => "it could end before this".into(),
+        _ => detail,
+    }
+}
+
+/// What a string is before it is rendered.
+pub(super) enum Shape {
+    /// No template in it.
+    Plain,
+    /// Exactly one `{{ … }}`; the bytes of the expression.
+    Single(Range<usize>),
+    /// Text and templates.
+    Mixed,
+}
+
+pub(super) fn syntax() -> SyntaxConfig {
+    let mut config = SyntaxConfig::builder();
+    config.keep_trailing_newline(true);
+    config.build().unwrap_or_default()
+}
+
+/// Parses a string and says what it is.
+pub(super) fn shape(text: &str) -> Result<Shape, Error> {
+    if !text.contains("{{") && !text.contains("{%") && !text.contains("{#") {
+        return Ok(Shape::Plain);
+    }
+    length::judge_text(text)?;
+    let parsed =
+        machinery::parse(text, "template", syntax()).map_err(|error| Error::from_engine(&error))?;
+    let ast::Stmt::Template(template) = parsed else {
+        return Ok(Shape::Mixed);
+    };
+    match template.children.as_slice() {
+        [ast::Stmt::EmitExpr(_)] if text.starts_with("{{") && text.ends_with("}}") => {
+            let inner = &text[2..text.len() - 2];
+            let open = usize::from(inner.starts_with(['-', '+']));
+            let close = usize::from(inner.len() > open && inner.ends_with(['-', '+']));
+            Ok(Shape::Single(2 + open..text.len() - 2 - close))
+        }
+        _ => Ok(Shape::Mixed),
+    }
+}
+
+/// Parses an expression.
+pub(super) fn parse_expression(text: &str) -> Result<(), Error> {
+    length::judge(text, 0)?;
+    machinery::parse_expr(text)
+        .map(drop)
+        .map_err(|error| Error::from_engine(&error))
+}
+
+/// Renders templates and evaluates expressions. One serves all threads.
+pub struct Engine {
+    environment: Environment<'static>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Engine")
+    }
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Engine {
+    /// An engine with all filters, tests and functions of the language.
+    pub fn new() -> Self {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_syntax(syntax());
+        environment.set_debug(true);
+        environment.set_fuel(Some(FUEL));
+        environment.set_recursion_limit(64);
+        environment.set_auto_escape_callback(|name| match name {
+            PATH => AutoEscape::Custom(PATH.into()),
+            _ => AutoEscape::None,
+        });
+        environment.set_formatter(format_value);
+        filters::add_to(&mut environment);
+        Self { environment }
+    }
+
+    /// Whether the language has a filter of this name.
+    pub fn has_filter(&self, name: &str) -> bool {
+        self.is(name, "filter")
+    }
+
+    /// Whether the language has a test of this name.
+    pub fn has_test(&self, name: &str) -> bool {
+        self.is(name, "test")
+    }
+
+    fn is(&self, name: &str, what: &str) -> bool {
+        let scope = Scope::default();
+        scope.bind("name", &name.into());
+        self.environment
+            .compile_expression(if what == "filter" {
+                "name is filter"
+            } else {
+                "name is test"
+            })
+            .and_then(|expression| expression.eval(scope.context()))
+            .is_ok_and(|found| found.is_true())
+    }
+
+    /// This engine with the names and the file that an evaluation needs.
+    pub fn with<'a>(&'a self, source: &'a Source, scope: &'a Scope) -> Renderer<'a> {
+        Renderer {
+            engine: self,
+            source,
+            scope,
+        }
+    }
+
+    fn eval(&self, code: &str, scope: &Scope) -> Result<minijinja::Value, Error> {
+        let watch = scope.watch(code);
+        let value = self
+            .environment
+            .compile_expression_owned(code.to_owned())
+            .and_then(|expression| expression.eval(context(scope, watch.as_ref())))
+            .map_err(|error| Error::from_engine(&error))?;
+        if let Some(watch) = watch {
+            watch.learn(&value);
+        }
+        Ok(value)
+    }
+
+    #[cfg(test)]
+    pub(super) fn value_of(&self, code: &str, scope: &Scope) -> Result<Value, Error> {
+        self.eval(code, scope).and_then(|value| to_json(&value))
+    }
+}
+
+fn context(scope: &Scope, watch: Option<&Arc<Watch>>) -> minijinja::Value {
+    watch.map_or_else(
+        || scope.context(),
+        |watch| minijinja::Value::from_dyn_object(Arc::clone(watch)),
+    )
+}
+
+/// Why an evaluation failed, and where in the file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Fault {
+    /// What is wrong, in one line.
+    pub message: String,
+    /// Where.
+    pub span: Span,
+}
+
+/// Renders one file's templates with the names of one scope.
+#[derive(Debug, Clone, Copy)]
+pub struct Renderer<'a> {
+    engine: &'a Engine,
+    source: &'a Source,
+    scope: &'a Scope,
+}
+
+impl Renderer<'_> {
+    /// The value of an expression.
+    ///
+    /// # Errors
+    /// When a name or an attribute in it is undefined, or a filter fails.
+    pub fn eval(&self, expr: &Expr) -> Result<Value, Fault> {
+        let value = self
+            .engine
+            .eval(expr.code(), self.scope)
+            .map_err(|error| self.fault(expr, error))?;
+        if value.is_undefined() {
+            let message = format!("`{}` is undefined", expr.code().trim());
+            return Err(self.fault(expr, Error::new(message)));
+        }
+        to_json(&value).map_err(|error| self.fault(expr, error))
+    }
+
+    /// Whether an expression holds.
+    ///
+    /// # Errors
+    /// As [`eval`](Self::eval).
+    pub fn holds(&self, expr: &Expr) -> Result<bool, Fault> {
+        self.engine
+            .eval(expr.code(), self.scope)
+            .map(|value| value.is_true())
+            .map_err(|error| self.fault(expr, error))
+    }
+
+    /// The value of a part of an expression such as `web.status`, or nothing where it has none. For messages.
+    pub fn probe(&self, code: &str) -> Option<Value> {
+        let value = self.engine.eval(code, self.scope).ok()?;
+        (!value.is_undefined()).then(|| to_json(&value).ok())?
+    }
+
+    /// Renders a value.
+    ///
+    /// # Errors
+    /// What is wrong with which part.
+    pub fn value(&self, template: &Template) -> Result<Value, Fault> {
+        match template {
+            Template::Literal(value, _) => Ok(value.clone()),
+            Template::Value(expr) => self.eval(expr),
+            Template::Text(text) => self.run(TEXT, text).map(Value::String),
+            Template::List(items, _) => items.iter().map(|item| self.value(item)).collect(),
+            Template::Map(entries, _) => {
+                let mut map = Map::new();
+                for (key, value) in entries {
+                    let name = self.text(key)?;
+                    if map.insert(name.clone(), self.value(value)?).is_some() {
+                        return Err(Fault {
+                            message: format!(
+                                "the key `{name}` is there twice once its templates are rendered"
+                            ),
+                            span: key.span(),
+                        });
+                    }
+                }
+                Ok(map.into())
+            }
+        }
+    }
+
+    /// Renders a value that must be text. Numbers and booleans are written out.
+    ///
+    /// # Errors
+    /// As [`value`](Self::value), and for lists, mappings and null.
+    pub fn text(&self, template: &Template) -> Result<String, Fault> {
+        match self.value(template)? {
+            Value::String(text) => Ok(text),
+            value @ (Value::Number(_) | Value::Bool(_)) => Ok(value.to_string()),
+            value => Err(Fault {
+                message: format!("text is needed here, but the value is {}", describe(&value)),
+                span: template.span(),
+            }),
+        }
+    }
+
+    /// Renders the path of a request: every `{{ }}` is percent-encoded as one segment or query value, so that no
+    /// value can reach another resource. A path that is exactly one `{{ }}` must begin with `/1.0/` and is taken whole.
+    ///
+    /// # Errors
+    /// As [`text`](Self::text), and where a value cannot be a segment (empty, `.` or `..`).
+    pub fn path(&self, template: &Template) -> Result<String, Fault> {
+        let span = match template {
+            Template::Value(expr) => expr.place(self.source, None),
+            other => other.span(),
+        };
+        let rendered = match template {
+            Template::Literal(..) => self.text(template)?,
+            Template::Value(_) => {
+                path::whole(&self.text(template)?).map_err(|message| Fault { message, span })?
+            }
+            Template::Text(text) => self.run(PATH, text)?,
+            Template::List(..) | Template::Map(..) => {
+                return Err(Fault {
+                    message: "a path must be text".into(),
+                    span,
+                });
+            }
+        };
+        path::judge(&rendered).map_err(|message| Fault { message, span })?;
+        Ok(rendered)
+    }
+
+    /// A part of a text or a path; nothing where it does not render.
+    pub(super) fn piece(&self, name: &str, code: &str) -> Option<String> {
+        let environment = &self.engine.environment;
+        environment
+            .render_named_str(name, code, self.scope.context())
+            .ok()
+    }
+
+    fn run(&self, name: &str, text: &Text) -> Result<String, Fault> {
+        let watch = self.scope.watch(text.code());
+        self.engine
+            .environment
+            .render_named_str(name, text.code(), context(self.scope, watch.as_ref()))
+            .map_err(|error| {
+                let error = Error::from_engine(&error);
+                let range = error.range.map(|range| widened(text.code(), range));
+                Fault {
+                    span: text.place(self.source, range),
+                    message: error.message,
+                }
+            })
+    }
+
+    fn fault(&self, expr: &Expr, error: Error) -> Fault {
+        let range = error.range.map(|range| widened(expr.code(), range));
+        Fault {
+            span: expr.place(self.source, range),
+            message: error.message,
+        }
+    }
+}
+
+/// The engine's place of an attribute begins at its dot: the names before it belong to it.
+fn widened(code: &str, range: Range<usize>) -> Range<usize> {
+    let belongs = |c: char| c.is_alphanumeric() || "_.[]'\"".contains(c);
+    let (Some(before), true) = (
+        code.get(..range.start),
+        code[range.start..].starts_with(['.', '[']),
+    ) else {
+        return range;
+    };
+    before.trim_end_matches(belongs).len()..range.end
+}
+
+fn to_json(value: &minijinja::Value) -> Result<Value, Error> {
+    serde_json::to_value(value)
+        .map_err(|error| Error::new(format!("the value cannot be written as JSON: {error}")))
+}
+
+/// What a value is, for messages.
+pub fn describe(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(number) if number.is_f64() => "a number",
+        Value::Number(_) => "an integer",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// Writes a value into text: JSON's words for booleans and null, JSON for lists and objects.
+fn format_value(
+    out: &mut Output<'_>,
+    state: &mut State<'_, '_>,
+    value: &minijinja::Value,
+) -> Result<(), minijinja::Error> {
+    use minijinja::{Error, ErrorKind};
+    let invalid = |message: String| Error::new(ErrorKind::InvalidOperation, message);
+    if value.is_undefined() {
+        return Err(Error::from(ErrorKind::UndefinedError));
+    }
+    taint::written(state, value);
+    let in_path = matches!(state.auto_escape(), AutoEscape::Custom(_));
+    if in_path && let Some(text) = value.downcast_object_ref::<PathText>() {
+        return out.write_str(&text.0).map_err(Error::from);
+    }
+    let json = serde_json::to_value(value).map_err(|error| invalid(error.to_string()))?;
+    let text = match json {
+        Value::String(text) => text,
+        Value::Array(_) | Value::Object(_) | Value::Null if in_path => {
+            return Err(invalid(format!(
+                "{} cannot be part of a path",
+                describe(&json)
+            )));
+        }
+        other => other.to_string(),
+    };
+    let text = if in_path {
+        path::encode(&text).map_err(invalid)?
+    } else {
+        text
+    };
+    out.write_str(&text).map_err(Error::from)
+}

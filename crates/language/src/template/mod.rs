@@ -1,0 +1,21 @@
+//! Templates and expressions: one language for paths, bodies, conditions, captures and expectations.
+//!
+//! The only room that names minijinja. A string that is exactly one `{{ … }}` becomes the value itself; anything
+//! else is text. What was rendered is never parsed again.
+
+mod engine;
+mod filters;
+mod length;
+mod names;
+mod path;
+mod preview;
+mod scope;
+mod taint;
+mod tree;
+
+pub use engine::{Engine, Error, Fault, Renderer, describe};
+pub use names::{FUNCTIONS, NameUse, Usage, filter_names};
+pub use path::judge as judge_path;
+pub use preview::{Preview, Previewer};
+pub use scope::Scope;
+pub use tree::{Expr, Template, Text};

@@ -1,0 +1,167 @@
+//! Names and their values, in layers.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use minijinja::value::{Enumerator, Object, Serde};
+use serde_json::Value;
+
+use super::taint::Watch;
+use malleus_core::secret::Masker;
+
+/// The names an expression can use. Copies share the layer: a name bound in one is seen by all. A child layer
+/// sees its parents' names; what is bound in the child stays there.
+#[derive(Clone)]
+pub struct Scope(Arc<Layer>);
+
+struct Layer {
+    parent: Option<Scope>,
+    names: RwLock<HashMap<String, Bound>>,
+    bindings: Bindings,
+    masker: Masker,
+}
+
+/// Where names are bound.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Bindings {
+    Here,
+    /// In the layer below.
+    Below,
+}
+
+/// What a name stands for.
+#[derive(Clone)]
+pub(super) struct Bound {
+    pub(super) value: minijinja::Value,
+    /// Whether a secret is, or is in, the value.
+    pub(super) has_secret: bool,
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Values may be secret; names are not.
+        f.debug_set().entries(self.names()).finish()
+    }
+}
+
+impl Default for Scope {
+    fn default() -> Self {
+        Self::hiding(&Masker::default())
+    }
+}
+
+impl Scope {
+    fn new(parent: Option<Scope>, bindings: Bindings, masker: &Masker) -> Self {
+        Self(Arc::new(Layer {
+            parent,
+            names: RwLock::default(),
+            bindings,
+            masker: masker.clone(),
+        }))
+    }
+
+    /// An empty scope in which values that `masker` hides are known as secret, and what is worked out from them too.
+    pub fn hiding(masker: &Masker) -> Self {
+        Self::new(None, Bindings::Here, masker)
+    }
+
+    /// A layer on top of this one.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self::new(Some(self.clone()), Bindings::Here, &self.0.masker)
+    }
+
+    /// This layer, but with another value for one name; other names that are bound in it are bound in this one.
+    #[must_use]
+    pub fn lens(&self, name: &str, value: &Value) -> Self {
+        let lens = Self::new(Some(self.clone()), Bindings::Below, &self.0.masker);
+        lens.bind_here(name, value);
+        lens
+    }
+
+    /// Binds `name` in this layer.
+    pub fn bind(&self, name: &str, value: &Value) {
+        match (&self.0.parent, self.0.bindings) {
+            (Some(parent), Bindings::Below) => parent.bind(name, value),
+            _ => self.bind_here(name, value),
+        }
+    }
+
+    fn bind_here(&self, name: &str, value: &Value) {
+        let bound = Bound {
+            value: minijinja::Value::from(Serde(value)),
+            has_secret: self.0.masker.hides(value),
+        };
+        self.0
+            .names
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.to_owned(), bound);
+    }
+
+    /// Binds `name` in the layer below this one; in this one where there is none below.
+    pub fn bind_in_parent(&self, name: &str, value: &Value) {
+        match (&self.0.parent, self.0.bindings) {
+            (Some(parent), Bindings::Below) => parent.bind_in_parent(name, value),
+            (Some(parent), Bindings::Here) => parent.bind(name, value),
+            (None, _) => self.bind(name, value),
+        }
+    }
+
+    /// The value of a name in this layer or below.
+    pub fn get(&self, name: &str) -> Option<Value> {
+        self.lookup(name)
+            .and_then(|bound| serde_json::to_value(bound.value).ok())
+    }
+
+    pub(super) fn lookup(&self, name: &str) -> Option<Bound> {
+        let own = self
+            .0
+            .names
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned();
+        own.or_else(|| self.0.parent.as_ref()?.lookup(name))
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        let mut names = self.0.parent.as_ref().map(Scope::names).unwrap_or_default();
+        names.extend(
+            self.0
+                .names
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .keys()
+                .cloned(),
+        );
+        names
+    }
+
+    /// The scope as the engine wants it: looked up name by name, so that its size costs nothing.
+    pub(super) fn context(&self) -> minijinja::Value {
+        minijinja::Value::from_object(self.clone())
+    }
+
+    /// The scope for one evaluation of `code`, where there are secrets that it may use.
+    pub(super) fn watch(&self, code: &str) -> Option<Arc<Watch>> {
+        let masker = &self.0.masker;
+        (!masker.is_empty()).then(|| Watch::new(self, masker, code))
+    }
+}
+
+impl Object for Scope {
+    fn get_value(self: &Arc<Self>, key: &minijinja::Value) -> Option<minijinja::Value> {
+        self.lookup(key.as_str()?).map(|bound| bound.value)
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Values(
+            self.names()
+                .into_iter()
+                .map(minijinja::Value::from)
+                .collect(),
+        )
+    }
+}
