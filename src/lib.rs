@@ -56,7 +56,7 @@
 //! ```no_run
 //! use malleus::client::{Client, Remote};
 //! use malleus::playbook::{check, input};
-//! use malleus::run::{Event, Session, Sink, Sweep, Sweeps, new_id, run};
+//! use malleus::run::{Event, Session, Sink, CleanupPolicy, CleanupPolicies, new_id, run};
 //! use malleus::secret::Masker;
 //! use malleus::source::Source;
 //! use malleus::template::Engine;
@@ -88,10 +88,10 @@
 //!     started: SystemTime::now(),
 //!     width: 4,
 //!     tracker: &Tracker::journaled(&Store::of_user(&environment)?, header),
-//!     sweeps: Sweeps::always(Sweep::Explicit),
+//!     cleanup_policies: CleanupPolicies::always(CleanupPolicy::Explicit),
 //!     cleanup: Duration::from_secs(300),
-//!     interlude: None,
-//!     examination: None,
+//!     before_cleanup: None,
+//!     on_failure: None,
 //! };
 //! let summary = run(&plan, &session, &Print);
 //! println!("{} passed, {} failed", summary.passed, summary.failed);

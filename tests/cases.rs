@@ -136,10 +136,10 @@ fn simulated() {
 
 #[cfg(feature = "sim")]
 fn on_simulated(flavor: Flavor, part: &[Case]) -> Vec<(String, Flavor, Option<String>)> {
-    use malleus::sim::{Brand, Options, Sim};
+    use malleus::sim::{Flavor as SimFlavor, Options, Sim};
     let brand = match flavor {
-        Flavor::Incus => Brand::Incus,
-        Flavor::Lxd => Brand::Lxd,
+        Flavor::Incus => SimFlavor::Incus,
+        Flavor::Lxd => SimFlavor::Lxd,
     };
     let sim = Sim::start(Options::new(brand)).expect("it starts");
     let stage = Stage::at(flavor, sim.socket());

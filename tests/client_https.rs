@@ -13,8 +13,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use malleus::client::{
-    Certificate, Client, Distrust, Error, EventType, Exec, Fingerprint, Https, Identity, Proxy,
-    Push, Request, Settings, Source, Stdio, Trust, Wait, presented_certificate,
+    Certificate, Client, Error, EventType, Exec, Fingerprint, Https, Identity, Proxy, Push,
+    Request, Settings, Source, Stdio, TlsError, Trust, Wait, presented_certificate,
 };
 use rcgen::{CertificateParams, date_time_ymd};
 use support::container::{Container, connect, within};
@@ -106,7 +106,7 @@ fn refused(address: &str, trust: Trust) -> Error {
 }
 
 fn is_unknown(error: &Error) -> bool {
-    matches!(error, Error::Unverified { reason, .. } if matches!(**reason, Distrust::Unknown { .. }))
+    matches!(error, Error::Unverified { reason, .. } if matches!(**reason, TlsError::Unknown { .. }))
 }
 
 fn fingerprint(pair: &Pair) -> Fingerprint {
@@ -122,7 +122,7 @@ fn nothing_is_sent_to_a_server_that_is_not_the_pinned_one() {
     let impostor = Impostor::start(Manner::Tls(own));
     let error = refused(&impostor.address, Trust::Pinned(pinned));
     assert!(
-        matches!(&error, Error::Unverified { reason, .. } if **reason == Distrust::Changed { pinned, presented }),
+        matches!(&error, Error::Unverified { reason, .. } if **reason == TlsError::Changed { pinned, presented }),
         "{error:?}"
     );
     let words = error.to_string();
@@ -154,7 +154,7 @@ fn dates_count_for_pinned_certificates_too() {
         let impostor = Impostor::start(Manner::Tls(pair));
         let error = refused(&impostor.address, Trust::Pinned(presented));
         assert!(
-            matches!(&error, Error::Unverified { reason, .. } if **reason == Distrust::OutOfDate { presented }),
+            matches!(&error, Error::Unverified { reason, .. } if **reason == TlsError::OutOfDate { presented }),
             "{error:?}"
         );
         assert_eq!(impostor.got(), "");

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use malleus::client::{Client, Operation, Remote, Request, Token};
-use malleus::sim::{Brand, Options, Sim};
+use malleus::sim::{Flavor, Options, Sim};
 use serde_json::json;
 use support::https::Pair;
 
@@ -150,7 +150,7 @@ fn run(
         .expect("it runs")
 }
 
-fn client((program, snapshot): (&str, &'static [&'static str]), (brand, variable): (Brand, &str)) {
+fn client((program, snapshot): (&str, &'static [&'static str]), (brand, variable): (Flavor, &str)) {
     if !is_there(program) {
         return;
     }
@@ -168,7 +168,7 @@ fn client((program, snapshot): (&str, &'static [&'static str]), (brand, variable
 }
 
 /// A daemon that listens on loopback too, and a token for it.
-fn over_https(brand: Brand) -> (Sim, String) {
+fn over_https(brand: Flavor) -> (Sim, String) {
     let sim = Sim::start(Options {
         https: Some(([127, 0, 0, 1], 0).into()),
         ..Options::new(brand)
@@ -182,7 +182,7 @@ fn over_https(brand: Brand) -> (Sim, String) {
     (sim, token.joined())
 }
 
-fn client_over_https(program: &str, (brand, variable): (Brand, &str)) {
+fn client_over_https(program: &str, (brand, variable): (Flavor, &str)) {
     if !is_there(program) {
         return;
     }
@@ -209,7 +209,7 @@ fn lines(program: &str, lines: &[Line], place: (&Path, &str, &Path)) {
     }
 }
 
-fn client_on_a_cluster(program: &str, (brand, variable): (Brand, &str)) {
+fn client_on_a_cluster(program: &str, (brand, variable): (Flavor, &str)) {
     if !is_there(program) {
         return;
     }
@@ -228,29 +228,29 @@ fn client_on_a_cluster(program: &str, (brand, variable): (Brand, &str)) {
 
 #[test]
 fn incus_on_a_cluster() {
-    client_on_a_cluster("incus", (Brand::Incus, "INCUS_SOCKET"));
+    client_on_a_cluster("incus", (Flavor::Incus, "INCUS_SOCKET"));
 }
 
 #[test]
 fn lxc_on_a_cluster() {
-    client_on_a_cluster("lxc", (Brand::Lxd, "LXD_SOCKET"));
+    client_on_a_cluster("lxc", (Flavor::Lxd, "LXD_SOCKET"));
 }
 
 #[test]
 fn incus_over_https() {
-    client_over_https("incus", (Brand::Incus, "INCUS_SOCKET"));
+    client_over_https("incus", (Flavor::Incus, "INCUS_SOCKET"));
 }
 
 #[test]
 fn lxc_over_https() {
-    client_over_https("lxc", (Brand::Lxd, "LXD_SOCKET"));
+    client_over_https("lxc", (Flavor::Lxd, "LXD_SOCKET"));
 }
 
 #[test]
 fn incus() {
     client(
         ("incus", &["snapshot", "create", "c1", "s1"]),
-        (Brand::Incus, "INCUS_SOCKET"),
+        (Flavor::Incus, "INCUS_SOCKET"),
     );
 }
 
@@ -258,7 +258,7 @@ fn incus() {
 fn lxc() {
     client(
         ("lxc", &["snapshot", "c1", "s1"]),
-        (Brand::Lxd, "LXD_SOCKET"),
+        (Flavor::Lxd, "LXD_SOCKET"),
     );
 }
 
@@ -311,13 +311,13 @@ fn pylxd_with(arguments: &[&str]) {
 
 #[test]
 fn pylxd() {
-    let sim = Sim::start(Options::new(Brand::Lxd)).expect("it starts");
+    let sim = Sim::start(Options::new(Flavor::Lxd)).expect("it starts");
     pylxd_with(&[&sim.socket().display().to_string()]);
 }
 
 #[test]
 fn pylxd_over_https() {
-    let (sim, token) = over_https(Brand::Lxd);
+    let (sim, token) = over_https(Flavor::Lxd);
     let home = tempfile::tempdir().expect("a folder");
     let pair = Pair::new();
     let client = Client::connect(&Remote::Unix(sim.socket().to_owned())).expect("connected");

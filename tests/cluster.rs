@@ -56,12 +56,12 @@ fn compare(_: &Cluster, _: support::daemon::Flavor) -> Vec<String> {
 #[cfg(feature = "sim")]
 fn compare(cluster: &Cluster, flavor: support::daemon::Flavor) -> Vec<String> {
     use malleus::client::{Client, Remote};
-    use malleus::sim::{Brand, Options, Sim};
+    use malleus::sim::{Flavor, Options, Sim};
     use support::fields::{Cast, differences};
 
     let brand = match flavor {
-        support::daemon::Flavor::Incus => Brand::Incus,
-        support::daemon::Flavor::Lxd => Brand::Lxd,
+        support::daemon::Flavor::Incus => Flavor::Incus,
+        support::daemon::Flavor::Lxd => Flavor::Lxd,
     };
     let sim = Sim::start(Options {
         members: 3,

@@ -15,7 +15,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use malleus::client::{Client, Content, Limit, Remote, Reply, Request, Wait};
-use malleus::sim::{Brand, Options, Sim};
+use malleus::sim::{Flavor as SimFlavor, Options, Sim};
 use regex_lite::Regex;
 use serde_json::{Value, json};
 use support::daemon::{Daemon, Flavor, daemons};
@@ -79,8 +79,8 @@ fn compare(flavor: Flavor) -> Vec<String> {
 
 fn sim(flavor: Flavor) -> Sim {
     let brand = match flavor {
-        Flavor::Incus => Brand::Incus,
-        Flavor::Lxd => Brand::Lxd,
+        Flavor::Incus => SimFlavor::Incus,
+        Flavor::Lxd => SimFlavor::Lxd,
     };
     Sim::start(Options::new(brand)).expect("it starts")
 }

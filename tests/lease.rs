@@ -9,7 +9,9 @@ use std::time::{Duration, SystemTime};
 use malleus::client::{Client, Remote};
 use malleus::playbook::check;
 use malleus::resources::Tracker;
-use malleus::run::{Event, Provided, Session, Sink, Sweep, Sweeps, Verdict, new_id, run};
+use malleus::run::{
+    CleanupPolicies, CleanupPolicy, Event, RunOutputs, Session, Sink, Verdict, new_id, run,
+};
 use malleus::secret::Masker;
 use malleus::source::Source;
 use malleus::template::Engine;
@@ -72,13 +74,13 @@ outputs:
             started: SystemTime::now(),
             width: 2,
             tracker: &tracker,
-            sweeps: Sweeps::always(Sweep::Everything),
+            cleanup_policies: CleanupPolicies::always(CleanupPolicy::Everything),
             cleanup: Duration::from_secs(60),
-            interlude: Some(&|given: &Provided<'_>| {
+            before_cleanup: Some(&|given: &RunOutputs<'_>| {
                 *outputs.lock().expect("no panic") = Some(given.outputs.clone());
                 Verdict::Fine
             }),
-            examination: None,
+            on_failure: None,
         };
         let summary = run(&plan, &session, &Silent);
         assert_eq!(
@@ -123,10 +125,10 @@ fn a_renewal_that_fails_does_not_break_the_run() {
         started: SystemTime::now(),
         width: 2,
         tracker: &tracker,
-        sweeps: Sweeps::always(Sweep::Everything),
+        cleanup_policies: CleanupPolicies::always(CleanupPolicy::Everything),
         cleanup: Duration::from_secs(60),
-        interlude: None,
-        examination: None,
+        before_cleanup: None,
+        on_failure: None,
     };
     let summary = run(&plan, &session, &Silent);
     assert_eq!((summary.failed, summary.left.len()), (0, 0), "{summary:?}");

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use malleus::client::{Client, Remote, Request};
-use malleus::sim::{Brand, Options, Sim, Time};
+use malleus::sim::{Flavor, Options, Sim, Time};
 use support::program::{Ran, Running, malleus};
 
 /// How many seeds are tried, unless `MALLEUS_SEEDS` says another number, or `FIRST..LAST`.
@@ -56,7 +56,7 @@ fn held(sim: &Sim) -> BTreeSet<String> {
 }
 
 /// What it holds beyond what it began with.
-fn left(sim: &Sim, brand: Brand) -> Vec<String> {
+fn left(sim: &Sim, brand: Flavor) -> Vec<String> {
     sim.end_faults();
     let began = held(&Sim::start(Options::new(brand)).expect("it starts"));
     held(sim).difference(&began).cloned().collect()
@@ -98,7 +98,7 @@ fn every_scenario_ends_well_on_both_brands() {
             continue;
         }
         let path = path.display().to_string();
-        for brand in [Brand::Incus, Brand::Lxd] {
+        for brand in [Flavor::Incus, Flavor::Lxd] {
             let sim = format!("--sim={brand}");
             let to = format!("to={}", folder.path().display());
             let mut arguments = vec!["run", path.as_str(), sim.as_str()];
@@ -145,9 +145,9 @@ fn under_random_faults_nothing_is_left_unsaid() {
 
 fn under_seed(seed: u64) -> Result<(), String> {
     let brand = if seed.is_multiple_of(2) {
-        Brand::Incus
+        Flavor::Incus
     } else {
-        Brand::Lxd
+        Flavor::Lxd
     };
     let sim = Sim::start(Options {
         seed: Some(seed),
@@ -226,7 +226,7 @@ fn a_limit_passes_where_it_would() {
 
 #[test]
 fn two_thousand_instances_are_built_side_by_side() {
-    let sim = Sim::start(Options::new(Brand::Incus)).expect("it starts");
+    let sim = Sim::start(Options::new(Flavor::Incus)).expect("it starts");
     let socket = sim.socket().display().to_string();
     let many = file("tests/sim/many.yaml");
     let ran = run(&[
@@ -239,7 +239,7 @@ fn two_thousand_instances_are_built_side_by_side() {
         "--quiet",
     ]);
     assert_eq!(ran.code(), Some(0), "{}", ran.stderr());
-    assert_eq!(left(&sim, Brand::Incus).len(), 2000);
+    assert_eq!(left(&sim, Flavor::Incus).len(), 2000);
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn a_signal_ends_down_before_the_next_environment() {
         - request: POST instances\n  body: {name: 'i-{{ run.id }}', source: {type: image, alias: busybox}}\n";
     let sim = Sim::start(Options {
         rules: vec!["DELETE instances/*=slow:3s".parse().expect("a rule")],
-        ..Options::new(Brand::Incus)
+        ..Options::new(Flavor::Incus)
     });
     let sim = sim.expect("it starts");
     let socket = sim.socket().display().to_string();
@@ -280,7 +280,7 @@ fn a_signal_ends_down_before_the_next_environment() {
     assert!(runs.stdout().contains("earlier"), "{}", runs.stdout());
     let ran = start(&["down", "--all"]).end();
     assert_eq!(ran.code(), Some(0), "{}", ran.stderr());
-    assert_eq!(left(&sim, Brand::Incus), Vec::<String>::new());
+    assert_eq!(left(&sim, Flavor::Incus), Vec::<String>::new());
 }
 
 #[test]
@@ -322,7 +322,7 @@ fn a_seed_brings_the_same_again() {
 
 #[test]
 fn options_go_before_variables() {
-    let sim = Sim::start(Options::new(Brand::Lxd)).expect("it starts");
+    let sim = Sim::start(Options::new(Flavor::Lxd)).expect("it starts");
     let socket = sim.socket().display().to_string();
     let folder = tempfile::tempdir().expect("a folder");
     let asked = |variables: &[(&str, &str)], options: &[&str]| {

@@ -8,13 +8,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use malleus::client::{Client, Limit, Remote, Request, Wait};
-use malleus::sim::{Brand, Options, Sim};
+use malleus::sim::{Flavor, Options, Sim};
 use serde_json::{Value, json};
 use support::program::malleus;
 
-const BRANDS: [Brand; 2] = [Brand::Incus, Brand::Lxd];
+const FLAVORS: [Flavor; 2] = [Flavor::Incus, Flavor::Lxd];
 
-fn start(brand: Brand, members: u8) -> (Sim, Client) {
+fn start(brand: Flavor, members: u8) -> (Sim, Client) {
     let sim = Sim::start(Options {
         members,
         ..Options::new(brand)
@@ -57,7 +57,7 @@ fn at(status: &str, member: &str) -> (String, String) {
 #[test]
 fn the_scenario_places_an_instance_on_each_member_and_removes_it() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for brand in BRANDS {
+    for brand in FLAVORS {
         let sim = format!("--sim={brand}");
         let ran = malleus(root)
             .args(["run", "scenarios/cluster.yaml", &sim, "--sim-members", "3"])
@@ -75,7 +75,7 @@ fn the_scenario_places_an_instance_on_each_member_and_removes_it() {
 
 #[test]
 fn instances_go_where_the_fewest_are_or_where_they_are_sent() {
-    for brand in BRANDS {
+    for brand in FLAVORS {
         let (_sim, client) = start(brand, 3);
         for number in 0..6 {
             create(&client, "instances", &format!("c{number}"));
@@ -101,7 +101,7 @@ fn instances_go_where_the_fewest_are_or_where_they_are_sent() {
 
 #[test]
 fn a_member_that_is_evacuated_has_nothing_until_it_is_restored() {
-    for brand in BRANDS {
+    for brand in FLAVORS {
         let (_sim, client) = start(brand, 3);
         create(&client, "instances?target=member2", "runs");
         create(&client, "instances?target=member2", "rests");
@@ -128,7 +128,7 @@ fn a_member_that_is_evacuated_has_nothing_until_it_is_restored() {
 
 #[test]
 fn a_network_is_there_once_it_is_made_on_every_member() {
-    for brand in BRANDS {
+    for brand in FLAVORS {
         let (_sim, client) = start(brand, 2);
         let network = json!({"name": "br0"});
         let status = || get(&client, "networks/br0")["status"].clone();
@@ -148,7 +148,7 @@ fn a_network_is_there_once_it_is_made_on_every_member() {
 
 #[test]
 fn one_that_is_alone_becomes_a_cluster() {
-    for brand in BRANDS {
+    for brand in FLAVORS {
         let (_sim, client) = start(brand, 0);
         create(&client, "instances", "before");
         assert_eq!(place(&client, "before"), at("Stopped", "none"), "{brand}");

@@ -9,7 +9,7 @@ use std::path::Path;
 use malleus::client::{
     Certificate, Client, Https, Identity, Operation, Remote, Request, Token, Trust,
 };
-use malleus::sim::{Brand, Options, Sim};
+use malleus::sim::{Flavor as SimFlavor, Options, Sim};
 use serde_json::{Value, json};
 use support::container::connect;
 use support::daemon::{Daemon, Flavor, daemons};
@@ -17,9 +17,9 @@ use support::fields::{Cast, Played, differences};
 use support::https::{Pair, listen, trust};
 use support::program::{Ran, Running, malleus};
 
-const BRANDS: [Brand; 2] = [Brand::Incus, Brand::Lxd];
+const FLAVORS: [SimFlavor; 2] = [SimFlavor::Incus, SimFlavor::Lxd];
 
-fn start(brand: Brand) -> Sim {
+fn start(brand: SimFlavor) -> Sim {
     Sim::start(Options {
         https: Some(([127, 0, 0, 1], 0).into()),
         ..Options::new(brand)
@@ -79,7 +79,7 @@ fn quickstart() -> String {
 
 #[test]
 fn a_token_enrols_once_and_the_quickstart_runs_over_https() {
-    for brand in BRANDS {
+    for brand in FLAVORS {
         let sim = start(brand);
         let folder = tempfile::tempdir().expect("a folder");
         let home = folder.path();
@@ -101,7 +101,7 @@ fn a_token_enrols_once_and_the_quickstart_runs_over_https() {
 
 #[test]
 fn who_is_not_trusted_sees_what_is_public() {
-    for brand in BRANDS {
+    for brand in FLAVORS {
         let sim = start(brand);
         let unknown = Pair::new().identity();
         for client in [remote(&sim, None), remote(&sim, Some(unknown))] {
@@ -137,7 +137,7 @@ fn who_is_not_trusted_sees_what_is_public() {
 
 #[test]
 fn a_certificate_that_is_known_may_all_and_a_restricted_one_its_projects() {
-    for brand in BRANDS {
+    for brand in FLAVORS {
         let sim = start(brand);
         let admin = Pair::new().identity();
         trust(&local(&sim), &admin);
@@ -194,7 +194,7 @@ fn a_certificate_that_is_known_may_all_and_a_restricted_one_its_projects() {
 
 #[test]
 fn what_does_not_speak_tls_gets_no_answer() {
-    let sim = start(Brand::Incus);
+    let sim = start(SimFlavor::Incus);
     let mut plain = std::net::TcpStream::connect(address(&sim)).expect("it listens");
     std::io::Write::write_all(&mut plain, b"GET /1.0 HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
     let mut answer = Vec::new();
@@ -209,8 +209,8 @@ fn what_does_not_speak_tls_gets_no_answer() {
 fn simulated_daemons_answer_over_https_as_real_ones_do() {
     for flavor in daemons() {
         let brand = match flavor {
-            Flavor::Incus => Brand::Incus,
-            Flavor::Lxd => Brand::Lxd,
+            Flavor::Incus => SimFlavor::Incus,
+            Flavor::Lxd => SimFlavor::Lxd,
         };
         let sim = start(brand);
         let simulated = play(local(&sim), |identity| remote(&sim, identity));

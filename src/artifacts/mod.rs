@@ -21,7 +21,7 @@ use crate::client::{Limit, Observer, Trace, encode};
 use crate::diagnostic::Style;
 use crate::report::{Human, Terminal, Verbosity};
 use crate::resources::{Ending, Tracker};
-use crate::run::{Event, Scene, Sink};
+use crate::run::{Event, FailedRun, Sink};
 use crate::secret::Masker;
 
 use events::Events;
@@ -100,7 +100,7 @@ impl Dossier {
     }
 
     /// Saves the state of the instances that the run made or spoke to, and what has happened so far.
-    pub fn examine(&self, scene: &Scene<'_>, tracker: &Tracker) {
+    pub fn examine(&self, scene: &FailedRun<'_>, tracker: &Tracker) {
         let after = match scene.ending {
             Ending::Interrupted => LOOK_INTERRUPTED,
             Ending::Passed | Ending::Failed => LOOK,

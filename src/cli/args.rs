@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use malleus::clock::Clock;
 use malleus::report::Report;
-use malleus::run::{Sweep, Sweeps};
+use malleus::run::{CleanupPolicies, CleanupPolicy};
 
 /// Runs declarative playbooks against the REST APIs of LXD and Incus.
 #[derive(Debug, Parser)]
@@ -327,29 +327,29 @@ pub(crate) enum Keep {
 
 impl Keep {
     /// For `run`: only what has a `cleanup:` is removed.
-    pub(crate) fn after_run(self) -> Sweeps {
+    pub(crate) fn after_run(self) -> CleanupPolicies {
         match self {
-            Self::Default => Sweeps::always(Sweep::Explicit),
+            Self::Default => CleanupPolicies::always(CleanupPolicy::Explicit),
             other => other.after_test(),
         }
     }
 
     /// For `test` and `with`: all is removed.
-    pub(crate) fn after_test(self) -> Sweeps {
+    pub(crate) fn after_test(self) -> CleanupPolicies {
         match self {
-            Self::Default | Self::Never => Sweeps::always(Sweep::Everything),
-            Self::OnFailure => Sweeps {
-                failed: Sweep::Nothing,
-                ..Sweeps::always(Sweep::Everything)
+            Self::Default | Self::Never => CleanupPolicies::always(CleanupPolicy::Everything),
+            Self::OnFailure => CleanupPolicies {
+                failed: CleanupPolicy::Nothing,
+                ..CleanupPolicies::always(CleanupPolicy::Everything)
             },
-            Self::Always => Sweeps::always(Sweep::Nothing),
+            Self::Always => CleanupPolicies::always(CleanupPolicy::Nothing),
         }
     }
 
     /// For `up`: what was provided stays, what was not is removed.
-    pub(crate) fn after_up(self) -> Sweeps {
-        Sweeps {
-            passed: Sweep::Nothing,
+    pub(crate) fn after_up(self) -> CleanupPolicies {
+        CleanupPolicies {
+            passed: CleanupPolicy::Nothing,
             ..self.after_test()
         }
     }

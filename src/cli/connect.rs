@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use malleus::client::{self, Client, Distrust, Flavor, Remote, Settings};
+use malleus::client::{self, Client, Flavor, Remote, Settings, TlsError};
 use malleus::clock::Clock;
 use malleus::diagnostic::{Diagnostic, did_you_mean};
 use malleus::remotes::{RemotesError, Resolved};
@@ -136,7 +136,7 @@ pub(crate) fn unreachable(error: &client::Error) -> Diagnostic {
     }
 }
 
-fn mend(problem: Diagnostic, remote: &str, reason: &Distrust) -> Diagnostic {
+fn mend(problem: Diagnostic, remote: &str, reason: &TlsError) -> Diagnostic {
     let problem = problem.note("nothing was sent to it");
     let again = match remote.split_once(':') {
         Some((client @ ("incus" | "lxc"), name)) => {
@@ -148,20 +148,20 @@ fn mend(problem: Diagnostic, remote: &str, reason: &Distrust) -> Diagnostic {
         _ => format!("`malleus remote remove {remote}` and `malleus remote add {remote} …`"),
     };
     match reason {
-        Distrust::Changed { .. } => problem.help(format!(
+        TlsError::Changed { .. } => problem.help(format!(
             "a server that was set up anew, or has joined a cluster, has another certificate. Compare with the fingerprint that \
              `incus info` or `lxc info` shows on the server; only if it is the same, renew what is stored: {again}"
         )),
-        Distrust::OutOfDate { .. } => problem.help(format!(
+        TlsError::OutOfDate { .. } => problem.help(format!(
             "the server needs a new certificate, or one of the two clocks is wrong; after that renew what is stored: {again}"
         )),
-        Distrust::Unknown { presented, .. } => problem.help(format!(
+        TlsError::Unknown { presented, .. } => problem.help(format!(
             "compare with the fingerprint that `incus info` or `lxc info` shows on the server; if it is the same, store it: \
              `malleus remote add NAME {} --fingerprint {presented}`",
             if remote.starts_with("https://") { remote } else { "ADDRESS" }
         )),
-        Distrust::NoTls => problem.help("is this the address of the API (`core.https_address` of the server)?"),
-        Distrust::OldTls => problem.help("LXD and Incus speak TLS 1.3; is this the address of the API, and what is between us?"),
+        TlsError::NoTls => problem.help("is this the address of the API (`core.https_address` of the server)?"),
+        TlsError::OldTls => problem.help("LXD and Incus speak TLS 1.3; is this the address of the API, and what is between us?"),
         _ => problem,
     }
 }

@@ -263,7 +263,7 @@ fn extensions(client: &Client) -> Check {
         .mend("a newer version of the server has them: at least LXD 4.0, or any Incus")
 }
 
-/// The command of the brand's client for this server.
+/// The command of the flavor's client for this server.
 fn tool(client: &Client) -> &'static str {
     match client.server().flavor {
         Flavor::Incus => "incus",

@@ -16,7 +16,8 @@ use malleus::report::record::Outcome;
 use malleus::report::{Collector, Record, Verbosity};
 use malleus::resources::{Header, Store, Tracker};
 use malleus::run::{
-    Examination, Interlude, Remotes, Scene, Session, Sink, Sweeps, new_id, run, usual_width,
+    BeforeCleanup, CleanupPolicies, FailedRun, OnFailure, Remotes, Session, Sink, new_id, run,
+    usual_width,
 };
 use malleus::secret::Masker;
 use malleus::template::Engine;
@@ -167,14 +168,14 @@ pub(crate) fn server(common: &Common, ready: &Ready, console: &Console) -> Resul
 
 /// How playbooks are run.
 #[derive(Clone)]
-pub(crate) struct Way<'a> {
+pub(crate) struct RunOptions<'a> {
     pub(crate) engine: &'a Engine,
     /// The remote that the user has chosen, if any.
     pub(crate) chosen: Option<&'a str>,
     /// How many operations that build something a server gets at a time.
     pub(crate) width: usize,
     /// What is removed at the end.
-    pub(crate) sweeps: Sweeps,
+    pub(crate) cleanup_policies: CleanupPolicies,
     /// How long cleanup may take.
     pub(crate) cleanup: Duration,
     /// Where journals are kept, if any are.
@@ -185,15 +186,15 @@ pub(crate) struct Way<'a> {
     #[cfg(feature = "sim")]
     pub(crate) sim: &'a super::sim::SimOptions,
     /// What is done between the last step and the first cleanup, with the outputs.
-    pub(crate) interlude: Option<&'a Interlude<'a>>,
+    pub(crate) before_cleanup: Option<&'a BeforeCleanup<'a>>,
 }
 
-impl<'a> Way<'a> {
+impl<'a> RunOptions<'a> {
     /// As the arguments say, where nothing is removed but what the playbook says itself.
     pub(crate) fn new(
         (common, args): (&'a Common, &Playing),
         engine: &'a Engine,
-        sweeps: Sweeps,
+        cleanup_policies: CleanupPolicies,
     ) -> Result<Self> {
         // What a daemon holds that ends with this command needs nobody to remove it later.
         let is_lasting = !common.is_simulated();
@@ -201,13 +202,13 @@ impl<'a> Way<'a> {
             engine,
             chosen: common.remote.as_deref(),
             width: args.parallel.unwrap_or_else(usual_width),
-            sweeps,
+            cleanup_policies,
             cleanup: args.cleanup_timeout,
             store: is_lasting.then(store).transpose()?,
             artifacts: args.artifacts.as_deref().map(artifacts).transpose()?,
             #[cfg(feature = "sim")]
             sim: &common.sim,
-            interlude: None,
+            before_cleanup: None,
         })
     }
 }
@@ -254,7 +255,12 @@ pub(crate) fn header(plan: &Plan, run: &str, environment: Option<&str>) -> Heade
 }
 
 /// Runs a playbook as a new run, and tells what came of it.
-pub(crate) fn play(playbook: &Ready, client: Client, way: &Way<'_>, console: &Console) -> Record {
+pub(crate) fn play(
+    playbook: &Ready,
+    client: Client,
+    way: &RunOptions<'_>,
+    console: &Console,
+) -> Record {
     let identity = match &way.store {
         Some(store) => Identity::new(&playbook.plan, store, None),
         None => Identity::unwritten(),
@@ -266,7 +272,7 @@ pub(crate) fn play(playbook: &Ready, client: Client, way: &Way<'_>, console: &Co
 pub(crate) fn play_as(
     (playbook, identity): (&Ready, &Identity),
     client: Client,
-    way: &Way<'_>,
+    way: &RunOptions<'_>,
     console: &Console,
 ) -> Record {
     #[cfg(feature = "sim")]
@@ -284,9 +290,9 @@ pub(crate) fn play_as(
     let dossier = artifacts.of_run(&playbook.plan.name, &identity.id, &console.masker);
     let tracer = Tracer::observer(console).map(|tracer| Arc::new(tracer) as _);
     let client = client.with_observer(dossier.observer(tracer));
-    let examination = |scene: &Scene<'_>| dossier.examine(scene, &identity.tracker);
+    let on_failure = |scene: &FailedRun<'_>| dossier.examine(scene, &identity.tracker);
     let sink = dossier.sink(console);
-    let run: Run<'_> = (client, &remotes, Some(&examination as _));
+    let run: Run<'_> = (client, &remotes, Some(&on_failure as _));
     let record = carry_out((playbook, identity), run, way, (&sink, &console.masker));
     if record.outcome() != Outcome::Passed || dossier.is_begun() {
         if let Err(problems) = dossier.close() {
@@ -300,13 +306,13 @@ pub(crate) fn play_as(
 }
 
 /// The server, the way to others, and what looks at failures.
-type Run<'a> = (Client, &'a Remotes<'a>, Option<&'a Examination<'a>>);
+type Run<'a> = (Client, &'a Remotes<'a>, Option<&'a OnFailure<'a>>);
 
 /// The one place where a session is made of arguments.
 fn carry_out(
     (playbook, identity): (&Ready, &Identity),
-    (client, remotes, examination): Run<'_>,
-    way: &Way<'_>,
+    (client, remotes, on_failure): Run<'_>,
+    way: &RunOptions<'_>,
     (sink, masker): (&dyn Sink, &Masker),
 ) -> Record {
     let collector = Collector::new(&playbook.plan, sink);
@@ -321,10 +327,10 @@ fn carry_out(
         started: SystemTime::now(),
         width: way.width,
         tracker: &identity.tracker,
-        sweeps: way.sweeps,
+        cleanup_policies: way.cleanup_policies,
         cleanup: way.cleanup,
-        interlude: way.interlude,
-        examination,
+        before_cleanup: way.before_cleanup,
+        on_failure,
     };
     run(&playbook.plan, &session, &collector);
     collector.into_record()

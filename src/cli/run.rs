@@ -9,7 +9,7 @@ use super::Code;
 use super::args::{Common, Run};
 use super::console::Console;
 use super::outputs::Outputs;
-use super::playbooks::{self, Ready, Refused, Way, code_of};
+use super::playbooks::{self, Ready, Refused, RunOptions, code_of};
 use super::reports::Reports;
 use super::signals::Signals;
 
@@ -25,7 +25,7 @@ pub(crate) fn main(common: &Common, args: &Run, console: &Console) -> Result<Cod
         Ok(ready) => ready,
         Err(refused) => return Ok(reports.close(&refused.records, refused.code)),
     };
-    let way = Way::new(
+    let way = RunOptions::new(
         (common, &args.playing),
         &engine,
         args.playing.keep.after_run(),

@@ -9,7 +9,7 @@ use malleus::clock::Clock;
 use malleus::diagnostic::Diagnostic;
 use malleus::playbook::plan::Simulation;
 use malleus::report::Verbosity;
-use malleus::sim::{Brand, Options, Orders, Rule, Sim, Time};
+use malleus::sim::{Flavor, Options, Rule, Sim, SimControl, Time};
 
 use super::Code;
 use super::args::Common;
@@ -25,17 +25,17 @@ pub(crate) struct SimOptions {
         long,
         global = true,
         help = "Use a simulated daemon, of incus or lxd, instead of a real one; nothing on the machine is changed [env: MALLEUS_SIM=]",
-        value_name = "BRAND",
+        value_name = "FLAVOR",
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "incus"
     )]
-    pub(crate) sim: Option<Brand>,
+    pub(crate) sim: Option<Flavor>,
     #[command(flatten)]
     faults: FaultOptions,
     /// By what playbooks order their own failures, once it runs.
     #[arg(skip)]
-    orders: Option<Orders>,
+    orders: Option<SimControl>,
     /// By what its clients go, once it runs.
     #[arg(skip)]
     pub(crate) clock: Clock,
@@ -45,7 +45,7 @@ pub(crate) struct SimOptions {
 ///
 /// # Errors
 /// The problem, where two of the same rank ask for different things.
-fn chosen(common: &Common) -> Result<Option<Brand>, Diagnostic> {
+fn chosen(common: &Common) -> Result<Option<Flavor>, Diagnostic> {
     let variable = |name| {
         let value = std::env::var(name).ok();
         value.filter(|value| !value.is_empty())
@@ -57,12 +57,12 @@ fn chosen(common: &Common) -> Result<Option<Brand>, Diagnostic> {
     };
     match (common.sim.sim, is_named, variable("MALLEUS_SIM")) {
         (Some(_), true, _) => two("`--sim` and `--remote`"),
-        (Some(brand), false, _) => Ok(Some(brand)),
+        (Some(flavor), false, _) => Ok(Some(flavor)),
         (None, true, _) | (None, _, None) => Ok(None),
         (None, false, Some(_)) if common.remote.is_some() => {
             two("the variables MALLEUS_SIM and MALLEUS_REMOTE")
         }
-        (None, false, Some(brand)) => brand
+        (None, false, Some(flavor)) => flavor
             .parse()
             .map(Some)
             .map_err(|why| Diagnostic::error(format!("MALLEUS_SIM: {why}"))),
@@ -141,7 +141,7 @@ impl FaultOptions {
         .find_map(|(is_given, name)| is_given.then_some(name))
     }
 
-    fn options(&self, brand: Brand) -> Options {
+    fn options(&self, flavor: Flavor) -> Options {
         Options {
             rules: self.faults.clone(),
             seed: self.seed,
@@ -152,7 +152,7 @@ impl FaultOptions {
             } else {
                 Time::Real
             },
-            ..Options::new(brand)
+            ..Options::new(flavor)
         }
     }
 }
@@ -167,8 +167,8 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDRESS:PORT")]
     https: Option<std::net::SocketAddr>,
     /// Which daemon to play: incus or lxd; incus unless `--sim` says another
-    #[arg(long, value_name = "BRAND")]
-    brand: Option<Brand>,
+    #[arg(long, value_name = "FLAVOR", alias = "brand")]
+    flavor: Option<Flavor>,
 }
 
 /// The daemon that `--sim` asks for, until it is dropped.
@@ -187,7 +187,7 @@ impl Daemon {
             Ok(chosen) => chosen,
             Err(problem) => return Ok(Err(problem)),
         };
-        let Some(brand) = chosen else {
+        let Some(flavor) = chosen else {
             return Ok(match common.sim.faults.given() {
                 None => Ok(Self { _sim: None }),
                 Some(option) => Err(Diagnostic::error(format!(
@@ -196,10 +196,10 @@ impl Daemon {
                 .help("add `--sim`; nothing was sent to any server")),
             });
         };
-        let options = common.sim.faults.options(brand);
+        let options = common.sim.faults.options(flavor);
         let sim = Sim::start(options).context("cannot start the simulated daemon")?;
         common.remote = Some(sim.socket().display().to_string());
-        common.sim.sim = Some(brand);
+        common.sim.sim = Some(flavor);
         common.sim.orders = Some(sim.orders());
         common.sim.clock = sim.clock();
         Ok(Ok(Self { _sim: Some(sim) }))
@@ -209,9 +209,9 @@ impl Daemon {
 /// `malleus sim`.
 pub(crate) fn main(common: &Common, args: &Serve, console: &Console) -> Result<Code> {
     let signals = Signals::listen().context("cannot listen for signals")?;
-    let brand = match (args.brand, chosen(common)) {
-        (Some(brand), _) => brand,
-        (None, Ok(brand)) => brand.unwrap_or_default(),
+    let flavor = match (args.flavor, chosen(common)) {
+        (Some(flavor), _) => flavor,
+        (None, Ok(flavor)) => flavor.unwrap_or_default(),
         (None, Err(problem)) => {
             console.problem(&problem);
             return Ok(Code::Invalid);
@@ -220,7 +220,7 @@ pub(crate) fn main(common: &Common, args: &Serve, console: &Console) -> Result<C
     let options = Options {
         socket: Some(args.socket.clone()),
         https: args.https,
-        ..common.sim.faults.options(brand)
+        ..common.sim.faults.options(flavor)
     };
     let at = |https: Option<std::net::SocketAddr>| {
         let socket = args.socket.display();
@@ -232,7 +232,7 @@ pub(crate) fn main(common: &Common, args: &Serve, console: &Console) -> Result<C
     if console.human.says(Verbosity::Normal) {
         console.human.line(&format!(
             "a simulated {} serves on {} until it is interrupted; nothing it says is real",
-            brand,
+            flavor,
             at(sim.https())
         ));
         if sim.https().is_some() {

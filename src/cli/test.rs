@@ -15,7 +15,7 @@ use malleus::template::Engine;
 use super::args::{Common, Test};
 use super::console::Console;
 use super::lanes::{Lanes, Said};
-use super::playbooks::{self, Ready, Refused, Way, code_of};
+use super::playbooks::{self, Ready, Refused, RunOptions, code_of};
 use super::reports::Reports;
 use super::signals::Signals;
 use super::trace::Tracer;
@@ -35,7 +35,7 @@ pub(crate) fn main(common: &Common, args: &Test, console: &Console) -> Result<Co
         Ok(ready) => ready,
         Err(refused) => return Ok(reports.close(&refused.records, refused.code)),
     };
-    let mut way = Way::new(
+    let mut way = RunOptions::new(
         (common, &args.playing),
         &engine,
         args.playing.keep.after_test(),
@@ -128,7 +128,7 @@ struct Tests<'a> {
     args: &'a Test,
     ready: &'a [Ready],
     clients: &'a HashMap<Option<String>, Client>,
-    way: Way<'a>,
+    way: RunOptions<'a>,
     jobs: usize,
     console: &'a Console,
     signals: &'a Signals,

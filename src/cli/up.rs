@@ -3,14 +3,14 @@
 use anyhow::{Context, Result, bail};
 use malleus::report::record::Outcome;
 use malleus::resources::{Life, Store, Tracker};
-use malleus::run::{Sweep, Sweeps};
+use malleus::run::{CleanupPolicies, CleanupPolicy};
 use malleus::template::Engine;
 
 use super::Code;
 use super::args::{Common, Up};
 use super::console::Console;
 use super::outputs::Outputs;
-use super::playbooks::{self, Identity, Ready, Way, code_of};
+use super::playbooks::{self, Identity, Ready, RunOptions, code_of};
 use super::reports::Reports;
 use super::signals::Signals;
 
@@ -25,7 +25,7 @@ pub(crate) fn main(common: &Common, args: &Up, console: &Console) -> Result<Code
         Ok(ready) => ready,
         Err(refused) => return Ok(reports.close(&refused.records, refused.code)),
     };
-    let mut way = Way::new(
+    let mut way = RunOptions::new(
         (common, &args.playing),
         &engine,
         args.playing.keep.after_up(),
@@ -39,7 +39,7 @@ pub(crate) fn main(common: &Common, args: &Up, console: &Console) -> Result<Code
     let identity = identity(&ready, name, store)?;
     if identity.tracker.is_resumed() {
         // What was there before this attempt is not its to take away.
-        way.sweeps = Sweeps::always(Sweep::Nothing);
+        way.cleanup_policies = CleanupPolicies::always(CleanupPolicy::Nothing);
     }
     let signals = Signals::listen().context("cannot listen for signals")?;
     let client = match playbooks::server(common, &ready, console) {

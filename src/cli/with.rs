@@ -10,7 +10,7 @@ use malleus::client::Client;
 use malleus::diagnostic::Diagnostic;
 use malleus::report::outputs::{text, variable};
 use malleus::report::record::Outcome;
-use malleus::run::{Provided, Verdict};
+use malleus::run::{RunOutputs, Verdict};
 use malleus::template::Engine;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::Code;
 use super::args::{Common, With};
 use super::console::Console;
-use super::playbooks::{self, Way, code_of};
+use super::playbooks::{self, RunOptions, code_of};
 use super::reports::Reports;
 use super::signals::Signals;
 
@@ -48,19 +48,19 @@ fn provide(common: &Common, args: &With, console: &Console) -> Result<Code> {
         }
     };
     let guest = Guest::new(common, args, console);
-    let interlude = |provided: &Provided<'_>| {
+    let before_cleanup = |provided: &RunOutputs<'_>| {
         guest.run(provided.outputs);
         match guest.ended() {
             Some(0) => Verdict::Fine,
             _ => Verdict::Failed,
         }
     };
-    let mut way = Way::new(
+    let mut way = RunOptions::new(
         (common, &args.playing),
         &engine,
         args.playing.keep.after_test(),
     )?;
-    way.interlude = Some(&interlude);
+    way.before_cleanup = Some(&before_cleanup);
     let signals = Signals::listen().context("cannot listen for signals")?;
     let client = match playbooks::server(common, &ready, console) {
         Ok(client) => client,

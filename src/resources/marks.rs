@@ -135,7 +135,7 @@ impl Seen {
 
 /// How much a write to a resource disturbs, from little to much: which of a run's resources renewals and claims are
 /// written to.
-pub(super) fn disturbance(resource: &Resource) -> u8 {
+pub(super) fn write_cost(resource: &Resource) -> u8 {
     match resource.kind() {
         // Nothing follows from a project's config, and it is there as long as what is in it.
         "project" => 0,

@@ -8,29 +8,29 @@
 //!
 //! A resource is only ever removed where it is known that it was not there before the request that made it.
 
-mod books;
 mod effect;
 mod emptying;
 mod gc;
 mod journal;
 mod kind;
 mod marks;
+mod reconcile;
 mod removal;
 mod renewal;
 mod resource;
-mod settling;
+mod resource_table;
 mod stamp;
 mod store;
 mod tracker;
 
-pub use books::{Fate, Owner, Rest, Tracked};
-pub use gc::{Claimed, Clock, Remains, Standing, claim, release, survey};
+pub use gc::{Claimed, Clock, RunLeftovers, Standing, claim, release, survey};
 pub use journal::{Ending, Header, Recorded, State, VERSION};
 pub use kind::Wave;
+pub use reconcile::{await_quiet, settle, unnamed};
 pub use removal::{Connect, Gone, Removal, remove_all};
 pub use renewal::Renewal;
 pub use resource::{Extent, Resource};
-pub use settling::{await_quiet, settle, unnamed};
+pub use resource_table::{Owner, Rest, Retention, Tracked};
 pub use stamp::{Lease, Stamp};
 pub use store::{Kept, Life, Listed, Store, StoreError};
 pub use tracker::{Before, Mark, Ticket, Tracker, is_gone};

@@ -4,16 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::books::Tracked;
 use super::journal::State;
-use super::marks::{EXPIRES_KEY, Seen, disturbance};
+use super::marks::{EXPIRES_KEY, Seen, write_cost};
+use super::resource_table::Tracked;
 use super::stamp::Lease;
 use crate::client::{Client, Error, Limit};
 
 /// A lease is renewed this often before it would end.
 const TIMES: u32 = 3;
 /// The longest time between two renewals.
-const SELDOM: Duration = Duration::from_secs(60 * 60);
+const MAX_INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// How long one renewal may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a write is tried that comes too late because the resource has just changed.
@@ -42,11 +42,11 @@ impl Renewal {
     /// For a run that has these resources already: their lease may be about to end, and is renewed at once.
     pub fn new(run: &str, lease: Lease, (open, now): (&[Tracked], Instant)) -> Self {
         let due = |known: &Tracked| {
-            let bearer = Bearer {
+            let lease_holder = Bearer {
                 number: None,
                 due: now,
             };
-            (known.resource.project.clone(), bearer)
+            (known.resource.project.clone(), lease_holder)
         };
         Self {
             run: run.to_owned(),
@@ -62,7 +62,7 @@ impl Renewal {
         let limit = Limit::after("renewal", PATIENCE.min(self.every()));
         let (run, lease) = (self.run.clone(), self.lease);
         self.tend_by((open, Instant::now()), &mut |known| {
-            put_off(client, known, (&run, lease), limit)
+            extend(client, known, (&run, lease), limit)
         });
     }
 
@@ -87,28 +87,28 @@ impl Renewal {
         }
         for (project, mut candidates) in projects {
             // What is there for the first time was made just now, with a lease of its own.
-            let bearer = self.bearers.entry(project).or_insert(Bearer {
+            let lease_holder = self.bearers.entry(project).or_insert(Bearer {
                 number: None,
                 due: now + every,
             });
             let is_there = |number| candidates.iter().any(|known| known.number == number);
-            if now < bearer.due && bearer.number.is_none_or(is_there) {
+            if now < lease_holder.due && lease_holder.number.is_none_or(is_there) {
                 continue;
             }
             candidates.sort_by_key(|known| {
-                let is_another = bearer.number != Some(known.number);
-                (is_another, disturbance(&known.resource), known.number)
+                let is_another = lease_holder.number != Some(known.number);
+                (is_another, write_cost(&known.resource), known.number)
             });
             let new = candidates
                 .into_iter()
                 .find(|known| matches!(write(known), Ok(true)));
-            bearer.number = new.map(|known| known.number);
-            bearer.due = now + if new.is_some() { every } else { every / 4 };
+            lease_holder.number = new.map(|known| known.number);
+            lease_holder.due = now + if new.is_some() { every } else { every / 4 };
         }
     }
 
     fn every(&self) -> Duration {
-        (self.lease.lasts / TIMES).min(SELDOM)
+        (self.lease.lasts / TIMES).min(MAX_INTERVAL)
     }
 }
 
@@ -118,7 +118,7 @@ fn can_bear(known: &Tracked) -> bool {
 }
 
 /// Whether the resource carries the run's lease, and has now a later end.
-fn put_off(
+fn extend(
     client: &Client,
     known: &Tracked,
     (run, lease): (&str, Lease),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::journal::{Entry, Header, Recorded, Writer};
 
 /// The ending of journals that have no first line yet.
-const UNBORN: &str = "new";
+const TEMP_SUFFIX: &str = "new";
 /// How often a journal is begun at most.
 const BIRTHS: usize = 3;
 
@@ -40,7 +40,7 @@ pub enum StoreError {
     },
     /// No folder for it is known: neither a state folder nor a home is named.
     #[error("no folder for journals: set MALLEUS_STATE_DIR, XDG_STATE_HOME or HOME")]
-    Homeless,
+    NoStateDir,
     /// The run that writes it is alive.
     #[error("run {run} is still in progress")]
     Busy {
@@ -90,14 +90,14 @@ impl Store {
     /// The platform's folder for state: `MALLEUS_STATE_DIR`; `malleus` in `XDG_STATE_HOME`; in `~/.local/state`.
     ///
     /// # Errors
-    /// [`StoreError::Homeless`] where none of them is set.
+    /// [`StoreError::NoStateDir`] where none of them is set.
     pub fn of_user(environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, StoreError> {
         let set = |name: &str| environment(name).filter(|value| !value.is_empty());
         let folder = set("MALLEUS_STATE_DIR")
             .map(PathBuf::from)
             .or_else(|| set("XDG_STATE_HOME").map(|state| Path::new(&state).join("malleus")))
             .or_else(|| set("HOME").map(|home| Path::new(&home).join(".local/state/malleus")))
-            .ok_or(StoreError::Homeless)?;
+            .ok_or(StoreError::NoStateDir)?;
         Ok(Self::new(folder.join("runs")))
     }
 
@@ -110,11 +110,11 @@ impl Store {
     pub(super) fn begin(&self, header: &Header) -> Result<(PathBuf, Writer), StoreError> {
         let path = self.path(&header.run);
         // Whoever finds the file before it is locked takes it for one that was given up.
-        let mut begun = self.give_birth(header, &path);
+        let mut begun = self.create(header, &path);
         for _ in 1..BIRTHS {
             match &begun {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    begun = self.give_birth(header, &path);
+                    begun = self.create(header, &path);
                 }
                 _ => break,
             }
@@ -125,13 +125,13 @@ impl Store {
         }
     }
 
-    fn give_birth(&self, header: &Header, path: &Path) -> io::Result<Writer> {
+    fn create(&self, header: &Header, path: &Path) -> io::Result<Writer> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&self.folder)?;
         // It gets its name once it is locked and has its first line: nobody ever sees it without.
-        let unborn = self.folder.join(format!("{}.{UNBORN}", header.run));
+        let unborn = self.folder.join(format!("{}.{TEMP_SUFFIX}", header.run));
         let file = OpenOptions::new()
             .append(true)
             .create_new(true)
@@ -147,7 +147,7 @@ impl Store {
     }
 
     /// Removes a journal that was killed before it had its first line; nothing was sent for it.
-    fn bury(path: &Path) {
+    fn remove(path: &Path) {
         if let Ok(file) = File::open(path)
             && file.try_lock().is_ok()
         {
@@ -203,8 +203,8 @@ impl Store {
             .filter_map(Result::ok)
             .filter_map(|entry| {
                 let name = entry.file_name().into_string().ok()?;
-                if name.ends_with(UNBORN) {
-                    Self::bury(&entry.path());
+                if name.ends_with(TEMP_SUFFIX) {
+                    Self::remove(&entry.path());
                 }
                 name.strip_suffix(".jsonl").map(str::to_owned)
             })

@@ -3,11 +3,13 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::books::{Books, Fate, Journal, Owner, Past, Rest, Tracked, is_taken};
 use super::effect::{self, Effect};
 use super::journal::{Ending, Header, State};
 use super::removal::read;
 use super::resource::{Extent, Resource};
+use super::resource_table::{
+    Journal, Owner, Past, ResourceTable, Rest, Retention, Tracked, is_taken,
+};
 use super::store::{Kept, Store, StoreError};
 use crate::client::{Client, Error, Limit, Operation, Reply, Request};
 
@@ -26,7 +28,7 @@ pub type Mark = u32;
 /// Follows the requests of one run. Used by many threads.
 #[derive(Debug, Default)]
 pub struct Tracker {
-    books: Mutex<Books>,
+    table: Mutex<ResourceTable>,
 }
 
 /// A request on its way, and what it does.
@@ -40,7 +42,7 @@ enum Act {
     Nothing,
     Makes(u32),
     /// The reply's `Location` may name something that it made.
-    MayMake(Resource, Owner, Fate),
+    MayMake(Resource, Owner, Retention),
     Renames {
         number: u32,
         from: Resource,
@@ -60,10 +62,10 @@ impl Tracker {
     /// One that keeps a journal, as soon as there is something to write.
     pub fn journaled(store: &Store, header: Header) -> Self {
         Self {
-            books: Mutex::new(Books {
+            table: Mutex::new(ResourceTable {
                 environment: header.environment.clone(),
                 journal: Journal::Planned(store.clone(), header),
-                ..Books::default()
+                ..ResourceTable::default()
             }),
         }
     }
@@ -76,42 +78,42 @@ impl Tracker {
         let known = kept.recorded.clone();
         let environment = header.environment.clone();
         let (path, writer) = kept.into_writer(header)?;
-        let mut books = Books {
+        let mut table = ResourceTable {
             journal: Journal::Open(path, writer),
             environment,
             past: Past::Environment,
             next: known.next,
-            ..Books::default()
+            ..ResourceTable::default()
         };
         for (number, (resource, state)) in known.open {
-            books.insert(Tracked {
+            table.insert(Tracked {
                 number,
                 resource,
                 state,
                 owner: Owner::new(),
-                fate: Fate::Removed,
-                is_seen_to: false,
+                fate: Retention::Removed,
+                has_cleanup: false,
                 asked: None,
             });
         }
         Ok(Self {
-            books: Mutex::new(books),
+            table: Mutex::new(table),
         })
     }
 
     /// What `malleus down` calls the run, if not by its id.
     pub fn environment(&self) -> Option<String> {
-        self.books().environment.clone()
+        self.table().environment.clone()
     }
 
     /// Whether somebody else can remove what this process leaves.
     pub fn is_journaled(&self) -> bool {
-        !matches!(self.books().journal, Journal::None)
+        !matches!(self.table().journal, Journal::None)
     }
 
     /// Whether this is an environment that is brought to its state again.
     pub fn is_resumed(&self) -> bool {
-        self.books().past == Past::Environment
+        self.table().past == Past::Environment
     }
 
     /// The resource that a request would make, where the environment has it already.
@@ -137,7 +139,7 @@ impl Tracker {
         &self,
         (client, request): (&Client, &Request),
         known: Before,
-        (owner, fate): (&[u32], Fate),
+        (owner, fate): (&[u32], Retention),
     ) -> Result<Ticket, Error> {
         let (resource, state) = match Effect::of(client, request)? {
             Effect::Nothing => return Ok(Ticket { act: Act::Nothing }),
@@ -165,7 +167,7 @@ impl Tracker {
                 (resource, state)
             }
         };
-        let made = self.books().begin(resource, state, (owner, fate));
+        let made = self.table().begin(resource, state, (owner, fate));
         let number = made.map_err(|error| unwritable(error, client))?;
         Ok(Ticket {
             act: Act::Makes(number),
@@ -173,8 +175,8 @@ impl Tracker {
     }
 
     fn rename(&self, from: Resource, to: Resource) -> Ticket {
-        let books = self.books();
-        let found = books.find(&from).map(|known| known.number);
+        let table = self.table();
+        let found = table.find(&from).map(|known| known.number);
         let Some(number) = found else {
             return Ticket { act: Act::Nothing };
         };
@@ -188,8 +190,8 @@ impl Tracker {
         let Act::Makes(number) = ticket.act else {
             return None;
         };
-        let books = self.books();
-        let known = books.resources.get(&number)?;
+        let table = self.table();
+        let known = table.resources.get(&number)?;
         (known.state == State::Intended).then(|| known.resource.clone())
     }
 
@@ -204,7 +206,7 @@ impl Tracker {
     pub fn replied(&self, ticket: &Ticket, reply: &Reply) {
         let is_running = reply.operation().is_some();
         if let Act::Makes(number) = &ticket.act
-            && let Some(known) = self.books().resources.get_mut(number)
+            && let Some(known) = self.table().resources.get_mut(number)
         {
             known.asked = None;
         }
@@ -216,7 +218,7 @@ impl Tracker {
             (Act::MayMake(at, owner, fate), None) => {
                 if let Some(resource) = effect::made(at, reply) {
                     // Without a line in the journal it is removed by this process alone.
-                    let _ = self.books().begin(resource, State::Made, (owner, *fate));
+                    let _ = self.table().begin(resource, State::Made, (owner, *fate));
                 }
             }
             (Act::Renames { .. } | Act::Removes(_), None) if !is_running => self.done(ticket),
@@ -228,40 +230,40 @@ impl Tracker {
     /// How the operation that the request began ended.
     pub fn ended(&self, ticket: &Ticket, operation: &Operation) {
         match (&ticket.act, operation.failed()) {
-            (Act::Makes(number), true) => self.books().failed(*number, operation),
+            (Act::Makes(number), true) => self.table().failed(*number, operation),
             (_, true) => {}
-            (Act::Makes(number), false) => self.books().finished(*number, operation),
+            (Act::Makes(number), false) => self.table().finished(*number, operation),
             (_, false) => self.done(ticket),
         }
     }
 
     fn accepted(&self, number: u32, reply: &Reply) {
-        let mut books = self.books();
-        let Some(known) = books.resources.get(&number) else {
+        let mut table = self.table();
+        let Some(known) = table.resources.get(&number) else {
             return;
         };
         let is_running = reply.operation().is_some();
         if known.state == State::SomeIntended {
             match effect::made(&known.resource.clone(), reply) {
                 // What an operation makes is ours from here on, however it ends.
-                Some(resource) => books.settle(number, Some(resource), State::Made),
+                Some(resource) => table.settle(number, Some(resource), State::Made),
                 // Its name comes with the operation's end.
                 None if is_running => {}
-                None => books.settle(number, None, State::NotOurs),
+                None => table.settle(number, None, State::NotOurs),
             }
         } else if !is_running {
-            books.settle(number, None, State::Made);
+            table.settle(number, None, State::Made);
         }
     }
 
     fn now(&self, number: u32, state: State) {
-        self.books().settle(number, None, state);
+        self.table().settle(number, None, state);
     }
 
     /// A rename or a removal is done.
     fn done(&self, ticket: &Ticket) {
         match &ticket.act {
-            Act::Renames { number, from, to } => self.books().moved(*number, from, to),
+            Act::Renames { number, from, to } => self.table().moved(*number, from, to),
             Act::Removes(resource) => self.gone(resource),
             Act::Nothing | Act::Makes(_) | Act::MayMake(..) => {}
         }
@@ -269,29 +271,29 @@ impl Tracker {
 
     /// A resource is not there any more, and what belonged to it neither.
     pub fn gone(&self, resource: &Resource) {
-        let mut books = self.books();
+        let mut table = self.table();
         let is_gone = |known: &&Tracked| {
             known.resource.is_same(resource) || resource.takes_along(&known.resource)
         };
-        let gone = books.numbers(is_gone);
+        let gone = table.numbers(is_gone);
         for number in gone {
-            books.settle(number, None, State::Removed);
+            table.settle(number, None, State::Removed);
         }
     }
 
     /// What an intention without a name has led to: these resources, or none.
     pub fn found(&self, intention: &Tracked, resources: &[Resource]) -> Vec<(Mark, Resource)> {
-        let mut books = self.books();
+        let mut table = self.table();
         let Some((first, rest)) = resources.split_first() else {
-            books.settle(intention.number, None, State::NotOurs);
+            table.settle(intention.number, None, State::NotOurs);
             return Vec::new();
         };
-        books.settle(intention.number, Some(first.clone()), State::Made);
+        table.settle(intention.number, Some(first.clone()), State::Made);
         let mut found = vec![(intention.number, first.clone())];
         for resource in rest {
             let made = (intention.owner.as_slice(), intention.fate);
             // Without a line in the journal it is removed by this process alone.
-            let number = books.begin(resource.clone(), State::Made, made);
+            let number = table.begin(resource.clone(), State::Made, made);
             found.extend(number.map(|number| (number, resource.clone())));
         }
         found
@@ -301,47 +303,47 @@ impl Tracker {
     pub fn add(&self, resource: Resource, owner: &[u32]) {
         // Without a line in the journal it is removed by this process alone.
         let _ = self
-            .books()
-            .begin(resource, State::Made, (owner, Fate::Removed));
+            .table()
+            .begin(resource, State::Made, (owner, Retention::Removed));
     }
 
     /// Whether the run made this resource, as far as is known, and has not removed it.
     pub fn has(&self, resource: &Resource) -> bool {
-        self.books().find(resource).is_some()
+        self.table().find(resource).is_some()
     }
 
     /// Where the order of making stands.
     pub fn mark(&self) -> Mark {
-        self.books().next
+        self.table().next
     }
 
     /// What a step made is seen to by its own `cleanup:` from now on.
-    pub fn see_to(&self, step: u32) {
-        let mut books = self.books();
-        for known in books.resources.values_mut() {
-            known.is_seen_to |= known.owner.contains(&step);
+    pub fn delegate_to_cleanup(&self, step: u32) {
+        let mut table = self.table();
+        for known in table.resources.values_mut() {
+            known.has_cleanup |= known.owner.contains(&step);
         }
     }
 
     /// What a step made is not seen to by its `cleanup:` after all.
-    pub fn take_back(&self, step: u32) {
-        let mut books = self.books();
-        for known in books.resources.values_mut() {
-            known.is_seen_to &= !known.owner.contains(&step);
+    pub fn reclaim(&self, step: u32) {
+        let mut table = self.table();
+        for known in table.resources.values_mut() {
+            known.has_cleanup &= !known.owner.contains(&step);
         }
     }
 
     /// What is open and made from `mark` on, leaving out what the playbook's own cleanups see to.
     pub fn open_since(&self, mark: Mark) -> Vec<Tracked> {
         let mut open = self.open();
-        open.retain(|known| known.number >= mark && !known.is_seen_to);
+        open.retain(|known| known.number >= mark && !known.has_cleanup);
         open
     }
 
     /// What a step has made, or may have made.
     pub fn made_by(&self, step: u32) -> Vec<Tracked> {
-        let books = self.books();
-        let made = books
+        let table = self.table();
+        let made = table
             .resources
             .values()
             .filter(|known| known.owner.contains(&step));
@@ -350,41 +352,41 @@ impl Tracker {
 
     /// What may still have to be removed.
     pub fn open(&self) -> Vec<Tracked> {
-        let books = self.books();
-        let open = books.resources.values().filter(|known| known.is_owed());
+        let table = self.table();
+        let open = table.resources.values().filter(|known| known.is_owed());
         open.cloned().collect()
     }
 
     /// The resource with this path takes along all that is in it.
     pub fn takes_contents(&self, path: &str) {
-        let mut books = self.books();
-        let found = books.by_path.get(path).copied();
-        let known = found.and_then(|number| books.resources.get(&number));
+        let mut table = self.table();
+        let found = table.by_path.get(path).copied();
+        let known = found.and_then(|number| table.resources.get(&number));
         if let Some(known) = known {
             let number = known.number;
             let resource = Resource {
                 extent: Extent::WithContents,
                 ..known.resource.clone()
             };
-            books.settle(number, Some(resource), State::Made);
+            table.settle(number, Some(resource), State::Made);
         }
     }
 
     /// What nobody sees to is meant to stay.
     pub fn release_rest(&self) {
-        let mut books = self.books();
-        let is_meant = |known: &&Tracked| !known.is_seen_to && !known.goes_at_end();
-        for number in books.numbers(is_meant) {
-            books.settle(number, None, State::NotOurs);
+        let mut table = self.table();
+        let is_meant = |known: &&Tracked| !known.has_cleanup && !known.goes_at_end();
+        for number in table.numbers(is_meant) {
+            table.settle(number, None, State::NotOurs);
         }
     }
 
     /// What the playbook's own cleanups have seen to without removing it is meant to stay.
     pub fn release_seen_to(&self) {
-        let mut books = self.books();
-        let seen_to = books.numbers(|known| known.is_seen_to);
+        let mut table = self.table();
+        let seen_to = table.numbers(|known| known.has_cleanup);
         for number in seen_to {
-            books.settle(number, None, State::NotOurs);
+            table.settle(number, None, State::NotOurs);
         }
     }
 
@@ -393,11 +395,11 @@ impl Tracker {
     /// # Errors
     /// [`StoreError::System`] where the file can be neither written nor removed.
     pub fn end(&self, ending: Ending, rest: Rest) -> Result<(), StoreError> {
-        self.books().close(ending, rest)
+        self.table().close(ending, rest)
     }
 
-    fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    fn table(&self) -> MutexGuard<'_, ResourceTable> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -8,12 +8,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::executor::{Frame, Run};
-use super::ledger::Pending;
+use super::pending_work::Pending;
 use crate::client::{self, Content, Limit, Operation, Reply, Wait};
 use crate::playbook::grammar::ACTIONS;
 use crate::playbook::plan::{self, Action, Body, Name, Waiting};
-use crate::resources::{Before, Fate, Owner, Ticket};
-use crate::template::{Fault, Renderer, Template};
+use crate::resources::{Before, Owner, Retention, Ticket};
+use crate::template::{Renderer, Template, TemplateError};
 
 /// How long an operation may take to end once its step was cancelled.
 pub(super) const DRAIN: Duration = Duration::from_secs(10);
@@ -22,7 +22,7 @@ const DRAIN_LATE: Duration = Duration::from_secs(2);
 
 /// What an action showed, before anyone judges it.
 #[derive(Debug, Default)]
-pub(super) struct Observed {
+pub(super) struct ActionResult {
     pub(super) status: Option<u16>,
     pub(super) headers: Map<String, Value>,
     pub(super) etag: Option<String>,
@@ -58,26 +58,26 @@ pub(super) struct CommandOutput {
 
 /// Why an action showed nothing.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum ActionError {
     /// A template in it failed.
-    Fault(Fault),
+    Template(TemplateError),
     /// The client failed, other than by a refusal.
     Client(Box<client::Error>, String),
 }
 
-impl Trouble {
+impl ActionError {
     pub(super) fn client(error: client::Error, what: String) -> Self {
         Self::Client(Box::new(error), what)
     }
 }
 
-impl From<Fault> for Trouble {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
+impl From<TemplateError> for ActionError {
+    fn from(error: TemplateError) -> Self {
+        Self::Template(error)
     }
 }
 
-impl Observed {
+impl ActionResult {
     /// The fields of the step's result.
     pub(super) fn fields(&self) -> Map<String, Value> {
         let mut fields = Map::new();
@@ -178,13 +178,13 @@ pub(super) struct Attempt<'t, 'plan> {
     /// The step's number and those of the groups around it.
     pub(super) owner: Owner,
     /// What becomes of what the step creates.
-    pub(super) fate: Fate,
+    pub(super) fate: Retention,
     /// Is told what the operation says of its progress.
     pub(super) progress: &'t (dyn Fn(&Operation) + Sync),
 }
 
 impl Attempt<'_, '_> {
-    pub(super) fn act(&self, step: &plan::Step) -> Result<Observed, Trouble> {
+    pub(super) fn act(&self, step: &plan::Step) -> Result<ActionResult, ActionError> {
         match &step.action {
             Action::Request(request) => self.request(step, request),
             Action::Exec(exec) => self.exec(exec),
@@ -199,7 +199,7 @@ impl Attempt<'_, '_> {
             | Action::Check(_)
             | Action::Steps(_)
             | Action::Parallel(_)
-            | Action::Include(_) => Ok(Observed::default()),
+            | Action::Include(_) => Ok(ActionResult::default()),
         }
     }
 
@@ -215,7 +215,11 @@ impl Attempt<'_, '_> {
         }
     }
 
-    fn request(&self, step: &plan::Step, action: &plan::Request) -> Result<Observed, Trouble> {
+    fn request(
+        &self,
+        step: &plan::Step,
+        action: &plan::Request,
+    ) -> Result<ActionResult, ActionError> {
         let request = self.render_request(action)?;
         let what = format!("{} {}", request.method(), request.path());
         let done = match (&action.save, action.waiting) {
@@ -226,11 +230,14 @@ impl Attempt<'_, '_> {
             (None, Waiting::Later) => self.begin(step, &request),
             (None, Waiting::Here) => self.exchange_or_stand(&request),
         };
-        done.map_err(|error| Trouble::client(error, what))
+        done.map_err(|error| ActionError::client(error, what))
     }
 
     /// Sends a request and waits for its operation; as many at a time as is good for the server.
-    pub(super) fn exchange(&self, request: &client::Request) -> Result<Observed, client::Error> {
+    pub(super) fn exchange(
+        &self,
+        request: &client::Request,
+    ) -> Result<ActionResult, client::Error> {
         self.exchange_knowing(request, Before::Unknown)
     }
 
@@ -239,10 +246,10 @@ impl Attempt<'_, '_> {
         &self,
         request: &client::Request,
         before: Before,
-    ) -> Result<Observed, client::Error> {
+    ) -> Result<ActionResult, client::Error> {
         let client = &self.frame.client;
-        let gates = self.run.gates(client);
-        let _pass = gates
+        let limits = self.run.limits(client);
+        let _permit = limits
             .of(request)
             .map(|gate| gate.enter(client))
             .transpose()?;
@@ -273,14 +280,14 @@ impl Attempt<'_, '_> {
         &self,
         step: &plan::Step,
         request: &client::Request,
-    ) -> Result<Observed, client::Error> {
+    ) -> Result<ActionResult, client::Error> {
         let (seen, begun, ticket) = self.send(request, Before::Unknown)?;
         let Some(begun) = begun else { return Ok(seen) };
         // Others are not ended by the server: there is nothing to wait for.
         if begun.class != client::Class::Task {
             return Ok(seen.with_operation(&begun));
         }
-        self.run.ledger().pending.push(Pending {
+        self.run.pending_work().pending.push(Pending {
             id: step.id.as_ref().map(|id| id.text.clone()),
             operation: begun.id.clone(),
             what: seen.what.clone(),
@@ -295,17 +302,17 @@ impl Attempt<'_, '_> {
         &self,
         request: &client::Request,
         before: Before,
-    ) -> Result<(Observed, Option<Operation>, Ticket), client::Error> {
+    ) -> Result<(ActionResult, Option<Operation>, Ticket), client::Error> {
         if request.method() != "GET" {
             // A log that is still being deleted keeps its instance's volume in use.
-            self.run.janitor.drain();
+            self.run.log_deleter.drain();
         }
         let client = &self.frame.client;
         let tracker = self.run.session.tracker;
         let stamped = match self.fate {
-            Fate::Removed | Fate::RemovedAtEnd => self.run.stamp.on(client, request)?,
+            Retention::Removed | Retention::RemovedAtEnd => self.run.stamp.on(client, request)?,
             // What stays must not end with a lease.
-            Fate::Stays => None,
+            Retention::Stays => None,
         };
         let request = stamped.as_ref().unwrap_or(request);
         let whose = (self.owner.as_slice(), self.fate);
@@ -317,7 +324,7 @@ impl Attempt<'_, '_> {
             self.run.masker.add(&client::secrets_of(begun).into());
             self.note_recorded_logs(request, &reply, begun);
         }
-        Ok((Observed::from_reply(&reply), begun, ticket))
+        Ok((ActionResult::from_reply(&reply), begun, ticket))
     }
 
     /// An operation that nobody waits for any longer is cancelled where the server can, and otherwise given time to
@@ -333,7 +340,7 @@ impl Attempt<'_, '_> {
             .drained((operation, ticket), &self.frame.client, limit);
     }
 
-    fn render_request(&self, action: &plan::Request) -> Result<client::Request, Fault> {
+    fn render_request(&self, action: &plan::Request) -> Result<client::Request, TemplateError> {
         let renderer = self.renderer();
         let path = renderer.path(&action.path)?;
         let mut request = client::Request::new(&action.method, path).limit(self.limit);
@@ -351,34 +358,34 @@ impl Attempt<'_, '_> {
     }
 
     /// A file's path, relative to the playbook.
-    pub(super) fn path(&self, template: &Template) -> Result<PathBuf, Fault> {
+    pub(super) fn path(&self, template: &Template) -> Result<PathBuf, TemplateError> {
         let name = self.renderer().text(template)?;
         Ok(self.frame.plan.source.folder().join(Path::new(&name)))
     }
 
     /// Streams the reply into a file.
-    fn save(&self, request: &client::Request, file: &Path) -> Result<Observed, client::Error> {
+    fn save(&self, request: &client::Request, file: &Path) -> Result<ActionResult, client::Error> {
         let reply = match self.frame.client.save(request, file) {
-            Err(client::Error::Api(error)) => return Ok(Observed::refused(error)),
+            Err(client::Error::Api(error)) => return Ok(ActionResult::refused(error)),
             other => other?,
         };
-        let mut seen = Observed::from_reply(&reply);
+        let mut seen = ActionResult::from_reply(&reply);
         if let Content::Streamed { bytes } = reply.content {
             seen.metadata = json!({"file": file.display().to_string(), "bytes": bytes});
         }
         Ok(seen)
     }
 
-    fn join(&self, name: &Name) -> Result<Observed, Trouble> {
-        let mut ledger = self.run.ledger();
+    fn join(&self, name: &Name) -> Result<ActionResult, ActionError> {
+        let mut pending_work = self.run.pending_work();
         let is_meant = |pending: &mut Pending| pending.id.as_deref() == Some(&name.text);
         // Several where the step was a loop.
-        let meant: Vec<Pending> = ledger.pending.extract_if(.., is_meant).collect();
-        drop(ledger);
+        let meant: Vec<Pending> = pending_work.pending.extract_if(.., is_meant).collect();
+        drop(pending_work);
         // Nothing pending: the step was skipped, its reply was final already, or it was joined before.
-        let mut joined = Observed {
+        let mut joined = ActionResult {
             what: format!("join {}", name.text),
-            ..Observed::default()
+            ..ActionResult::default()
         };
         for pending in &meant {
             let seen = self.finish(pending)?;
@@ -390,31 +397,31 @@ impl Attempt<'_, '_> {
     }
 
     /// Waits for what was begun in the background.
-    pub(super) fn finish(&self, pending: &Pending) -> Result<Observed, Trouble> {
+    pub(super) fn finish(&self, pending: &Pending) -> Result<ActionResult, ActionError> {
         let waited = pending.client.wait(&pending.operation, &self.wait());
         let ended = waited.map_err(|error| {
             self.settle((&pending.operation, &pending.ticket), &error);
-            Trouble::client(error, pending.what.clone())
+            ActionError::client(error, pending.what.clone())
         })?;
         self.run.session.tracker.ended(&pending.ticket, &ended);
-        Ok(Observed {
+        Ok(ActionResult {
             what: pending.what.clone(),
-            ..Observed::default().with_operation(&ended)
+            ..ActionResult::default().with_operation(&ended)
         })
     }
 }
 
 /// A refusal of the API is something an action showed; other errors are trouble.
-pub(super) fn refusal(error: client::Error, what: &str) -> Result<Observed, Trouble> {
+pub(super) fn refusal(error: client::Error, what: &str) -> Result<ActionResult, ActionError> {
     match error {
-        client::Error::Api(error) => Ok(Observed {
+        client::Error::Api(error) => Ok(ActionResult {
             what: what.to_owned(),
-            ..Observed::refused(error)
+            ..ActionResult::refused(error)
         }),
-        client::Error::Operation(failure) => Ok(Observed {
+        client::Error::Operation(failure) => Ok(ActionResult {
             what: what.to_owned(),
-            ..Observed::default().with_operation(&failure.operation)
+            ..ActionResult::default().with_operation(&failure.operation)
         }),
-        error => Err(Trouble::client(error, what.to_owned())),
+        error => Err(ActionError::client(error, what.to_owned())),
     }
 }

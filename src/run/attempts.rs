@@ -4,23 +4,23 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::action::{Attempt, Change, Observed, Trouble};
+use super::action::{ActionError, ActionResult, Attempt, Change};
 use super::event::{Kind, Phase, StepInfo};
 use super::executor::{Frame, Run};
 use super::expect::Judge;
 use super::shown::{shown, values_of};
-use super::{failure, transient};
+use super::{failure, retry};
 use crate::client::{self, Limit};
 use crate::diagnostic::Diagnostic;
 use crate::playbook::plan::{Action, Binding, Plan, Step, Until, Visibility};
 use crate::secret::Masker;
-use crate::template::{Expr, Fault, Renderer, Scope};
+use crate::template::{Expr, Renderer, Scope, TemplateError};
 
 /// Limit for one attempt of a step that names none.
 const STEP_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// How one attempt ended.
-pub(super) struct Ended {
+pub(super) struct AttemptOutcome {
     pub(super) fields: Map<String, Value>,
     pub(super) captures: Vec<Value>,
     pub(super) failures: Vec<Diagnostic>,
@@ -41,7 +41,12 @@ enum Verdict {
 
 impl<'a> Run<'a> {
     /// Tries until nothing is left to try.
-    pub(super) fn attempts(&self, step: &Step, frame: &Frame<'a>, info: &StepInfo) -> Ended {
+    pub(super) fn attempts(
+        &self,
+        step: &Step,
+        frame: &Frame<'a>,
+        info: &StepInfo,
+    ) -> AttemptOutcome {
         let patience = step
             .until
             .as_ref()
@@ -79,7 +84,7 @@ impl<'a> Run<'a> {
                 }
             };
             self.emit(
-                &frame.outlet,
+                &frame.events,
                 Kind::Again {
                     step: info.clone(),
                     attempt: number,
@@ -105,7 +110,7 @@ impl<'a> Run<'a> {
     fn wanting(
         &self,
         until: &Until,
-        (seen, ended): (&Observed, &Ended),
+        (seen, ended): (&ActionResult, &AttemptOutcome),
         frame: &Frame<'a>,
         patience: Limit,
     ) -> Verdict {
@@ -177,7 +182,7 @@ impl<'a> Run<'a> {
         frame: &Frame<'a>,
         info: &StepInfo,
         number: u32,
-    ) -> (Result<Observed, ()>, Ended) {
+    ) -> (Result<ActionResult, ()>, AttemptOutcome) {
         let client = &frame.client;
         let limit = client.limit("step", step.timeout.unwrap_or(STEP_TIMEOUT));
         let limit = limit.earlier(frame.limit);
@@ -186,14 +191,14 @@ impl<'a> Run<'a> {
             frame,
             limit,
             owner: frame.owned_by(info.number),
-            fate: frame.fate_of(step),
+            fate: frame.retention_of(step),
             progress: &|operation| self.progress(info, frame, operation),
         };
-        let acted = transient::persist(&frame.client, limit, &step.action, || attempt.act(step));
+        let acted = retry::retry(&frame.client, limit, &step.action, || attempt.act(step));
         let acted = acted.and_then(|seen| {
             self.bind_set(step, frame)
                 .map(|()| seen)
-                .map_err(Trouble::Fault)
+                .map_err(ActionError::Template)
         });
         match acted {
             Ok(seen) => {
@@ -203,17 +208,17 @@ impl<'a> Run<'a> {
             }
             Err(trouble) => {
                 let touched =
-                    matches!(&trouble, Trouble::Client(error, _) if error.may_have_been_sent());
-                let mut fields = Observed::default().fields_of(&step.action);
+                    matches!(&trouble, ActionError::Client(error, _) if error.may_have_been_sent());
+                let mut fields = ActionResult::default().fields_of(&step.action);
                 fields.insert("failed".into(), true.into());
                 fields.insert("attempts".into(), number.into());
                 fields.insert("changed".into(), touched.into());
-                let cancelled = matches!(&trouble, Trouble::Client(error, _) if matches!(**error, client::Error::Cancelled));
+                let cancelled = matches!(&trouble, ActionError::Client(error, _) if matches!(**error, client::Error::Cancelled));
                 let failures = vec![failure::of_trouble(frame.plan, step.span, trouble)];
                 let captures = vec![Value::Null; step.capture.len()];
                 (
                     Err(()),
-                    Ended {
+                    AttemptOutcome {
                         fields,
                         captures,
                         failures,
@@ -226,7 +231,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn bind_set(&self, step: &Step, frame: &Frame<'a>) -> Result<(), Fault> {
+    fn bind_set(&self, step: &Step, frame: &Frame<'a>) -> Result<(), TemplateError> {
         if let Action::Set(bindings) = &step.action {
             for binding in bindings {
                 let value = self.renderer(frame).value(&binding.value)?;
@@ -239,7 +244,13 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn judge(&self, step: &Step, frame: &Frame<'a>, seen: &Observed, number: u32) -> Ended {
+    fn judge(
+        &self,
+        step: &Step,
+        frame: &Frame<'a>,
+        seen: &ActionResult,
+        number: u32,
+    ) -> AttemptOutcome {
         let mut fields = seen.fields_of(&step.action);
         fields.insert("attempts".into(), number.into());
         fields.insert("changed".into(), changed(step, seen).into());
@@ -263,7 +274,7 @@ impl<'a> Run<'a> {
                 failure.notes.insert(0, line.clone());
             }
         }
-        Ended {
+        AttemptOutcome {
             fields,
             captures,
             touched: seen.error.is_none(),
@@ -319,7 +330,7 @@ pub(super) fn with_result(scope: &Scope, fields: &Map<String, Value>) -> Scope {
 }
 
 /// In cleanup, what is gone already counts as removed.
-fn forgiven(mut seen: Observed, step: &Step, phase: Phase) -> Observed {
+fn forgiven(mut seen: ActionResult, step: &Step, phase: Phase) -> ActionResult {
     let removes = matches!(&step.action, Action::Request(request) if request.method == "DELETE");
     let unasked = step.expect.status.is_none() && step.expect.error.is_none();
     if phase != Phase::Steps && removes && unasked && seen.status == Some(404) {
@@ -328,7 +339,7 @@ fn forgiven(mut seen: Observed, step: &Step, phase: Phase) -> Observed {
     seen
 }
 
-fn changed(step: &Step, seen: &Observed) -> bool {
+fn changed(step: &Step, seen: &ActionResult) -> bool {
     if let Some(change) = &seen.change {
         return change.outcome != "unchanged";
     }
@@ -359,7 +370,7 @@ fn remark(masker: &Masker, change: &Change) -> String {
 }
 
 /// ` → 404`, ` → exit code 0`: how a request or a command ended.
-fn ending(seen: &Observed) -> String {
+fn ending(seen: &ActionResult) -> String {
     match (&seen.command, seen.status) {
         (Some(command), _) => format!(" → exit code {}", command.exit_code),
         (None, Some(status)) => format!(" → {status}"),

@@ -1,11 +1,11 @@
 //! What must be done whatever happened to the steps.
 
 use super::action::{Attempt, DRAIN};
+use super::cleanup_policy::CleanupPolicy;
 use super::event::{Kind, Phase, StepOutcome, StepShape};
 use super::executor::{Frame, Run, Stop};
 use super::failure;
-use super::servers::Abroad;
-use super::sweep::Sweep;
+use super::servers::RemoteClients;
 use crate::client::{Client, Error, Limit, Wait};
 use crate::diagnostic::Diagnostic;
 use crate::resources::{
@@ -18,7 +18,7 @@ impl<'a> Run<'a> {
         Frame {
             // Also where nothing is cancelled yet: it may be while cleanup is under way.
             client: frame.client.detached(),
-            abroad: Abroad::default(),
+            abroad: RemoteClients::default(),
             phase,
             limit: frame.client.limit("cleanup", self.session.cleanup),
             ..frame.clone()
@@ -27,7 +27,7 @@ impl<'a> Run<'a> {
 
     /// Waits for operations that no step has waited for.
     pub(super) fn join_rest(&self, frame: &Frame<'a>) -> Result<(), Stop> {
-        let pending = std::mem::take(&mut self.ledger().pending);
+        let pending = std::mem::take(&mut self.pending_work().pending);
         let mut ended = Ok(());
         for operation in pending {
             let info = self.begin(
@@ -75,7 +75,7 @@ impl<'a> Run<'a> {
 
     /// Ends operations that nobody waits for any more: what cleans up behind them must not come before their end.
     fn drain(&self) {
-        let pending = std::mem::take(&mut self.ledger().pending);
+        let pending = std::mem::take(&mut self.pending_work().pending);
         let limit = self.session.client.limit("drain", DRAIN);
         for begun in &pending {
             self.drained((&begun.operation, &begun.ticket), &begun.client, limit);
@@ -96,7 +96,7 @@ impl<'a> Run<'a> {
             Ok(ended) => self.session.tracker.ended(ticket, &ended),
             Err(_) if ticket.makes() => {
                 let undrained = (client, operation.to_owned(), ticket.clone());
-                self.ledger().undrained.push(undrained);
+                self.pending_work().undrained.push(undrained);
             }
             Err(_) => {}
         }
@@ -104,7 +104,7 @@ impl<'a> Run<'a> {
 
     /// Waits for what is still being made, so that it can be removed.
     fn await_undrained(&self, limit: Limit) {
-        let undrained = std::mem::take(&mut self.ledger().undrained);
+        let undrained = std::mem::take(&mut self.pending_work().undrained);
         for (client, operation, ticket) in undrained {
             if let Ok(ended) = client.wait(&operation, &Wait::within(limit)) {
                 self.session.tracker.ended(&ticket, &ended);
@@ -115,44 +115,44 @@ impl<'a> Run<'a> {
     /// Registered cleanups and what is tracked, newest first; then `finally`; then recorded logs.
     pub(super) fn clean_up(&self, frame: &Frame<'a>, ending: Ending) {
         self.drain();
-        let sweep = self.session.sweeps.at(ending);
+        let sweep = self.session.cleanup_policies.at(ending);
         let cleanup = self.cleanup_frame(frame, Phase::Cleanup);
-        if sweep == Sweep::Nothing {
+        if sweep == CleanupPolicy::Nothing {
             // Whoever removes the rest later knows no steps, only what is tracked.
-            for dropped in std::mem::take(&mut self.ledger().cleanups) {
-                self.session.tracker.take_back(dropped.step);
+            for dropped in std::mem::take(&mut self.pending_work().cleanups) {
+                self.session.tracker.reclaim(dropped.step);
             }
         }
         loop {
             // Taken one by one: a cleanup may register another.
-            let Some(next) = self.ledger().cleanups.pop() else {
+            let Some(next) = self.pending_work().cleanups.pop() else {
                 break;
             };
-            if sweep == Sweep::Everything {
+            if sweep == CleanupPolicy::Everything {
                 self.remove(self.session.tracker.open_since(next.mark), &cleanup);
             }
             let own = Frame {
                 client: next.frame.client.detached(),
-                abroad: Abroad::default(),
+                abroad: RemoteClients::default(),
                 phase: cleanup.phase,
                 limit: cleanup.limit,
                 depth: 0,
-                outlet: cleanup.outlet.clone(),
+                events: cleanup.events.clone(),
                 ..next.frame
             };
             self.let_settle(&self.session.tracker.made_by(next.step), cleanup.limit);
-            let before = self.ledger().summary.left.len();
+            let before = self.pending_work().summary.left.len();
             self.each(next.steps, &own);
-            if self.ledger().summary.left.len() > before {
+            if self.pending_work().summary.left.len() > before {
                 // What its own cleanup could not remove is tracked as any other.
-                self.session.tracker.take_back(next.step);
+                self.session.tracker.reclaim(next.step);
             }
         }
         self.remove_owed(sweep, &cleanup);
         let finally = self.cleanup_frame(frame, Phase::Finally);
         self.each(&frame.plan.finally, &finally);
         self.delete_logs(frame);
-        if sweep == Sweep::Everything {
+        if sweep == CleanupPolicy::Everything {
             self.await_undrained(finally.limit);
         }
         // What `finally` has made, what was in its way before, and what took long to be made.
@@ -160,13 +160,13 @@ impl<'a> Run<'a> {
         self.settle_accounts(frame, (sweep, ending));
     }
 
-    fn remove_owed(&self, sweep: Sweep, frame: &Frame<'a>) {
+    fn remove_owed(&self, sweep: CleanupPolicy, frame: &Frame<'a>) {
         let mut open = self.session.tracker.open_since(Mark::MIN);
         match sweep {
-            Sweep::Everything => {}
+            CleanupPolicy::Everything => {}
             // What a `cleanup:` should have removed; a project made for this run alone is of no use to anyone, and neither
             // is what was made by way of it.
-            Sweep::Explicit => {
+            CleanupPolicy::Explicit => {
                 let projects: Vec<String> = open
                     .iter()
                     .filter(|known| known.resource.extent == Extent::WithContents)
@@ -177,7 +177,7 @@ impl<'a> Run<'a> {
                     known.goes_at_end() || project.is_some_and(|name| projects.contains(name))
                 });
             }
-            Sweep::Nothing => open.clear(),
+            CleanupPolicy::Nothing => open.clear(),
         }
         self.remove(open, frame);
     }
@@ -254,22 +254,22 @@ impl<'a> Run<'a> {
                 if gone != Gone::Removed {
                     return;
                 }
-                let mut ledger = self.ledger();
-                ledger.summary.removed += 1;
-                ledger.summary.left.retain(|left| *left != resource);
+                let mut pending_work = self.pending_work();
+                pending_work.summary.removed += 1;
+                pending_work.summary.left.retain(|left| *left != resource);
                 None
             }
             Err(error) => {
-                let mut ledger = self.ledger();
-                if ledger.summary.left.contains(&resource) {
+                let mut pending_work = self.pending_work();
+                if pending_work.summary.left.contains(&resource) {
                     return;
                 }
-                ledger.summary.left.push(resource.clone());
+                pending_work.summary.left.push(resource.clone());
                 Some(still_there(&resource, &error))
             }
         };
         self.emit(
-            &frame.outlet,
+            &frame.events,
             Kind::Removed {
                 resource,
                 failure,
@@ -279,8 +279,8 @@ impl<'a> Run<'a> {
     }
 
     fn delete_logs(&self, frame: &Frame<'a>) {
-        self.janitor.drain();
-        let logs = std::mem::take(&mut self.ledger().logs);
+        self.log_deleter.drain();
+        let logs = std::mem::take(&mut self.pending_work().logs);
         for log in logs {
             let client = if log.client.is_cancelled() {
                 log.client.detached()
@@ -294,8 +294,8 @@ impl<'a> Run<'a> {
                 if !self.session.tracker.has(&resource) {
                     self.session.tracker.add(resource, &[]);
                 }
-                self.emit(&frame.outlet, Kind::Warning(still_there(&what, &error)));
-                self.ledger().summary.left.push(what);
+                self.emit(&frame.events, Kind::Warning(still_there(&what, &error)));
+                self.pending_work().summary.left.push(what);
             } else {
                 self.log_is_gone(&log);
             }
@@ -303,17 +303,17 @@ impl<'a> Run<'a> {
     }
 
     /// Says what stays, and has the journal keep what is still to be removed.
-    fn settle_accounts(&self, frame: &Frame<'a>, (sweep, ending): (Sweep, Ending)) {
+    fn settle_accounts(&self, frame: &Frame<'a>, (sweep, ending): (CleanupPolicy, Ending)) {
         let tracker = self.session.tracker;
-        if let Some(leaseholder) = &self.leaseholder {
+        if let Some(lease_renewer) = &self.lease_renewer {
             // What stays behind has to have all its marks.
-            leaseholder.tend();
+            lease_renewer.tend();
         }
-        let is_clean = self.ledger().summary.left.is_empty();
+        let is_clean = self.pending_work().summary.left.is_empty();
         if is_clean {
             tracker.release_seen_to();
         }
-        if sweep == Sweep::Explicit && ending == Ending::Passed {
+        if sweep == CleanupPolicy::Explicit && ending == Ending::Passed {
             tracker.release_rest();
         }
         for known in tracker.open() {
@@ -324,7 +324,7 @@ impl<'a> Run<'a> {
         }
         let mut owed = tracker.open();
         owed.retain(|known| self.may_be_there(known));
-        let mut ledger = self.ledger();
+        let mut pending_work = self.pending_work();
         for known in &owed {
             let words = match known.state {
                 resources::State::SomeIntended => {
@@ -332,19 +332,19 @@ impl<'a> Run<'a> {
                 }
                 _ => known.resource.to_string(),
             };
-            if !ledger.summary.left.contains(&words) {
-                ledger.summary.owed.push(words);
+            if !pending_work.summary.left.contains(&words) {
+                pending_work.summary.owed.push(words);
             }
         }
-        ledger.summary.recoverable = if tracker.is_journaled() {
+        pending_work.summary.recoverable = if tracker.is_journaled() {
             owed.len()
         } else {
             0
         };
-        drop(ledger);
+        drop(pending_work);
         if let Err(error) = tracker.end(ending, Rest::Owed) {
             self.emit(
-                &frame.outlet,
+                &frame.events,
                 Kind::Warning(Diagnostic::error(error.to_string())),
             );
         }

@@ -3,16 +3,16 @@
 use std::io::{Cursor, Read};
 use std::sync::OnceLock;
 
-use super::action::{Attempt, CommandOutput, Observed, Trouble, refusal};
-use super::ledger::ExecLog;
+use super::action::{ActionError, ActionResult, Attempt, CommandOutput, refusal};
+use super::pending_work::ExecLog;
 use crate::client::{self, Client, Exec, Operation, Output, Stdio, Wait};
 use crate::playbook::plan::{self, Command, Io};
-use crate::template::{Fault, Renderer, Template};
+use crate::template::{Renderer, Template, TemplateError};
 
 type Ran = (client::Exit, Vec<u8>, Vec<u8>);
 
 impl Attempt<'_, '_> {
-    pub(super) fn exec(&self, action: &plan::Exec) -> Result<Observed, Trouble> {
+    pub(super) fn exec(&self, action: &plan::Exec) -> Result<ActionResult, ActionError> {
         let (exec, stdin) = self.render_exec(action)?;
         let limit = action.timeout.map_or(self.limit, |after| {
             let client = &self.frame.client;
@@ -33,7 +33,7 @@ impl Attempt<'_, '_> {
             Io::Streamed(_) => streamed(client, &exec, stdin, &wait),
         };
         match ran {
-            Ok((exit, stdout, stderr)) => Ok(Observed {
+            Ok((exit, stdout, stderr)) => Ok(ActionResult {
                 metadata: exit.operation.metadata.clone(),
                 operation: exit.operation.raw.clone(),
                 command: Some(CommandOutput {
@@ -43,7 +43,7 @@ impl Attempt<'_, '_> {
                     stderr,
                 }),
                 what,
-                ..Observed::default()
+                ..ActionResult::default()
             }),
             Err(error) => refusal(error, &what),
         }
@@ -71,7 +71,7 @@ impl Attempt<'_, '_> {
         };
         let recorded = client.exec_recorded(exec, &wait).inspect_err(|_| {
             // The client has ended the command and deleted its logs, as far as it could: the end of the run makes sure.
-            self.run.ledger().logs.extend(begun.get().cloned());
+            self.run.pending_work().logs.extend(begun.get().cloned());
         })?;
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let fetched = recorded.fetch(Output {
@@ -79,12 +79,12 @@ impl Attempt<'_, '_> {
             stderr: &mut stderr,
         });
         let exit = recorded.exit.clone();
-        // Off the step's own time, but never lost: what the janitor cannot delete is tried again at the end.
-        self.run.janitor.delete(recorded, log(&exit.operation));
+        // Off the step's own time, but never lost: what the log_deleter cannot delete is tried again at the end.
+        self.run.log_deleter.delete(recorded, log(&exit.operation));
         fetched.map(|()| (exit, stdout, stderr))
     }
 
-    fn render_exec(&self, action: &plan::Exec) -> Result<(Exec, Option<String>), Fault> {
+    fn render_exec(&self, action: &plan::Exec) -> Result<(Exec, Option<String>), TemplateError> {
         let renderer = self.renderer();
         let command = match &action.command {
             Command::Arguments(arguments) => arguments
@@ -137,12 +137,12 @@ fn streamed(
     Ok((exit, stdout, stderr))
 }
 
-pub(super) fn number(renderer: &Renderer<'_>, template: &Template) -> Result<u32, Fault> {
+pub(super) fn number(renderer: &Renderer<'_>, template: &Template) -> Result<u32, TemplateError> {
     let value = renderer.value(template)?;
     value
         .as_u64()
         .and_then(|id| u32::try_from(id).ok())
-        .ok_or_else(|| Fault {
+        .ok_or_else(|| TemplateError {
             message: format!("an id must be an integer from 0, not {value}"),
             span: template.span(),
         })

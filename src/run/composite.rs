@@ -6,31 +6,31 @@ use std::time::Instant;
 
 use serde_json::{Map, Value};
 
-use super::action::Observed;
+use super::action::ActionResult;
 use super::attempts::{captured, with_result};
 use super::event::{Phase, StepInfo, StepOutcome};
 use super::executor::{Frame, Run, Stop};
 use super::expect::Judge;
 use super::failure;
-use super::parallel::abreast;
-use super::step::Left;
+use super::parallel::run_parallel;
+use super::step::StepResult;
 use crate::diagnostic::Diagnostic;
 use crate::playbook::input::{Given, resolve};
 use crate::playbook::plan::{Action, Group, Include, OnError, Parallel, Step};
 
 /// How a composite step ended.
-pub(super) struct Whole {
+pub(super) struct GroupOutcome {
     ended: Result<(), Stop>,
     fields: Map<String, Value>,
     /// What kept it from beginning, or from giving its outputs; the failures of its steps are theirs.
     failures: Vec<Diagnostic>,
 }
 
-impl Whole {
+impl GroupOutcome {
     fn of(ended: Result<(), Stop>) -> Self {
         Self {
             ended,
-            fields: Observed::default().fields(),
+            fields: ActionResult::default().fields(),
             failures: Vec::new(),
         }
     }
@@ -47,7 +47,7 @@ impl Whole {
 
 impl<'a> Run<'a> {
     /// Runs a step that is made of steps.
-    pub(super) fn composite(&self, step: &'a Step, frame: &Frame<'a>, number: u32) -> Whole {
+    pub(super) fn composite(&self, step: &'a Step, frame: &Frame<'a>, number: u32) -> GroupOutcome {
         let start = self.now();
         let outer = &frame.changed;
         let limit = step.timeout.map_or(frame.limit, |after| {
@@ -61,15 +61,15 @@ impl<'a> Run<'a> {
             },
             changed: Arc::default(),
             owner: frame.owned_by(number),
-            fate: frame.fate_of(step),
+            fate: frame.retention_of(step),
             ..frame.clone()
         };
         let mut whole = match &step.action {
-            Action::Steps(group) => Whole::of(self.group(group, frame)),
-            Action::Parallel(parallel) => Whole::of(self.parallel(parallel, frame)),
+            Action::Steps(group) => GroupOutcome::of(self.group(group, frame)),
+            Action::Parallel(parallel) => GroupOutcome::of(self.parallel(parallel, frame)),
             Action::Include(include) => self.include(include, frame),
             // The others do something themselves.
-            _ => Whole::of(Ok(())),
+            _ => GroupOutcome::of(Ok(())),
         };
         let changed = frame.changed.load(Ordering::Relaxed);
         outer.fetch_or(changed, Ordering::Relaxed);
@@ -97,8 +97,8 @@ impl<'a> Run<'a> {
         step: &'a Step,
         frame: &Frame<'a>,
         info: StepInfo,
-        (start, whole): (Instant, Whole),
-    ) -> Result<Left, Stop> {
+        (start, whole): (Instant, GroupOutcome),
+    ) -> Result<StepResult, Stop> {
         let mut fields = whole.fields;
         let mut failures = whole.failures;
         let mut ended = whole.ended;
@@ -120,7 +120,7 @@ impl<'a> Run<'a> {
             frame.scope.bind(&id.text, &result);
         }
         self.register_cleanup(step, frame, info.number);
-        let left = Left { result, captures };
+        let left = StepResult { result, captures };
         match ended {
             Ok(()) => {
                 let outcome = StepOutcome::Passed(String::new());
@@ -150,7 +150,7 @@ impl<'a> Run<'a> {
             frame.plan,
             self.masker,
             (self.renderer(frame), renderer),
-            &Observed::default(),
+            &ActionResult::default(),
         )
         .judge(step);
         if failures.is_empty() {
@@ -184,22 +184,22 @@ impl<'a> Run<'a> {
         };
         let count = parallel.steps.len();
         let width = parallel.concurrency.unwrap_or(count);
-        let sides = abreast((count, width), &inner, |at, own| {
+        let sides = run_parallel((count, width), &inner, |at, own| {
             self.step(&parallel.steps[at], &own)
         });
-        self.ledger().summary.not_run += count - sides.begun;
+        self.pending_work().summary.not_run += count - sides.begun;
         sides.stop.map_or(Ok(()), Err)
     }
 
     /// Another playbook, in a scope of its own; its outputs are the result.
-    fn include(&self, include: &'a Include, frame: &Frame<'a>) -> Whole {
+    fn include(&self, include: &'a Include, frame: &Frame<'a>) -> GroupOutcome {
         let mut given = Vec::new();
         for with in &include.with {
             match self.renderer(frame).value(&with.value) {
                 Ok(value) => given.push((with.name.text.clone(), Given::Typed(value))),
                 Err(fault) => {
-                    let failure = failure::of_fault(frame.plan, &fault);
-                    return Whole::refused(include, vec![failure]);
+                    let failure = failure::of_template_error(frame.plan, &fault);
+                    return GroupOutcome::refused(include, vec![failure]);
                 }
             }
         }
@@ -211,7 +211,7 @@ impl<'a> Run<'a> {
             Err(problems) => {
                 let problems = problems.into_iter();
                 let placed = problems.map(|problem| problem.note(format!("in {here}")));
-                return Whole::refused(include, placed.collect());
+                return GroupOutcome::refused(include, placed.collect());
             }
         };
         let mut around = Frame {
@@ -222,7 +222,7 @@ impl<'a> Run<'a> {
         around.trail.push(here);
         let inner = match self.enter(plan, &inputs, &around) {
             Ok(inner) => inner,
-            Err(problem) => return Whole::refused(include, vec![problem]),
+            Err(problem) => return GroupOutcome::refused(include, vec![problem]),
         };
         let ended = self.steps(&plan.steps, &inner);
         let outputs = match ended {
@@ -233,11 +233,11 @@ impl<'a> Run<'a> {
             self.each(&plan.finally, &self.cleanup_frame(&inner, Phase::Finally));
         }
         match outputs {
-            Ok(outputs) => Whole {
+            Ok(outputs) => GroupOutcome {
                 fields: outputs.into_iter().collect(),
-                ..Whole::of(ended)
+                ..GroupOutcome::of(ended)
             },
-            Err(problem) => Whole::refused(include, vec![problem]),
+            Err(problem) => GroupOutcome::refused(include, vec![problem]),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::action::{Attempt, Change, Observed, Trouble};
+use super::action::{ActionError, ActionResult, Attempt, Change};
 use super::resource::{self, Address};
 use crate::client::{self, Request};
 use crate::playbook::plan::{Absent, Ensure};
@@ -16,7 +16,7 @@ const GRACE: u64 = 30;
 
 impl Attempt<'_, '_> {
     /// Creates the resource, or changes what differs, or does nothing.
-    pub(super) fn ensure(&self, action: &Ensure) -> Result<Observed, Trouble> {
+    pub(super) fn ensure(&self, action: &Ensure) -> Result<ActionResult, ActionError> {
         let renderer = self.renderer();
         let path = renderer.path(&action.path)?;
         let query = self.query(&action.query)?;
@@ -38,22 +38,22 @@ impl Attempt<'_, '_> {
                 body,
                 state,
             })
-            .map_err(|error| Trouble::client(error, what.clone()))?;
-        Ok(Observed { what, ..seen })
+            .map_err(|error| ActionError::client(error, what.clone()))?;
+        Ok(ActionResult { what, ..seen })
     }
 
     /// Removes the resource; that it is gone already is fine.
-    pub(super) fn absent(&self, action: &Absent) -> Result<Observed, Trouble> {
+    pub(super) fn absent(&self, action: &Absent) -> Result<ActionResult, ActionError> {
         let path = self.renderer().path(&action.path)?;
         let query = self.query(&action.query)?;
         let what = format!("absent {path}");
         let seen = self
             .remove(&path, &query)
-            .map_err(|error| Trouble::client(error, what.clone()))?;
-        Ok(Observed { what, ..seen })
+            .map_err(|error| ActionError::client(error, what.clone()))?;
+        Ok(ActionResult { what, ..seen })
     }
 
-    fn query(&self, pairs: &[(String, Template)]) -> Result<Vec<(String, String)>, Trouble> {
+    fn query(&self, pairs: &[(String, Template)]) -> Result<Vec<(String, String)>, ActionError> {
         let renderer = self.renderer();
         pairs
             .iter()
@@ -61,7 +61,7 @@ impl Attempt<'_, '_> {
             .collect()
     }
 
-    pub(super) fn bring(&self, wanted: &Wanted) -> Result<Observed, client::Error> {
+    pub(super) fn bring(&self, wanted: &Wanted) -> Result<ActionResult, client::Error> {
         let mut change = Change {
             outcome: "unchanged",
             difference: Vec::new(),
@@ -103,24 +103,24 @@ impl Attempt<'_, '_> {
                 }
             }
         }
-        Ok(Observed {
+        Ok(ActionResult {
             status: Some(412),
             error: Some(format!(
                 "the resource was changed by somebody else {ROUNDS} times in between"
             )),
-            ..Observed::default()
+            ..ActionResult::default()
         })
     }
 
-    fn create(&self, wanted: &Wanted) -> Result<Observed, client::Error> {
+    fn create(&self, wanted: &Wanted) -> Result<ActionResult, client::Error> {
         let Some(address) = Address::of(&wanted.path) else {
-            return Ok(Observed {
+            return Ok(ActionResult {
                 status: Some(404),
                 error: Some(
                     "there is no such resource, and its path does not say where to create it"
                         .into(),
                 ),
-                ..Observed::default()
+                ..ActionResult::default()
             });
         };
         let mut body = Map::new();
@@ -150,8 +150,8 @@ impl Attempt<'_, '_> {
         &self,
         wanted: &Wanted,
         mut change: Change,
-        seen: Option<Observed>,
-    ) -> Result<Observed, client::Error> {
+        seen: Option<ActionResult>,
+    ) -> Result<ActionResult, client::Error> {
         let look = || self.exchange(&wanted.request("GET", &wanted.path, self));
         let mut live = seen.map_or_else(look, Ok)?;
         if let Some(state) = &wanted.state
@@ -183,7 +183,7 @@ impl Attempt<'_, '_> {
         &self,
         wanted: &Wanted,
         (is, state): (&str, &str),
-    ) -> Result<Observed, client::Error> {
+    ) -> Result<ActionResult, client::Error> {
         let put = |body: Value| {
             let path = format!("{}/state", wanted.path);
             self.exchange(&wanted.request("PUT", &path, self).json(body))
@@ -209,7 +209,11 @@ impl Attempt<'_, '_> {
         }
     }
 
-    fn remove(&self, path: &str, query: &[(String, String)]) -> Result<Observed, client::Error> {
+    fn remove(
+        &self,
+        path: &str,
+        query: &[(String, String)],
+    ) -> Result<ActionResult, client::Error> {
         let wanted = Wanted {
             path: path.to_owned(),
             query: query.to_vec(),
@@ -217,7 +221,7 @@ impl Attempt<'_, '_> {
             state: None,
         };
         let mut gone = self.exchange(&wanted.request("DELETE", path, self))?;
-        let runs = |seen: &Observed| {
+        let runs = |seen: &ActionResult| {
             let words = seen.error.as_deref().unwrap_or_default().to_lowercase();
             words.contains("running") && !words.contains("busy running")
         };

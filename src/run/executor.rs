@@ -8,22 +8,22 @@ use std::time::{Duration, Instant, SystemTime};
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
+use super::cleanup_policy::CleanupPolicies;
+use super::concurrency_limit::ConcurrencyLimits;
 use super::event::{
     Event, Interruption, Kind, Phase, Sink, StepInfo, StepOutcome, StepShape, Summary,
 };
+use super::event_sink::EventSink;
 use super::failure;
-use super::gate::Gates;
-use super::ledger::{Janitor, Ledger};
-use super::outlet::Outlet;
-use super::renewal::Leaseholder;
-use super::servers::{Abroad, OtherGates, Remotes};
-use super::sweep::Sweeps;
+use super::lease_renewer::LeaseRenewer;
+use super::pending_work::{LogDeleter, PendingWork};
+use super::servers::{RemoteClients, RemoteLimits, Remotes};
 use crate::client::{self, Client, Limit, Operation};
 use crate::diagnostic::Diagnostic;
 use crate::playbook::plan::{Keep, OnError, Plan, Step, Visibility};
-use crate::resources::{Ending, Fate, Lease, Owner, Stamp, Tracker};
+use crate::resources::{Ending, Lease, Owner, Retention, Stamp, Tracker};
 use crate::secret::Masker;
-use crate::template::{Engine, Fault, Renderer, Scope};
+use crate::template::{Engine, Renderer, Scope, TemplateError};
 
 /// What a run needs beside its plan.
 pub struct Session<'a> {
@@ -48,20 +48,20 @@ pub struct Session<'a> {
     /// Follows what the run creates; says at the end what is left of it.
     pub tracker: &'a Tracker,
     /// What of it is removed as the run ends.
-    pub sweeps: Sweeps,
+    pub cleanup_policies: CleanupPolicies,
     /// How long cleanup may take as a whole. It does not count towards the playbook's own deadline.
     pub cleanup: Duration,
     /// What is done once all steps have held, before anything is cleaned up.
-    pub interlude: Option<&'a Interlude<'a>>,
+    pub before_cleanup: Option<&'a BeforeCleanup<'a>>,
     /// What is done once where the run has not gone well, before anything is removed; where it went well until something
     /// could not be removed, after that.
-    pub examination: Option<&'a Examination<'a>>,
+    pub on_failure: Option<&'a OnFailure<'a>>,
 }
 
 /// What is done while everything that the steps made is there.
-pub type Interlude<'a> = dyn Fn(&Provided<'_>) -> Verdict + Sync + 'a;
+pub type BeforeCleanup<'a> = dyn Fn(&RunOutputs<'_>) -> Verdict + Sync + 'a;
 
-/// Whether an interlude ended well.
+/// Whether an before_cleanup ended well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// It did.
@@ -71,10 +71,10 @@ pub enum Verdict {
 }
 
 /// What looks at the server before anything is removed from it.
-pub type Examination<'a> = dyn Fn(&Scene<'_>) + Sync + 'a;
+pub type OnFailure<'a> = dyn Fn(&FailedRun<'_>) + Sync + 'a;
 
 /// A run that has not gone well.
-pub struct Scene<'a> {
+pub struct FailedRun<'a> {
     /// The server, by connections that nobody has cancelled.
     pub client: &'a Client,
     /// How the run ends.
@@ -82,7 +82,7 @@ pub struct Scene<'a> {
 }
 
 /// What the steps have provided.
-pub struct Provided<'a> {
+pub struct RunOutputs<'a> {
     /// The playbook's outputs, in order.
     pub outputs: &'a IndexMap<String, Value>,
     /// The server, in the project of the playbook's steps.
@@ -107,7 +107,7 @@ pub fn usual_width() -> usize {
 
 /// Carries out a plan. Everything that happens goes to `sink`; the summary comes back as well.
 pub fn run(plan: &Plan, session: &Session<'_>, sink: &dyn Sink) -> Summary {
-    let (janitor, duty) = Janitor::new();
+    let (log_deleter, worker) = LogDeleter::new();
     let lease = plan.lease.map(|lasts| Lease {
         lasts,
         ahead: session.client.server().ahead,
@@ -120,36 +120,36 @@ pub fn run(plan: &Plan, session: &Session<'_>, sink: &dyn Sink) -> Summary {
         globals: globals(session),
         began: session.client.clock().now(),
         numbers: AtomicU32::new(0),
-        ledger: Mutex::default(),
+        pending_work: Mutex::default(),
         stamp: Stamp {
             run: session.id.clone(),
             lease,
         },
-        leaseholder: lease.map(|lease| Leaseholder::new(lease, session)),
-        gates: Arc::new(Gates::new(session.width)),
-        other_gates: OtherGates::default(),
-        cleaners: Abroad::default(),
-        janitor,
+        lease_renewer: lease.map(|lease| LeaseRenewer::new(lease, session)),
+        limits: Arc::new(ConcurrencyLimits::new(session.width)),
+        remote_limits: RemoteLimits::default(),
+        cleaners: RemoteClients::default(),
+        log_deleter,
     };
-    let (ledger, tracker) = (&run.ledger, session.tracker);
+    let (pending_work, tracker) = (&run.pending_work, session.tracker);
     std::thread::scope(|threads| {
         threads.spawn(move || {
-            duty.serve(
+            worker.serve(
                 |log| tracker.gone(&log.resource()),
                 |log| {
-                    let ledger = ledger.lock();
-                    let mut ledger = ledger.unwrap_or_else(PoisonError::into_inner);
-                    ledger.logs.push(log);
+                    let pending_work = pending_work.lock();
+                    let mut pending_work = pending_work.unwrap_or_else(PoisonError::into_inner);
+                    pending_work.logs.push(log);
                 },
             );
         });
-        if let Some(leaseholder) = &run.leaseholder {
-            threads.spawn(|| leaseholder.serve());
+        if let Some(lease_renewer) = &run.lease_renewer {
+            threads.spawn(|| lease_renewer.serve());
         }
         let summary = run.all(plan);
-        run.janitor.retire();
-        if let Some(leaseholder) = &run.leaseholder {
-            leaseholder.retire();
+        run.log_deleter.retire();
+        if let Some(lease_renewer) = &run.lease_renewer {
+            lease_renewer.retire();
         }
         summary
     })
@@ -208,7 +208,7 @@ pub(super) struct Frame<'a> {
     pub(super) scope: Scope,
     pub(super) client: Client,
     /// Connections to other servers, cancelled with this one.
-    pub(super) abroad: Abroad,
+    pub(super) abroad: RemoteClients,
     /// The project of steps on the run's own server.
     pub(super) home_project: Option<Arc<str>>,
     pub(super) limit: Limit,
@@ -218,7 +218,7 @@ pub(super) struct Frame<'a> {
     pub(super) trail: Vec<String>,
     /// Which turn of its own loop a step is in, for its title.
     pub(super) turn: Option<(usize, usize)>,
-    pub(super) outlet: Outlet<'a>,
+    pub(super) events: EventSink<'a>,
     /// What a failure in here means for the run.
     pub(super) on_error: OnError,
     /// Whether a step in here has changed something.
@@ -226,15 +226,15 @@ pub(super) struct Frame<'a> {
     /// The numbers of the groups this is inside of.
     pub(super) owner: Owner,
     /// What becomes of what is created in here.
-    pub(super) fate: Fate,
+    pub(super) fate: Retention,
 }
 
 impl Frame<'_> {
     /// What becomes of what a step in here creates.
-    pub(super) fn fate_of(&self, step: &Step) -> Fate {
+    pub(super) fn retention_of(&self, step: &Step) -> Retention {
         match step.keep {
-            Keep::Yes => Fate::Stays,
-            Keep::No if !step.cleanup.is_empty() => Fate::RemovedAtEnd,
+            Keep::Yes => Retention::Stays,
+            Keep::No if !step.cleanup.is_empty() => Retention::RemovedAtEnd,
             Keep::No => self.fate,
         }
     }
@@ -256,24 +256,26 @@ pub(super) struct Run<'a> {
     globals: Scope,
     began: Instant,
     numbers: AtomicU32,
-    ledger: Mutex<Ledger<'a>>,
+    pending_work: Mutex<PendingWork<'a>>,
     pub(super) stamp: Stamp,
     /// Keeps the lease, where there is one.
-    pub(super) leaseholder: Option<Leaseholder<'a>>,
-    pub(super) gates: Arc<Gates>,
-    pub(super) other_gates: OtherGates,
+    pub(super) lease_renewer: Option<LeaseRenewer<'a>>,
+    pub(super) limits: Arc<ConcurrencyLimits>,
+    pub(super) remote_limits: RemoteLimits,
     /// Connections for cleaning up on other servers.
-    pub(super) cleaners: Abroad,
-    pub(super) janitor: Janitor,
+    pub(super) cleaners: RemoteClients,
+    pub(super) log_deleter: LogDeleter,
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger<'a>> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn pending_work(&self) -> MutexGuard<'_, PendingWork<'a>> {
+        self.pending_work
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn emit(&self, outlet: &Outlet<'_>, kind: Kind) {
-        outlet.send(Event {
+    pub(super) fn emit(&self, events: &EventSink<'_>, kind: Kind) {
+        events.send(Event {
             elapsed: self.elapsed(self.began),
             kind,
         });
@@ -295,7 +297,7 @@ impl<'a> Run<'a> {
 
     fn all(&self, plan: &'a Plan) -> Summary {
         let client = &self.session.client;
-        let root = Outlet::Sink(self.sink);
+        let root = EventSink::Sink(self.sink);
         let server = client.server();
         self.emit(
             &root,
@@ -309,27 +311,27 @@ impl<'a> Run<'a> {
             plan,
             scope: self.globals.clone(),
             client: client.clone(),
-            abroad: Abroad::default(),
+            abroad: RemoteClients::default(),
             home_project: client.project().map(Arc::from),
             limit: Limit::never(),
             phase: Phase::Steps,
             depth: 0,
             trail: Vec::new(),
             turn: None,
-            outlet: root.clone(),
+            events: root.clone(),
             on_error: OnError::Fail,
             changed: Arc::default(),
             owner: Owner::new(),
-            fate: Fate::Removed,
+            fate: Retention::Removed,
         };
         let mut frame = match self.enter(plan, &self.session.inputs, &base) {
             Ok(frame) => frame,
             Err(problem) => {
                 self.emit(&root, Kind::Warning(problem));
-                let mut ledger = self.ledger();
-                ledger.summary.failed += 1;
-                ledger.summary.not_run += plan.steps.len();
-                drop(ledger);
+                let mut pending_work = self.pending_work();
+                pending_work.summary.failed += 1;
+                pending_work.summary.not_run += plan.steps.len();
+                drop(pending_work);
                 return self.close(plan, Interruption::None, IndexMap::new());
             }
         };
@@ -339,15 +341,15 @@ impl<'a> Run<'a> {
             .and_then(|()| self.join_rest(&frame));
         let outputs = match stopped {
             Ok(()) => self.outputs(&frame).unwrap_or_else(|problem| {
-                self.ledger().summary.failed += 1;
+                self.pending_work().summary.failed += 1;
                 self.emit(&root, Kind::Warning(problem));
                 IndexMap::new()
             }),
             Err(_) => IndexMap::new(),
         };
-        let have_held = stopped.is_ok() && self.ledger().summary.failed == 0;
-        let verdict = match self.session.interlude {
-            Some(interlude) if have_held => interlude(&Provided {
+        let have_held = stopped.is_ok() && self.pending_work().summary.failed == 0;
+        let verdict = match self.session.before_cleanup {
+            Some(before_cleanup) if have_held => before_cleanup(&RunOutputs {
                 outputs: &outputs,
                 client: &frame.client,
             }),
@@ -355,7 +357,7 @@ impl<'a> Run<'a> {
         };
         let (interruption, ending) = if stopped == Err(Stop::Cancelled) || client.is_cancelled() {
             (Interruption::Cancelled, Ending::Interrupted)
-        } else if self.ledger().summary.failed > 0 || verdict == Verdict::Failed {
+        } else if self.pending_work().summary.failed > 0 || verdict == Verdict::Failed {
             (Interruption::None, Ending::Failed)
         } else {
             (Interruption::None, Ending::Passed)
@@ -364,16 +366,16 @@ impl<'a> Run<'a> {
             self.examine(ending);
         }
         self.clean_up(&frame, ending);
-        if ending == Ending::Passed && !self.ledger().summary.left.is_empty() {
+        if ending == Ending::Passed && !self.pending_work().summary.left.is_empty() {
             self.examine(ending);
         }
         self.close(plan, interruption, outputs)
     }
 
     fn examine(&self, ending: Ending) {
-        if let Some(examination) = self.session.examination {
+        if let Some(on_failure) = self.session.on_failure {
             let client = &self.session.client.detached();
-            examination(&Scene { client, ending });
+            on_failure(&FailedRun { client, ending });
         }
     }
 
@@ -389,7 +391,7 @@ impl<'a> Run<'a> {
             scope: self.globals.child(),
             ..around.clone()
         };
-        let failed = |fault: Fault| failure::of_fault(plan, &fault);
+        let failed = |fault: TemplateError| failure::of_template_error(plan, &fault);
         for input in &plan.inputs {
             if let Some(value) = inputs.get(&input.name.text) {
                 if input.visibility == Visibility::Secret {
@@ -419,11 +421,11 @@ impl<'a> Run<'a> {
     pub(super) fn steps(&self, steps: &'a [Step], frame: &Frame<'a>) -> Result<(), Stop> {
         for (at, step) in steps.iter().enumerate() {
             if frame.client.is_cancelled() {
-                self.ledger().summary.not_run += steps.len() - at;
+                self.pending_work().summary.not_run += steps.len() - at;
                 return Err(Stop::Cancelled);
             }
             if let Err(stop) = self.step(step, frame) {
-                self.ledger().summary.not_run += steps.len() - at - 1;
+                self.pending_work().summary.not_run += steps.len() - at - 1;
                 return Err(stop);
             }
         }
@@ -458,14 +460,17 @@ impl<'a> Run<'a> {
         interruption: Interruption,
         outputs: IndexMap<String, Value>,
     ) -> Summary {
-        let mut summary = std::mem::take(&mut self.ledger().summary);
+        let mut summary = std::mem::take(&mut self.pending_work().summary);
         summary.playbook.clone_from(&plan.name);
         summary.run.clone_from(&self.session.id);
         summary.environment = self.session.tracker.environment();
         summary.interruption = interruption;
         summary.duration = self.elapsed(self.began);
         summary.outputs = outputs;
-        self.emit(&Outlet::Sink(self.sink), Kind::RunFinished(summary.clone()));
+        self.emit(
+            &EventSink::Sink(self.sink),
+            Kind::RunFinished(summary.clone()),
+        );
         summary
     }
 
@@ -482,14 +487,14 @@ impl<'a> Run<'a> {
             phase: frame.phase,
             shape,
         };
-        self.emit(&frame.outlet, Kind::StepStarted(info.clone()));
+        self.emit(&frame.events, Kind::StepStarted(info.clone()));
         info
     }
 
     pub(super) fn progress(&self, info: &StepInfo, frame: &Frame<'a>, operation: &Operation) {
         if let Some(text) = operation.progress() {
             let step = info.clone();
-            self.emit(&frame.outlet, Kind::Progress { step, text });
+            self.emit(&frame.events, Kind::Progress { step, text });
         }
     }
 
@@ -501,9 +506,11 @@ impl<'a> Run<'a> {
         outcome: StepOutcome,
         duration: Duration,
     ) {
-        self.ledger().summary.count(&step, &outcome, frame.on_error);
+        self.pending_work()
+            .summary
+            .count(&step, &outcome, frame.on_error);
         self.emit(
-            &frame.outlet,
+            &frame.events,
             Kind::StepFinished {
                 step,
                 outcome,

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::action::{CommandOutput, Observed};
+use super::action::{ActionResult, CommandOutput};
 use super::shown::{INLINE, difference, shown, tail, values_of};
 use super::subset::{differences, span_of};
 use crate::client::meaning_of;
@@ -10,7 +10,7 @@ use crate::diagnostic::Diagnostic;
 use crate::playbook::plan::{Action, Expect, Matcher, Plan, Step};
 use crate::secret::Masker;
 use crate::source::Span;
-use crate::template::{Expr, Fault, Renderer, Template};
+use crate::template::{Expr, Renderer, Template, TemplateError};
 
 /// Judges all of a step's expectations. Every failed one becomes a diagnostic.
 pub(super) struct Judge<'a> {
@@ -20,7 +20,7 @@ pub(super) struct Judge<'a> {
     outer: Renderer<'a>,
     /// Knows the step's result on top of the names in scope.
     pub(super) renderer: Renderer<'a>,
-    pub(super) seen: &'a Observed,
+    pub(super) seen: &'a ActionResult,
     failures: Vec<Diagnostic>,
 }
 
@@ -29,7 +29,7 @@ impl<'a> Judge<'a> {
         plan: &'a Plan,
         masker: &'a Masker,
         (outer, renderer): (Renderer<'a>, Renderer<'a>),
-        seen: &'a Observed,
+        seen: &'a ActionResult,
     ) -> Self {
         Self {
             plan,
@@ -80,7 +80,7 @@ impl<'a> Judge<'a> {
         &mut self.failures[last]
     }
 
-    fn fault(&mut self, fault: Fault) {
+    fn fault(&mut self, fault: TemplateError) {
         self.fail(fault.span, fault.message, "");
     }
 

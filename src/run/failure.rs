@@ -1,23 +1,23 @@
 //! Failures as diagnostics: what went wrong, where it is written, what is known, what to do.
 
-use super::action::Trouble;
+use super::action::ActionError;
 use crate::client::{Error, Limit, NotReadyCause, meaning_of};
 use crate::diagnostic::Diagnostic;
 use crate::duration;
 use crate::playbook::plan::Plan;
 use crate::source::Span;
-use crate::template::Fault;
+use crate::template::TemplateError;
 
 /// What kept an action from showing anything.
-pub(super) fn of_trouble(plan: &Plan, span: Span, trouble: Trouble) -> Diagnostic {
+pub(super) fn of_trouble(plan: &Plan, span: Span, trouble: ActionError) -> Diagnostic {
     match trouble {
-        Trouble::Fault(fault) => of_fault(plan, &fault),
-        Trouble::Client(error, what) => of_client(plan, span, &error, &what),
+        ActionError::Template(fault) => of_template_error(plan, &fault),
+        ActionError::Client(error, what) => of_client(plan, span, &error, &what),
     }
 }
 
 /// A template that could not be rendered.
-pub(super) fn of_fault(plan: &Plan, fault: &Fault) -> Diagnostic {
+pub(super) fn of_template_error(plan: &Plan, fault: &TemplateError) -> Diagnostic {
     Diagnostic::error(fault.message.as_str()).at(plan.place(fault.span), "")
 }
 

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::action::{Attempt, Observed, Trouble, refusal};
+use super::action::{ActionError, ActionResult, Attempt, refusal};
 use super::command::number;
 use crate::client::{Condition, Pull, Push, Source, Wait};
 use crate::playbook::document::octal;
 use crate::playbook::plan::{self, PushSource, Ready};
-use crate::template::{Fault, Template};
+use crate::template::{Template, TemplateError};
 
 impl Attempt<'_, '_> {
-    pub(super) fn push(&self, action: &plan::Push) -> Result<Observed, Trouble> {
+    pub(super) fn push(&self, action: &plan::Push) -> Result<ActionResult, ActionError> {
         let renderer = self.renderer();
         let source = match &action.source {
             PushSource::Content(text) => Source::Bytes(renderer.text(text)?.into_bytes()),
@@ -37,16 +37,16 @@ impl Attempt<'_, '_> {
         push.gid = action.gid.as_ref().map(id).transpose()?;
         let what = format!("push {} to {instance}", push.path);
         match self.frame.client.push(&push, &self.wait()) {
-            Ok(pushed) => Ok(Observed {
+            Ok(pushed) => Ok(ActionResult {
                 metadata: json!({"files": pushed.files, "bytes": pushed.bytes}),
                 what,
-                ..Observed::default()
+                ..ActionResult::default()
             }),
             Err(error) => refusal(error, &what),
         }
     }
 
-    pub(super) fn pull(&self, action: &plan::Pull) -> Result<Observed, Trouble> {
+    pub(super) fn pull(&self, action: &plan::Pull) -> Result<ActionResult, ActionError> {
         let renderer = self.renderer();
         let instance = renderer.text(&action.instance)?;
         let to = renderer.text(&action.to)?;
@@ -58,16 +58,16 @@ impl Attempt<'_, '_> {
         let pull = Pull::new(&instance, renderer.text(&action.path)?, local);
         let what = format!("pull {} from {instance}", pull.path);
         match self.frame.client.pull(&pull, &self.wait()) {
-            Ok(pulled) => Ok(Observed {
+            Ok(pulled) => Ok(ActionResult {
                 metadata: json!({"files": pulled.files, "bytes": pulled.bytes}),
                 what,
-                ..Observed::default()
+                ..ActionResult::default()
             }),
             Err(error) => refusal(error, &what),
         }
     }
 
-    pub(super) fn wait_for(&self, action: &plan::WaitFor) -> Result<Observed, Trouble> {
+    pub(super) fn wait_for(&self, action: &plan::WaitFor) -> Result<ActionResult, ActionError> {
         let renderer = self.renderer();
         let instance = renderer.text(&action.instance)?;
         let mut conditions = Vec::new();
@@ -84,20 +84,20 @@ impl Attempt<'_, '_> {
         };
         let what = format!("wait for {instance}");
         match self.frame.client.wait_ready(&instance, &conditions, &wait) {
-            Ok(ready) => Ok(Observed {
+            Ok(ready) => Ok(ActionResult {
                 metadata: json!({
                     "waited": Duration::as_secs_f64(&ready.waited),
                     "ipv4": ready.addresses.ipv4,
                     "ipv6": ready.addresses.ipv6,
                 }),
                 what,
-                ..Observed::default()
+                ..ActionResult::default()
             }),
             Err(error) => refusal(error, &what),
         }
     }
 
-    fn condition(&self, ready: &Ready) -> Result<Condition, Fault> {
+    fn condition(&self, ready: &Ready) -> Result<Condition, TemplateError> {
         let renderer = self.renderer();
         Ok(match ready {
             Ready::Word(word) => match word.as_str() {
@@ -112,9 +112,11 @@ impl Attempt<'_, '_> {
             Ready::Tcp(port) => {
                 let value = renderer.value(port)?;
                 let port_number = value.as_u64().and_then(|port| u16::try_from(port).ok());
-                Condition::Tcp(port_number.filter(|port| *port > 0).ok_or_else(|| Fault {
-                    message: format!("a port is an integer from 1 to 65535, not {value}"),
-                    span: port.span(),
+                Condition::Tcp(port_number.filter(|port| *port > 0).ok_or_else(|| {
+                    TemplateError {
+                        message: format!("a port is an integer from 1 to 65535, not {value}"),
+                        span: port.span(),
+                    }
                 })?)
             }
             Ready::Exec(command) => Condition::Exec(
@@ -127,9 +129,9 @@ impl Attempt<'_, '_> {
         })
     }
 
-    fn mode(&self, template: &Template) -> Result<u32, Fault> {
+    fn mode(&self, template: &Template) -> Result<u32, TemplateError> {
         let text = self.renderer().text(template)?;
-        octal(&text).ok_or_else(|| Fault {
+        octal(&text).ok_or_else(|| TemplateError {
             message: format!("`{text}` is not a mode: up to four octal digits such as \"0644\""),
             span: template.span(),
         })

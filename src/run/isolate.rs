@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::action::{Attempt, Trouble};
+use super::action::{ActionError, Attempt};
 use super::event::{StepOutcome, StepShape};
 use super::executor::{Frame, Run, Stop};
 use super::failure;
@@ -32,7 +32,7 @@ impl<'a> Run<'a> {
         let failed = matches!(outcome, StepOutcome::Failed(_));
         self.finish(info, frame, outcome, self.elapsed(start));
         if failed {
-            self.ledger().summary.not_run += frame.plan.steps.len();
+            self.pending_work().summary.not_run += frame.plan.steps.len();
             return Err(Stop::Failed);
         }
         frame.client = frame.client.with_project(&name);
@@ -54,7 +54,7 @@ impl<'a> Run<'a> {
         for (key, value) in &isolate.config {
             let value = renderer
                 .text(value)
-                .map_err(|fault| failure::of_fault(frame.plan, &fault))?;
+                .map_err(|fault| failure::of_template_error(frame.plan, &fault))?;
             config.insert(key.clone(), value.into());
         }
         let limit = frame.client.limit("project", LIMIT).earlier(frame.limit);
@@ -74,7 +74,7 @@ impl<'a> Run<'a> {
         let what = "POST /1.0/projects";
         // An environment that is brought up again has its project already.
         let seen = attempt.exchange_or_stand(&request).map_err(|error| {
-            let trouble = Trouble::client(error, what.into());
+            let trouble = ActionError::client(error, what.into());
             failure::of_trouble(frame.plan, isolate.span, trouble)
         })?;
         match seen.error {

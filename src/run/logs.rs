@@ -2,7 +2,7 @@
 
 use super::action::Attempt;
 use super::executor::Run;
-use super::ledger::ExecLog;
+use super::pending_work::ExecLog;
 use crate::client::{Operation, Reply, Request};
 use crate::resources::Resource;
 
@@ -36,7 +36,7 @@ impl Attempt<'_, '_> {
             operation: begun.id.clone(),
         };
         self.note_log(&log);
-        self.run.ledger().logs.push(log);
+        self.run.pending_work().logs.push(log);
     }
 
     /// Logs that the playbook has deleted itself, or that went with their instance, need nobody to delete them.
@@ -50,9 +50,12 @@ impl Attempt<'_, '_> {
             log.instance == instance
                 && (rest.is_empty() || rest.contains(&format!("exec_{}.stdout", log.operation)))
         };
-        let mut ledger = self.run.ledger();
-        let gone: Vec<ExecLog> = ledger.logs.extract_if(.., |log| is_meant(log)).collect();
-        drop(ledger);
+        let mut pending_work = self.run.pending_work();
+        let gone: Vec<ExecLog> = pending_work
+            .logs
+            .extract_if(.., |log| is_meant(log))
+            .collect();
+        drop(pending_work);
         for log in &gone {
             self.run.log_is_gone(log);
         }

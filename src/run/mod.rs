@@ -2,38 +2,38 @@
 
 mod action;
 mod attempts;
+mod cleanup_policy;
 mod closing;
 mod command;
 mod composite;
+mod concurrency_limit;
 mod ensure;
 pub mod event;
+mod event_sink;
 mod executor;
 mod expect;
 mod failure;
 mod files;
-mod gate;
 mod isolate;
-mod ledger;
+mod lease_renewer;
 mod logs;
-mod outlet;
+mod lost_reply;
 mod parallel;
-mod renewal;
+mod pending_work;
 mod resource;
+mod retry;
 mod servers;
 mod shown;
 mod standing;
 mod step;
 mod subset;
-mod sweep;
 mod title;
-mod transient;
-mod unanswered;
 mod used;
 
+pub use cleanup_policy::{CleanupPolicies, CleanupPolicy};
 pub use event::{Event, Sink, Summary};
 pub use executor::{
-    Examination, Interlude, Provided, Scene, Session, Verdict, new_id, run, usual_width,
+    BeforeCleanup, FailedRun, OnFailure, RunOutputs, Session, Verdict, new_id, run, usual_width,
 };
 pub use servers::Remotes;
-pub use sweep::{Sweep, Sweeps};
 pub use title::title;

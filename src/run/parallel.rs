@@ -4,15 +4,15 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::event_sink::{EventSink, OrderedEvents};
 use super::executor::{Frame, Stop};
-use super::outlet::{Lanes, Outlet};
-use super::servers::Abroad;
+use super::servers::RemoteClients;
 
 /// Threads at the most, whatever a playbook asks for.
 const WIDEST: usize = 256;
 
 /// What came of each piece of work, in order; nothing for those that never began.
-pub(super) struct Sides<T> {
+pub(super) struct ParallelResults<T> {
     pub(super) results: Vec<Option<T>>,
     pub(super) stop: Option<Stop>,
     /// How many pieces of work were begun.
@@ -20,14 +20,14 @@ pub(super) struct Sides<T> {
 }
 
 /// Does `count` pieces of work, `width` at a time, each with a frame of its own.
-pub(super) fn abreast<'a, T: Send>(
+pub(super) fn run_parallel<'a, T: Send>(
     (count, width): (usize, usize),
     frame: &Frame<'a>,
     work: impl Fn(usize, Frame<'a>) -> Result<T, Stop> + Sync,
-) -> Sides<T> {
+) -> ParallelResults<T> {
     let client = frame.client.fork();
-    let abroad = Abroad::default();
-    let lanes = Lanes::new(frame.outlet.clone(), count);
+    let abroad = RemoteClients::default();
+    let ordered = OrderedEvents::new(frame.events.clone(), count);
     let next = AtomicUsize::new(0);
     let begun = AtomicUsize::new(0);
     let stop = Mutex::new(None);
@@ -43,7 +43,7 @@ pub(super) fn abreast<'a, T: Send>(
                 let own = Frame {
                     client: client.clone(),
                     abroad: abroad.clone(),
-                    outlet: Outlet::Lane(Arc::clone(&lanes), at),
+                    events: EventSink::Lane(Arc::clone(&ordered), at),
                     ..frame.clone()
                 };
                 match work(at, own) {
@@ -60,7 +60,7 @@ pub(super) fn abreast<'a, T: Send>(
                     }
                 }
             }
-            lanes.end(at);
+            ordered.end(at);
         }
     };
     std::thread::scope(|threads| {
@@ -70,7 +70,7 @@ pub(super) fn abreast<'a, T: Send>(
         worker();
     });
     let stop = stop.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Sides {
+    ParallelResults {
         begun: begun.into_inner(),
         results: results.into_inner().unwrap_or_else(PoisonError::into_inner),
         stop: if frame.client.is_cancelled() {

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::action::Trouble;
+use super::action::ActionError;
+use super::concurrency_limit::ConcurrencyLimits;
 use super::executor::{Frame, Run, server_in_scope};
-use super::gate::Gates;
 use crate::client::{Client, Error};
 use crate::template::Template;
 
@@ -14,9 +14,9 @@ pub type Remotes<'a> = dyn Fn(&str) -> Result<Client, Error> + Sync + 'a;
 
 /// Connections to other servers that are cancelled together with a frame's own: one pool for each.
 #[derive(Clone, Default)]
-pub(super) struct Abroad(Arc<Mutex<Vec<(String, Client)>>>);
+pub(super) struct RemoteClients(Arc<Mutex<Vec<(String, Client)>>>);
 
-impl Abroad {
+impl RemoteClients {
     fn get(
         &self,
         remote: &str,
@@ -32,27 +32,27 @@ impl Abroad {
     }
 }
 
-/// The gates of servers other than the run's own.
+/// The limits of servers other than the run's own.
 #[derive(Default)]
-pub(super) struct OtherGates(Mutex<HashMap<String, Arc<Gates>>>);
+pub(super) struct RemoteLimits(Mutex<HashMap<String, Arc<ConcurrencyLimits>>>);
 
-impl OtherGates {
-    fn of(&self, client: &Client, width: usize) -> Arc<Gates> {
+impl RemoteLimits {
+    fn of(&self, client: &Client, width: usize) -> Arc<ConcurrencyLimits> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let gates = known
+        let limits = known
             .entry(client.remote().to_string())
-            .or_insert_with(|| Arc::new(Gates::new(width)));
-        Arc::clone(gates)
+            .or_insert_with(|| Arc::new(ConcurrencyLimits::new(width)));
+        Arc::clone(limits)
     }
 }
 
 impl<'a> Run<'a> {
     /// How much the server of a client gets at a time.
-    pub(super) fn gates(&self, client: &Client) -> Arc<Gates> {
+    pub(super) fn limits(&self, client: &Client) -> Arc<ConcurrencyLimits> {
         if self.is_home(client) {
-            Arc::clone(&self.gates)
+            Arc::clone(&self.limits)
         } else {
-            self.other_gates.of(client, self.session.width)
+            self.remote_limits.of(client, self.session.width)
         }
     }
 
@@ -66,7 +66,7 @@ impl<'a> Run<'a> {
         &self,
         remote: &Template,
         frame: &Frame<'a>,
-    ) -> Result<Frame<'a>, Trouble> {
+    ) -> Result<Frame<'a>, ActionError> {
         let name = self.renderer(frame).text(remote)?;
         let what = || format!("connect to {name}");
         let client = frame.abroad.get(&name, || {
@@ -76,9 +76,9 @@ impl<'a> Run<'a> {
             } else {
                 found
             };
-            Ok(frame.client.companion(&found))
+            Ok(frame.client.child_of(&found))
         });
-        let client = client.map_err(|error| Trouble::client(error, what()))?;
+        let client = client.map_err(|error| ActionError::client(error, what()))?;
         if client.remote() == frame.client.remote() {
             return Ok(frame.clone());
         }
@@ -95,7 +95,7 @@ impl<'a> Run<'a> {
         };
         Ok(Frame {
             scope: frame.scope.lens("server", &server_in_scope(&client)),
-            abroad: Abroad::default(),
+            abroad: RemoteClients::default(),
             client,
             ..frame.clone()
         })

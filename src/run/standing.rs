@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::action::{Attempt, Change, Observed};
+use super::action::{ActionResult, Attempt, Change};
 use super::ensure::Wanted;
 use crate::client::{Error, Request};
 use crate::resources::Resource;
 
 impl Attempt<'_, '_> {
     /// Sends a request, unless what it makes, or the state that it asks for, is there already.
-    pub(super) fn exchange_or_stand(&self, request: &Request) -> Result<Observed, Error> {
+    pub(super) fn exchange_or_stand(&self, request: &Request) -> Result<ActionResult, Error> {
         let tracker = self.run.session.tracker;
         if let Some(resource) = tracker.standing(&self.frame.client, request)? {
             return self.stand(request, &resource);
@@ -23,7 +23,7 @@ impl Attempt<'_, '_> {
     }
 
     /// A resource that the environment has is compared with the request that made it, and changed where it differs.
-    fn stand(&self, request: &Request, resource: &Resource) -> Result<Observed, Error> {
+    fn stand(&self, request: &Request, resource: &Resource) -> Result<ActionResult, Error> {
         let mut wanted = Wanted {
             path: resource.path.clone(),
             query: request.query_pairs().to_vec(),
@@ -57,7 +57,7 @@ fn asks_for_state(request: &Request) -> bool {
 }
 
 /// Whether the daemon refused because the instance is in that state already.
-fn is_in_state(seen: &Observed) -> bool {
+fn is_in_state(seen: &ActionResult) -> bool {
     let words = seen.error.as_deref().unwrap_or_default().to_lowercase();
     words.contains("already")
         && ["running", "stopped", "frozen"]

@@ -5,22 +5,22 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::action::Observed;
+use super::action::ActionResult;
 use super::composite::without_outputs;
 use super::event::{StepInfo, StepOutcome, StepShape};
 use super::executor::{Frame, Run, Stop};
 use super::failure;
-use super::ledger::Cleanup;
-use super::parallel::abreast;
+use super::parallel::run_parallel;
+use super::pending_work::Cleanup;
 use super::shown::shown;
 use super::title::title;
 use crate::diagnostic::Diagnostic;
 use crate::playbook::plan::{Action, ForEach, OnError, Step, Visibility};
-use crate::template::Fault;
+use crate::template::TemplateError;
 
 /// What a step leaves: its result and its captures.
 #[derive(Default)]
-pub(super) struct Left {
+pub(super) struct StepResult {
     pub(super) result: Value,
     pub(super) captures: Vec<Value>,
 }
@@ -46,17 +46,17 @@ impl<'a> Run<'a> {
         step: &'a Step,
         list: &'a ForEach,
         frame: &Frame<'a>,
-    ) -> Result<Left, Stop> {
+    ) -> Result<StepResult, Stop> {
         let items = match self.items(list, frame) {
             Ok(items) => items,
             Err(fault) => {
-                let failure = failure::of_fault(frame.plan, &fault);
+                let failure = failure::of_template_error(frame.plan, &fault);
                 let title = title(step, self.renderer(frame));
                 let info = self.begin(title, frame, StepShape::Single);
                 let now = self.now();
                 return self
                     .conclude(step, frame, info, (now, vec![failure]))
-                    .map(|()| Left::default());
+                    .map(|()| StepResult::default());
             }
         };
         let count = items.len();
@@ -82,7 +82,7 @@ impl<'a> Run<'a> {
             Ok(left)
         };
         let all = if step.concurrency > 1 {
-            let sides = abreast((count, step.concurrency), frame, turn);
+            let sides = run_parallel((count, step.concurrency), frame, turn);
             if let Some(stop) = sides.stop {
                 return Err(stop);
             }
@@ -100,7 +100,7 @@ impl<'a> Run<'a> {
         Ok(gathered(step, all))
     }
 
-    fn items(&self, list: &ForEach, frame: &Frame<'a>) -> Result<Vec<Value>, Fault> {
+    fn items(&self, list: &ForEach, frame: &Frame<'a>) -> Result<Vec<Value>, TemplateError> {
         let renderer = self.renderer(frame);
         let (value, span) = match list {
             ForEach::List(template) => (renderer.value(template)?, template.span()),
@@ -110,7 +110,7 @@ impl<'a> Run<'a> {
         };
         match value {
             Value::Array(items) => Ok(items),
-            other => Err(Fault {
+            other => Err(TemplateError {
                 message: format!(
                     "`for_each` needs a list, this is {}",
                     crate::template::describe(&other)
@@ -120,7 +120,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn single(&self, step: &'a Step, frame: &Frame<'a>) -> Result<Left, Stop> {
+    fn single(&self, step: &'a Step, frame: &Frame<'a>) -> Result<StepResult, Stop> {
         let start = self.now();
         let title = title(step, self.renderer(frame));
         let condition = step.when.as_ref();
@@ -134,10 +134,10 @@ impl<'a> Run<'a> {
             }
             Some(Err(fault)) => {
                 let info = self.begin(title, frame, StepShape::Single);
-                let failure = failure::of_fault(frame.plan, &fault);
+                let failure = failure::of_template_error(frame.plan, &fault);
                 return self
                     .conclude(step, frame, info, (start, vec![failure]))
-                    .map(|()| Left::default());
+                    .map(|()| StepResult::default());
             }
         }
         let info = self.begin(title, frame, shape(step));
@@ -151,7 +151,7 @@ impl<'a> Run<'a> {
                 let failure = failure::of_trouble(frame.plan, step.span, trouble);
                 return self
                     .conclude(step, frame, info, (start, vec![failure]))
-                    .map(|()| Left::default());
+                    .map(|()| StepResult::default());
             }
         };
         match info.shape {
@@ -170,7 +170,7 @@ impl<'a> Run<'a> {
         frame: &Frame<'a>,
         info: StepInfo,
         start: Instant,
-    ) -> Result<Left, Stop> {
+    ) -> Result<StepResult, Stop> {
         let ended = self.attempts(step, frame, &info);
         let mut fields = ended.fields;
         fields.insert("duration".into(), self.elapsed(start).as_secs_f64().into());
@@ -180,7 +180,7 @@ impl<'a> Run<'a> {
         if fields.get("changed") == Some(&Value::Bool(true)) {
             frame.changed.store(true, Ordering::Relaxed);
         }
-        let left = Left {
+        let left = StepResult {
             result: Value::Object(fields),
             captures: ended.captures,
         };
@@ -217,7 +217,7 @@ impl<'a> Run<'a> {
     pub(super) fn register_cleanup(&self, step: &'a Step, frame: &Frame<'a>, number: u32) {
         if !step.cleanup.is_empty() {
             let tracker = self.session.tracker;
-            tracker.see_to(number);
+            tracker.delegate_to_cleanup(number);
             let cleanup = Cleanup {
                 steps: &step.cleanup,
                 frame: Frame {
@@ -227,7 +227,7 @@ impl<'a> Run<'a> {
                 mark: tracker.mark(),
                 step: number,
             };
-            self.ledger().cleanups.push(cleanup);
+            self.pending_work().cleanups.push(cleanup);
         }
     }
 
@@ -276,7 +276,7 @@ impl<'a> Run<'a> {
 }
 
 /// What the turns of a loop leave together: lists in the order of the items.
-fn gathered(step: &Step, all: Vec<Left>) -> Left {
+fn gathered(step: &Step, all: Vec<StepResult>) -> StepResult {
     let captures = (0..step.capture.len())
         .map(|at| {
             all.iter()
@@ -285,20 +285,20 @@ fn gathered(step: &Step, all: Vec<Left>) -> Left {
         })
         .collect();
     let result = all.into_iter().map(|left| left.result).collect();
-    Left { result, captures }
+    StepResult { result, captures }
 }
 
 /// The result of a step that its condition skipped: every field is there.
-fn skipped(step: &Step) -> Left {
+fn skipped(step: &Step) -> StepResult {
     let mut fields = match &step.action {
         Action::Include(include) => without_outputs(include),
-        action => Observed::default().fields_of(action),
+        action => ActionResult::default().fields_of(action),
     };
     fields.insert("skipped".into(), true.into());
     fields.insert("changed".into(), false.into());
     fields.insert("attempts".into(), 0.into());
     fields.insert("duration".into(), 0.into());
-    Left {
+    StepResult {
         result: Value::Object(fields),
         captures: vec![Value::Null; step.capture.len()],
     }

@@ -13,7 +13,7 @@ use rustls::ClientConfig;
 
 use super::link::Link;
 use super::tls::{
-    Certificate, Distrust, HandshakeError, Recorder, Rule, TlsLink, client_config, server_name,
+    Certificate, HandshakeError, Recorder, Rule, TlsError, TlsLink, client_config, server_name,
 };
 use super::{Address, Error, Https, Remote};
 
@@ -40,7 +40,7 @@ pub(super) enum DialError {
     #[error("{0}")]
     Io(io::Error),
     #[error("{1}")]
-    Distrust(Address, Distrust),
+    TlsError(Address, TlsError),
     #[error("cancelled")]
     Cancelled,
 }
@@ -61,7 +61,7 @@ impl DialError {
                 remote: remote.to_string(),
                 source,
             },
-            Self::Distrust(address, reason) => Error::Unverified {
+            Self::TlsError(address, reason) => Error::Unverified {
                 remote: remote.to_string(),
                 address: address.authority(),
                 reason: Box::new(reason),
@@ -153,7 +153,7 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     fn run(&self, tls: &Arc<ClientConfig>, caller: &dyn Caller) -> Result<Arc<Link>, DialError> {
-        let distrust = |reason| DialError::Distrust(self.address.clone(), reason);
+        let distrust = |reason| DialError::TlsError(self.address.clone(), reason);
         let tcp = self.connect(caller)?;
         tcp.set_nodelay(true).map_err(DialError::Io)?;
         let name = server_name(&self.address.host)
@@ -173,7 +173,7 @@ impl Attempt<'_> {
         match connection.handshake(self.until) {
             Ok(()) => Ok(link),
             Err(_) if caller.has_left() => Err(DialError::Cancelled),
-            Err(HandshakeError::Distrust(reason)) => Err(distrust(reason)),
+            Err(HandshakeError::TlsError(reason)) => Err(distrust(reason)),
             Err(HandshakeError::Io(error)) if is_closed(&error) => {
                 let words = "it closed the connection in the TLS handshake";
                 let error = io::Error::new(io::ErrorKind::ConnectionReset, words);

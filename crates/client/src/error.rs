@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use humantime::format_duration;
 
-use super::{ApiError, Distrust, Flavor, NotReady, Operation, OperationError};
+use super::{ApiError, Flavor, NotReady, Operation, OperationError, TlsError};
 
 /// Everything that can go wrong in the client, shown in one line that reads well after `error: `.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +40,7 @@ pub enum Error {
         /// The host and port that answered.
         address: String,
         /// What is wrong.
-        reason: Box<Distrust>,
+        reason: Box<TlsError>,
     },
     /// A certificate or private key, ours or an authority's, cannot be used. Nothing was sent.
     #[error("{reason}")]

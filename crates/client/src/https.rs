@@ -4,7 +4,7 @@ use std::str::FromStr;
 use super::tls::{Identity, Trust};
 use super::{Error, Proxy};
 
-/// The port of both brands, where an address names none.
+/// The port of both flavors, where an address names none.
 const PORT: u16 = 8443;
 
 /// A server that is reached over HTTPS: what is needed to connect and to be sure of it.

@@ -107,7 +107,7 @@ pub use settings::{
 };
 pub use signals::Signals;
 pub use stream::Stdio;
-pub use tls::{Certificate, Distrust, Fingerprint, Identity, Trust};
+pub use tls::{Certificate, Fingerprint, Identity, TlsError, Trust};
 pub use token::{Token, secrets_of};
 pub use verbs::Completed;
 pub use wait::Wait;
@@ -234,10 +234,10 @@ impl Client {
 
     /// A copy of another client, of any server, with connections of its own that are cancelled with this one.
     #[must_use]
-    pub fn companion(&self, other: &Self) -> Self {
-        let companion = other.detached();
-        self.scope().adopt(&companion.wire.scope);
-        companion
+    pub fn child_of(&self, other: &Self) -> Self {
+        let child_of = other.detached();
+        self.scope().adopt(&child_of.wire.scope);
+        child_of
     }
 
     /// A copy that a cancellation of this one ends only after ten seconds: for a request whose outcome must be known, as
@@ -245,12 +245,12 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Cancelled`] when this one is cancelled already.
-    pub fn lingering(&self) -> Result<Self, Error> {
+    pub fn with_grace(&self) -> Result<Self, Error> {
         self.scope().check()?;
-        let mut lingering = self.clone();
+        let mut with_grace = self.clone();
         let make = || Scope::new(&self.wire.dialer, &self.wire.settings);
-        lingering.wire.scope = self.scope().lingering(make);
-        Ok(lingering)
+        with_grace.wire.scope = self.scope().with_grace(make);
+        Ok(with_grace)
     }
 
     /// Ends every request, wait and websocket in flight on this client, its clones and its forks with

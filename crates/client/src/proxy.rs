@@ -23,7 +23,7 @@ pub struct Proxy {
 
 impl Proxy {
     /// The proxy that the environment has for a server: `https_proxy` or `HTTPS_PROXY`, unless `no_proxy` or `NO_PROXY`
-    /// names the host. Servers on this machine have none, as with the clients of both brands.
+    /// names the host. Servers on this machine have none, as with the clients of both flavors.
     ///
     /// # Errors
     /// [`Error::InvalidRemote`] where the variable holds something else than an `http://` proxy.

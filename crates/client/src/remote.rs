@@ -97,11 +97,11 @@ impl Remote {
         Self::first(candidates(environment))
     }
 
-    /// Finds the daemon of one brand on this machine, as that brand's client does.
+    /// Finds the daemon of one flavor on this machine, as that flavor's client does.
     ///
     /// # Errors
     /// [`Error::NoDaemon`] as for [`Remote::discover`].
-    pub fn discover_brand(
+    pub fn discover_flavor(
         flavor: Flavor,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Error> {

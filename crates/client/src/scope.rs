@@ -22,10 +22,10 @@ pub(super) struct Scope {
     woken: Condvar,
     clock: Clock,
     /// What outlives a cancellation of this scope for a while; made when it is first needed.
-    lingering: OnceLock<Arc<Scope>>,
+    with_grace: OnceLock<Arc<Scope>>,
 }
 
-/// How much longer a lingering scope lives than its own.
+/// How much longer a with_grace scope lives than its own.
 const LINGERS: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
@@ -47,7 +47,7 @@ impl Scope {
             members: Mutex::default(),
             woken: Condvar::new(),
             clock: settings.clock,
-            lingering: OnceLock::new(),
+            with_grace: OnceLock::new(),
         })
     }
 
@@ -68,8 +68,8 @@ impl Scope {
     }
 
     /// A scope that is cancelled some seconds after this one.
-    pub(super) fn lingering(&self, make: impl FnOnce() -> Arc<Self>) -> Arc<Self> {
-        Arc::clone(self.lingering.get_or_init(make))
+    pub(super) fn with_grace(&self, make: impl FnOnce() -> Arc<Self>) -> Arc<Self> {
+        Arc::clone(self.with_grace.get_or_init(make))
     }
 
     /// Has a websocket's connection shut down when the scope is cancelled.
@@ -96,11 +96,11 @@ impl Scope {
         for fork in forks.iter().filter_map(Weak::upgrade) {
             fork.cancel();
         }
-        if let Some(lingering) = self.lingering.get() {
-            let lingering = Arc::downgrade(lingering);
+        if let Some(with_grace) = self.with_grace.get() {
+            let with_grace = Arc::downgrade(with_grace);
             std::thread::spawn(move || {
                 std::thread::sleep(LINGERS);
-                if let Some(scope) = lingering.upgrade() {
+                if let Some(scope) = with_grace.upgrade() {
                     scope.cancel();
                 }
             });

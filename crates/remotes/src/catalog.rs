@@ -1,5 +1,5 @@
 use super::entry::{Entry, Origin, Place};
-use super::{Environment, Own, RemotesError, brand};
+use super::{Environment, Own, RemotesError, detect_flavor};
 
 /// All remotes there are.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ impl Catalog {
             Some(own) => own.entries()?,
             None => Vec::new(),
         };
-        let known = brand::known(environment)?;
+        let known = detect_flavor::known(environment)?;
         entries.extend(known.entries);
         Ok(Self {
             own,

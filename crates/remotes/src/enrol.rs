@@ -50,7 +50,7 @@ pub struct Addition {
 pub struct Added {
     /// The remote.
     pub entry: Entry,
-    /// The server's brand.
+    /// The server's flavor.
     pub flavor: Flavor,
     /// The fingerprint of the server's certificate; none where authorities vouch for it.
     pub server: Option<Fingerprint>,
@@ -168,7 +168,7 @@ fn sure_of(
                     return Err(Error::Unverified {
                         remote: address.to_string(),
                         address: address.authority(),
-                        reason: Box::new(malleus_client::Distrust::Changed {
+                        reason: Box::new(malleus_client::TlsError::Changed {
                             pinned: *expected,
                             presented,
                         }),

@@ -34,7 +34,7 @@ impl fmt::Display for Origin {
 /// Where a remote is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    /// Wherever the daemon of this brand listens on this machine.
+    /// Wherever the daemon of this flavor listens on this machine.
     Here(Flavor),
     /// A unix socket.
     Socket(PathBuf),

@@ -4,8 +4,8 @@
 //! `lxc:NAME` are the clients' own. What a remote is called in journals ([`Remote`](malleus_client::Remote)'s text) finds the
 //! same certificate and pin again.
 
-mod brand;
 mod catalog;
+mod detect_flavor;
 mod enrol;
 mod entry;
 mod error;

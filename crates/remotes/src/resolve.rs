@@ -142,7 +142,7 @@ impl Entry {
     /// When one of its files cannot be used.
     pub fn resolve(&self, environment: Environment<'_>) -> Result<Resolved, RemotesError> {
         let remote = match &self.place {
-            Place::Here(flavor) => Remote::discover_brand(*flavor, environment)?,
+            Place::Here(flavor) => Remote::discover_flavor(*flavor, environment)?,
             Place::Socket(path) => Remote::Unix(path.clone()),
             Place::Images(_) => {
                 return Err(RemotesError::Images {

@@ -108,7 +108,7 @@ fn is_public(daemon: &Daemon, call: &Call, path: &[&str]) -> Result<(), Refusal>
             | ["operations", _, "websocket"],
         )
         | ("POST", ["certificates"]) => Ok(()),
-        ("GET", ["metadata", "configuration"]) if daemon.traits.is_incus() => Ok(()),
+        ("GET", ["metadata", "configuration"]) if daemon.profile.is_incus() => Ok(()),
         (_, [] | ["warnings", ..]) => Err(unauthorized()),
         (_, [kind, ..]) if KNOWN.contains(kind) => Err(unauthorized()),
         _ => Err(Refusal::not_found()),
@@ -132,20 +132,20 @@ fn is_for_all(call: &Call, path: &[&str]) -> bool {
 }
 
 fn is_within(daemon: &Daemon, call: &Call, path: &[&str]) -> Result<(), Refusal> {
-    let traits = daemon.traits;
+    let profile = daemon.profile;
     let inside = call.access.allows(call.project()) && !call.all_projects();
     let refuse = |(code, text): (u16, &str), project: &str| {
         Err(Refusal::new(code, text.replace("{}", project)))
     };
     match (call.method.as_str(), path) {
-        ("GET", ["storage-pools"]) if traits.is_incus() => {
-            refuse((500, traits.restricted_server.1), "")
+        ("GET", ["storage-pools"]) if profile.is_incus() => {
+            refuse((500, profile.restricted_server.1), "")
         }
         _ if is_for_all(call, path) => Ok(()),
-        ("GET", ["projects", name]) => refuse(traits.restricted_one, name),
-        ("GET", ["instances"]) if call.all_projects() && traits.is_incus() => Ok(()),
-        ("GET", ["profiles", _]) if traits.is_incus() => Ok(()),
-        ("GET", ["events"]) if !traits.is_incus() => Ok(()),
+        ("GET", ["projects", name]) => refuse(profile.restricted_one, name),
+        ("GET", ["instances"]) if call.all_projects() && profile.is_incus() => Ok(()),
+        ("GET", ["profiles", _]) if profile.is_incus() => Ok(()),
+        ("GET", ["events"]) if !profile.is_incus() => Ok(()),
         ("POST", ["certificates"]) => Err(unauthorized()),
         (
             _,
@@ -153,22 +153,22 @@ fn is_within(daemon: &Daemon, call: &Call, path: &[&str]) -> Result<(), Refusal>
             | ["certificates" | "cluster" | "projects" | "warnings", ..]
             | ["storage-pools"]
             | ["storage-pools", _],
-        ) => refuse(traits.restricted_server, ""),
+        ) => refuse(profile.restricted_server, ""),
         _ if inside => Ok(()),
-        ("GET", ["network-acls"]) => refuse((403, traits.restricted_list.1), call.project()),
-        ("GET", [_]) if path != ["events"] => refuse(traits.restricted_list, call.project()),
-        _ => refuse(traits.restricted_one, call.project()),
+        ("GET", ["network-acls"]) => refuse((403, profile.restricted_list.1), call.project()),
+        ("GET", [_]) if path != ["events"] => refuse(profile.restricted_list, call.project()),
+        _ => refuse(profile.restricted_one, call.project()),
     }
 }
 
 /// Leaves out of an answer what the sender may not see.
-pub(super) fn veil(daemon: &Daemon, call: &Call, path: &[&str], reply: Reply) -> Reply {
+pub(super) fn hide_secrets(daemon: &Daemon, call: &Call, path: &[&str], reply: Reply) -> Reply {
     let Access::Projects(_) = &call.access else {
         return reply;
     };
     let cover = |pool: &mut Value| {
         pool["config"] = Value::Null;
-        if let (false, Value::Array(used_by)) = (daemon.traits.is_incus(), &mut pool["used_by"]) {
+        if let (false, Value::Array(used_by)) = (daemon.profile.is_incus(), &mut pool["used_by"]) {
             used_by.retain(|user| {
                 let project = user.as_str().and_then(|user| user.split_once("?project="));
                 call.access

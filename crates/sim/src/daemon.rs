@@ -5,20 +5,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Options;
 use super::api::pending;
-use super::brand::Traits;
 use super::clock::Clock;
-use super::events::Hub;
+use super::events::EventBus;
 use super::fault::Faults;
+use super::flavor::FlavorProfile;
 use super::operations::Operations;
 use super::state::World;
 use super::tls::Certificate;
 
 #[derive(Debug)]
 pub(super) struct Daemon {
-    pub(super) traits: &'static Traits,
+    pub(super) profile: &'static FlavorProfile,
     pub(super) clock: Clock,
     pub(super) operations: Operations,
-    pub(super) events: Hub,
+    pub(super) events: EventBus,
     pub(super) faults: Faults,
     pub(super) certificate: Certificate,
     /// `HOST:PORT` where it is reached over HTTPS.
@@ -31,20 +31,20 @@ pub(super) struct Daemon {
 impl Daemon {
     /// One that is reached at this address too.
     pub(super) fn new(options: Options, address: Option<String>) -> io::Result<Arc<Self>> {
-        let traits = options.brand.traits();
+        let profile = options.flavor.profile();
         let clock = Clock::new(options.skew, options.time);
-        let mut world = World::new(traits, &clock);
+        let mut world = World::new(profile, &clock);
         if let Some(address) = &address {
             let key = "core.https_address".to_owned();
             world.config.insert(key, address.as_str().into());
         }
         let daemon = Arc::new(Self {
-            traits,
+            profile,
             clock,
             operations: Operations::default(),
-            events: Hub::default(),
+            events: EventBus::default(),
             faults: Faults::new(options.rules, options.seed),
-            certificate: Certificate::new(traits.title)?,
+            certificate: Certificate::new(profile.title)?,
             address,
             here: Mutex::new("none".to_owned()),
             world: Mutex::new(world),

@@ -32,7 +32,7 @@ pub(super) fn accepted(key: &str) -> Reply {
 }
 
 #[derive(Clone, Debug)]
-struct Event {
+struct SentEvent {
     kind: &'static str,
     project: String,
     text: String,
@@ -40,40 +40,40 @@ struct Event {
 
 /// All who listen.
 #[derive(Debug)]
-pub(super) struct Hub(broadcast::Sender<Event>);
+pub(super) struct EventBus(broadcast::Sender<SentEvent>);
 
-impl Default for Hub {
+impl Default for EventBus {
     fn default() -> Self {
         Self(broadcast::channel(4096).0)
     }
 }
 
 /// One event: `kind` is `operation` or `lifecycle`.
-pub(super) struct News<'a> {
+pub(super) struct Event<'a> {
     pub(super) kind: &'static str,
     pub(super) project: &'a str,
     pub(super) metadata: Value,
 }
 
-impl Hub {
+impl EventBus {
     /// Whether anybody listens.
     pub(super) fn is_heard(&self) -> bool {
         self.0.receiver_count() > 0
     }
 
-    pub(super) fn send(&self, daemon: &Daemon, news: &News<'_>) {
+    pub(super) fn send(&self, daemon: &Daemon, event: &Event<'_>) {
         if !self.is_heard() {
             return;
         }
-        let event = json!({
-            "type": news.kind, "timestamp": daemon.clock.text(), "metadata": news.metadata,
-            "location": daemon.here(), "project": news.project,
+        let text = json!({
+            "type": event.kind, "timestamp": daemon.clock.text(), "metadata": event.metadata,
+            "location": daemon.here(), "project": event.project,
         });
         // That nobody listens any more is no error.
-        let _ = self.0.send(Event {
-            kind: news.kind,
-            project: news.project.to_owned(),
-            text: event.to_string(),
+        let _ = self.0.send(SentEvent {
+            kind: event.kind,
+            project: event.project.to_owned(),
+            text: text.to_string(),
         });
     }
 }
@@ -88,7 +88,7 @@ pub(super) fn listen(daemon: &Arc<Daemon>, call: Call) -> Answer {
     };
     let known = ["logging", "operation", "lifecycle", "network-acl", "ovn"];
     if let Some(unknown) = kinds.iter().find(|kind| !known.contains(&kind.as_str())) {
-        let code = if daemon.traits.is_incus() { 400 } else { 500 };
+        let code = if daemon.profile.is_incus() { 400 } else { 500 };
         return Err(Refusal::new(
             code,
             format!("'{unknown}' isn't a supported event type"),
@@ -99,10 +99,10 @@ pub(super) fn listen(daemon: &Arc<Daemon>, call: Call) -> Answer {
         return Ok(Reply::Plain(400, "Bad Request\n"));
     };
     let answer = accepted(&upgrade.key);
-    let news = daemon.events.0.subscribe();
+    let event = daemon.events.0.subscribe();
     tokio::task::spawn_local(async move {
         if let Some(socket) = accept(upgrade.connection).await {
-            tell(socket, news, |event| {
+            tell(socket, event, |event| {
                 kinds.iter().any(|kind| kind == event.kind)
                     && project
                         .as_ref()
@@ -117,14 +117,14 @@ pub(super) fn listen(daemon: &Arc<Daemon>, call: Call) -> Answer {
 /// Writes events until the listener has gone.
 async fn tell(
     mut socket: Socket,
-    mut news: broadcast::Receiver<Event>,
-    wanted: impl Fn(&Event) -> bool,
+    mut events: broadcast::Receiver<SentEvent>,
+    wanted: impl Fn(&SentEvent) -> bool,
 ) {
     let mut ping = tokio::time::interval(PING);
     loop {
         let message = tokio::select! {
             _ = ping.tick() => Some(Message::Ping(bytes::Bytes::new())),
-            event = news.recv() => match event {
+            event = events.recv() => match event {
                 Ok(event) if wanted(&event) => Some(Message::text(event.text)),
                 Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => None,
                 Err(broadcast::error::RecvError::Closed) => return,

@@ -9,7 +9,7 @@
 //!
 //! | part | its one job |
 //! | --- | --- |
-//! | `brand` | the table of what differs between Incus and LXD |
+//! | `flavor` | the table of what differs between Incus and LXD |
 //! | `listen`, `server` | connections; HTTP, and the faults that a connection shows |
 //! | `tls` | the daemon's certificate, and the handshake |
 //! | `access` | who sends a request, and what it may do |
@@ -22,22 +22,22 @@
 //! | `fault`, `clock` | failures on order, time that costs nothing |
 //!
 //! ```no_run
-//! use malleus_sim::{Brand, Options, Sim};
+//! use malleus_sim::{Flavor, Options, Sim};
 //!
-//! let sim = Sim::start(Options::new(Brand::Incus))?;
+//! let sim = Sim::start(Options::new(Flavor::Incus))?;
 //! println!("serves on {}", sim.socket().display());
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
 mod access;
 mod api;
-mod brand;
 mod call;
 mod clock;
 mod daemon;
 mod events;
 mod exec;
 mod fault;
+mod flavor;
 mod lifecycle;
 mod listen;
 mod operations;
@@ -56,14 +56,14 @@ use std::time::Duration;
 use malleus_core::clock::Clock;
 use tokio::sync::oneshot;
 
-pub use brand::Brand;
+pub use flavor::Flavor;
 pub use malleus_core::fault::{BadRule, Fault, Rule};
 
 /// What a simulated daemon begins with and how it behaves.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Which product it plays.
-    pub brand: Brand,
+    pub flavor: Flavor,
     /// Where it listens; in a temporary folder of its own without one.
     pub socket: Option<PathBuf>,
     /// Where it listens for HTTPS as well; port 0 takes one that is free. As with a real daemon, clients need a certificate that
@@ -93,9 +93,9 @@ pub enum Time {
 
 impl Options {
     /// A daemon without failures, on a socket of its own.
-    pub fn new(brand: Brand) -> Self {
+    pub fn new(flavor: Flavor) -> Self {
         Self {
-            brand,
+            flavor,
             socket: None,
             https: None,
             members: 0,
@@ -152,8 +152,8 @@ impl Sim {
     }
 
     /// By what more failures can be ordered while it runs.
-    pub fn orders(&self) -> Orders {
-        Orders(self.daemon.clone())
+    pub fn orders(&self) -> SimControl {
+        SimControl(self.daemon.clone())
     }
 
     /// From now on nothing goes wrong any more, so that what is left can be looked at.
@@ -182,11 +182,11 @@ impl Sim {
     }
 }
 
-/// Orders how a simulated daemon that runs behaves, beside what it began with.
+/// SimControl how a simulated daemon that runs behaves, beside what it began with.
 #[derive(Clone, Debug)]
-pub struct Orders(Arc<daemon::Daemon>);
+pub struct SimControl(Arc<daemon::Daemon>);
 
-impl Orders {
+impl SimControl {
     /// What goes wrong from now on, in the place of what was ordered before. A seed has no effect where it began with one.
     pub fn faults(&self, rules: impl IntoIterator<Item = Rule>, seed: Option<u64>) {
         self.0.faults.order(rules, seed);

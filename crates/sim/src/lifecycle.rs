@@ -4,12 +4,12 @@ use serde_json::{Map, Value, json};
 
 use super::call::{Call, Refusal, Reply};
 use super::daemon::Daemon;
-use super::events::News;
+use super::events::Event;
 use super::state::collection::Place;
 
 /// What happened to what.
 #[derive(Clone, Debug)]
-pub(super) struct Happening {
+pub(super) struct LifecycleEvent {
     pub(super) action: String,
     /// The resource's path below `/1.0/`; empty for the server itself.
     pub(super) path: String,
@@ -17,10 +17,10 @@ pub(super) struct Happening {
     /// More about it by name; none is told where there is nothing.
     pub(super) context: Value,
     /// What goes with it, and is told before.
-    parts: Vec<Happening>,
+    parts: Vec<LifecycleEvent>,
 }
 
-impl Happening {
+impl LifecycleEvent {
     pub(super) fn new(action: impl Into<String>, (project, path): (&str, &str)) -> Self {
         Self {
             action: action.into(),
@@ -53,7 +53,7 @@ impl Happening {
             "instance-exec",
         ];
         let is = |actions: &[&str]| actions.iter().any(|action| what.starts_with(action));
-        !is(&by_nobody) && (daemon.traits.is_incus() || !is(&in_operations))
+        !is(&by_nobody) && (daemon.profile.is_incus() || !is(&in_operations))
     }
 
     fn source(&self) -> String {
@@ -68,7 +68,7 @@ impl Happening {
 }
 
 /// Tells who listens.
-pub(super) fn tell(daemon: &Daemon, happening: &Happening) {
+pub(super) fn tell(daemon: &Daemon, happening: &LifecycleEvent) {
     for part in &happening.parts {
         tell(daemon, part);
     }
@@ -80,13 +80,13 @@ pub(super) fn tell(daemon: &Daemon, happening: &Happening) {
         metadata["requestor"] = json!({"username": "root", "protocol": "unix", "address": "@"});
     }
     let instance = happening.path.strip_prefix("instances/");
-    if let (true, Some(name)) = (daemon.traits.is_incus(), instance)
+    if let (true, Some(name)) = (daemon.profile.is_incus(), instance)
         && !name.contains('/')
     {
         metadata["name"] = json!(name);
         metadata["project"] = json!(happening.project);
     }
-    let news = News {
+    let news = Event {
         kind: "lifecycle",
         project: &happening.project,
         metadata,
@@ -96,14 +96,14 @@ pub(super) fn tell(daemon: &Daemon, happening: &Happening) {
 
 /// What a request makes happen, if it succeeds: all but what happens to instances themselves, which their own part
 /// tells.
-pub(super) fn of(daemon: &Daemon, call: &Call) -> Option<Happening> {
+pub(super) fn of(daemon: &Daemon, call: &Call) -> Option<LifecycleEvent> {
     if !daemon.events.is_heard() {
         return None;
     }
     let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
     match path.strip_prefix(&["1.0"])? {
         [] if call.method == "PUT" || call.method == "PATCH" => {
-            Some(Happening::new("config-updated", ("default", "")))
+            Some(LifecycleEvent::new("config-updated", ("default", "")))
         }
         ["images", rest @ ..] => image(daemon, call, rest),
         ["instances", name, rest @ ..] => below_instance(call, (name, rest)),
@@ -122,7 +122,7 @@ pub(super) fn of(daemon: &Daemon, call: &Call) -> Option<Happening> {
                 format!("network-zones/{zone}/records"),
                 rest,
             );
-            below_network(daemon, call, (daemon.traits.zones_feature, below))
+            below_network(daemon, call, (daemon.profile.zones_feature, below))
         }
         [kind, rest @ ..] => plain(daemon, call, (kind, rest)),
         [] => None,
@@ -130,7 +130,7 @@ pub(super) fn of(daemon: &Daemon, call: &Call) -> Option<Happening> {
 }
 
 /// Tells of it at once, or when the operation that does it has succeeded.
-pub(super) fn follow(daemon: &Daemon, reply: &Reply, happening: Happening) {
+pub(super) fn follow(daemon: &Daemon, reply: &Reply, happening: LifecycleEvent) {
     match reply {
         Reply::Async(operation) if operation["class"] == "task" => {
             daemon.operations.follow(&operation["id"], happening);
@@ -152,7 +152,7 @@ fn name_in(call: &Call) -> String {
 }
 
 /// What is done to a resource of a kind: to a new one by the name in the body, to one that there is by its own.
-fn usual(call: &Call, (kind, folder): (&str, &str), name: Option<&str>) -> Option<Happening> {
+fn usual(call: &Call, (kind, folder): (&str, &str), name: Option<&str>) -> Option<LifecycleEvent> {
     let (project, new) = (call.project(), name_in(call));
     let (verb, name) = match (call.method.as_str(), name) {
         ("POST", None) => ("created", new.as_str()),
@@ -161,26 +161,26 @@ fn usual(call: &Call, (kind, folder): (&str, &str), name: Option<&str>) -> Optio
         ("DELETE", Some(name)) => ("deleted", name),
         _ => return None,
     };
-    let happening = Happening::new(
+    let happening = LifecycleEvent::new(
         format!("{kind}-{verb}"),
         (project, &format!("{folder}/{name}")),
     );
     Some(happening)
 }
 
-fn renamed(happening: Happening, old: &str) -> Happening {
+fn renamed(happening: LifecycleEvent, old: &str) -> LifecycleEvent {
     if happening.action.ends_with("-renamed") {
         return happening.with(json!({"old_name": old}));
     }
     happening
 }
 
-fn plain(daemon: &Daemon, call: &Call, (kind, rest): (&str, &[&str])) -> Option<Happening> {
+fn plain(daemon: &Daemon, call: &Call, (kind, rest): (&str, &[&str])) -> Option<LifecycleEvent> {
     let (word, feature) = match kind {
         "profiles" => ("profile", "profiles"),
         "networks" => ("network", "networks"),
         "network-acls" => ("network-acl", "networks"),
-        "network-zones" => ("network-zone", daemon.traits.zones_feature),
+        "network-zones" => ("network-zone", daemon.profile.zones_feature),
         "projects" => ("project", ""),
         "storage-pools" => ("storage-pool", ""),
         _ => return None,
@@ -204,7 +204,7 @@ fn below_network(
     daemon: &Daemon,
     call: &Call,
     (feature, (kind, folder, rest)): (&str, (&str, String, &[&str])),
-) -> Option<Happening> {
+) -> Option<LifecycleEvent> {
     if rest.len() > 1 {
         return None;
     }
@@ -216,7 +216,7 @@ fn below_network(
 }
 
 /// Of some kinds real daemons say that they were changed where the change was refused, once they have understood it.
-pub(super) fn is_told_all_the_same(happening: &Happening, refusal: &Refusal) -> bool {
+pub(super) fn is_told_all_the_same(happening: &LifecycleEvent, refusal: &Refusal) -> bool {
     let kinds = [
         "profile-updated",
         "network-updated",
@@ -232,13 +232,13 @@ pub(super) fn is_told_all_the_same(happening: &Happening, refusal: &Refusal) -> 
     kinds.contains(&happening.action.as_str()) && understood && found
 }
 
-fn image(daemon: &Daemon, call: &Call, rest: &[&str]) -> Option<Happening> {
+fn image(daemon: &Daemon, call: &Call, rest: &[&str]) -> Option<LifecycleEvent> {
     let project = call.project();
     match (call.method.as_str(), rest) {
         // Which fingerprint it has is known at the end.
         ("POST", []) => {
             let context = json!({"type": "container"});
-            Some(Happening::new("image-created", (project, "images/")).with(context))
+            Some(LifecycleEvent::new("image-created", (project, "images/")).with(context))
         }
         (_, ["aliases"]) => {
             let context = json!({"target": body(call).get("target")});
@@ -263,23 +263,26 @@ fn image(daemon: &Daemon, call: &Call, rest: &[&str]) -> Option<Happening> {
             };
             let world = daemon.world();
             let whole = world.image(project, fingerprint)?.fingerprint.clone();
-            Some(Happening::new(what, (project, &format!("images/{whole}"))))
+            Some(LifecycleEvent::new(
+                what,
+                (project, &format!("images/{whole}")),
+            ))
         }
         _ => None,
     }
 }
 
-fn below_instance(call: &Call, (name, rest): (&str, &[&str])) -> Option<Happening> {
+fn below_instance(call: &Call, (name, rest): (&str, &[&str])) -> Option<LifecycleEvent> {
     let project = call.project();
     let own = format!("instances/{name}");
     let file = |what: &str| {
         let context = json!({"path": call.query("path")});
-        Some(Happening::new(what, (project, &own)).with(context))
+        Some(LifecycleEvent::new(what, (project, &own)).with(context))
     };
     match (call.method.as_str(), rest) {
         ("POST", []) => {
             let path = format!("instances/{}", name_in(call));
-            let happening = Happening::new("instance-renamed", (project, &path));
+            let happening = LifecycleEvent::new("instance-renamed", (project, &path));
             Some(renamed(happening, name))
         }
         ("GET", ["files"]) => file("instance-file-retrieved"),
@@ -287,14 +290,14 @@ fn below_instance(call: &Call, (name, rest): (&str, &[&str])) -> Option<Happenin
         ("DELETE", ["files"]) => file("instance-file-deleted"),
         ("GET", ["metadata"]) => {
             let path = format!("{own}/metadata");
-            Some(Happening::new(
+            Some(LifecycleEvent::new(
                 "instance-metadata-retrieved",
                 (project, &path),
             ))
         }
         ("GET", ["backups", backup, "export"]) => {
             let path = format!("{own}/backups/{backup}");
-            Some(Happening::new(
+            Some(LifecycleEvent::new(
                 "instance-backup-retrieved",
                 (project, &path),
             ))
@@ -315,7 +318,7 @@ fn below_instance(call: &Call, (name, rest): (&str, &[&str])) -> Option<Happenin
 }
 
 /// Volumes are called by their projects too.
-fn volume(daemon: &Daemon, call: &Call, (pool, rest): (&str, &[&str])) -> Option<Happening> {
+fn volume(daemon: &Daemon, call: &Call, (pool, rest): (&str, &[&str])) -> Option<LifecycleEvent> {
     let folder = |kind: &str| format!("storage-pools/{pool}/volumes/{kind}");
     let named = |kind: &str, name: &str| format!("{}/{}_{name}", folder(kind), call.project());
     let told = match (call.method.as_str(), rest) {
@@ -338,7 +341,7 @@ fn volume(daemon: &Daemon, call: &Call, (pool, rest): (&str, &[&str])) -> Option
             ("storage-volume-updated", named(kind, volume), String::new())
         }
         ("POST", [kind, volume]) => {
-            let happening = Happening::new(
+            let happening = LifecycleEvent::new(
                 "storage-volume-renamed",
                 (call.project(), &named(kind, &name_in(call))),
             );
@@ -351,10 +354,10 @@ fn volume(daemon: &Daemon, call: &Call, (pool, rest): (&str, &[&str])) -> Option
             let world = daemon.world();
             let parts = world.collections.list(&place).map(|(snapshot, _)| {
                 let path = format!("{path}/snapshots/{snapshot}");
-                Happening::new("storage-volume-snapshot-deleted", (call.project(), &path))
+                LifecycleEvent::new("storage-volume-snapshot-deleted", (call.project(), &path))
             });
-            let happening = Happening::new("storage-volume-deleted", (call.project(), &path));
-            return Some(Happening {
+            let happening = LifecycleEvent::new("storage-volume-deleted", (call.project(), &path));
+            return Some(LifecycleEvent {
                 parts: parts.collect(),
                 ..happening
             });
@@ -366,7 +369,7 @@ fn volume(daemon: &Daemon, call: &Call, (pool, rest): (&str, &[&str])) -> Option
         _ => return None,
     };
     let (what, path, kind) = told;
-    let happening = Happening::new(what, (call.project(), &path));
+    let happening = LifecycleEvent::new(what, (call.project(), &path));
     Some(match kind.as_str() {
         "" => happening,
         kind => happening.with(json!({"type": kind})),

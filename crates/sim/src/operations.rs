@@ -9,12 +9,12 @@ use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use super::brand::Failed;
 use super::call::{Answer, Call, Refusal, Reply, envelope, error_envelope, uuid};
 use super::daemon::Daemon;
-use super::events::News;
+use super::events::Event;
 use super::fault::OperationFault;
-use super::lifecycle::{self, Happening};
+use super::flavor::Failed;
+use super::lifecycle::{self, LifecycleEvent};
 
 /// How long a finished operation can still be looked at.
 const LIFETIME: Duration = Duration::from_secs(5);
@@ -54,7 +54,7 @@ struct Operation {
     code: u16,
     error: Option<Refusal>,
     /// What is told when it has succeeded.
-    happening: Option<Happening>,
+    happening: Option<LifecycleEvent>,
     ended: watch::Sender<bool>,
     /// Ends its work, once that has begun.
     work: Option<AbortHandle>,
@@ -99,7 +99,7 @@ impl Operations {
     }
 
     /// What has happened once an operation, given by its identifier, has succeeded.
-    pub(super) fn follow(&self, id: &Value, happening: Happening) {
+    pub(super) fn follow(&self, id: &Value, happening: LifecycleEvent) {
         let id = id.as_str().unwrap_or_default();
         if let Some(operation) = self.all().get_mut(id) {
             operation.happening = Some(happening);
@@ -143,7 +143,7 @@ fn tell(daemon: &Daemon, id: &str) {
     if let Some((metadata, project)) = found {
         daemon.events.send(
             daemon,
-            &News {
+            &Event {
                 kind: "operation",
                 project: &project,
                 metadata,
@@ -281,7 +281,7 @@ fn missing() -> Refusal {
 /// `GET /1.0/operations`: by status, and only statuses that there are.
 pub(super) fn list(daemon: &Daemon, call: &Call) -> Reply {
     let mut lists: Map<String, Value> = Map::new();
-    let hidden = daemon.traits.is_incus() && call.is_outside();
+    let hidden = daemon.profile.is_incus() && call.is_outside();
     for (id, operation) in daemon.operations.all().iter() {
         if hidden && !call.access.allows(&operation.spec.project) {
             continue;
@@ -363,7 +363,7 @@ pub(super) async fn wait(daemon: &Daemon, id: &str, call: &Call) -> Answer {
     };
     let all = daemon.operations.all();
     let operation = all.get(id).ok_or_else(missing)?;
-    let as_error = daemon.traits.failed == Failed::AsError;
+    let as_error = daemon.profile.failed == Failed::AsError;
     match &operation.error {
         Some(refusal) if as_error => Ok(Reply::Early(error_envelope(refusal))),
         None if as_error && !in_time => {

@@ -108,7 +108,7 @@ async fn below_api(daemon: &Arc<Daemon>, call: Call, path: &[&str]) -> Answer {
             let kind = kinds::by_path(kind).ok_or_else(Refusal::not_found)?;
             let reply = generic::answer(daemon, &call, (kind, "", rest))?;
             pending::after(daemon, &call, path);
-            Ok(access::veil(daemon, &call, path, reply))
+            Ok(access::hide_secrets(daemon, &call, path, reply))
         }
         _ => server::answer(daemon, &call, path),
     }

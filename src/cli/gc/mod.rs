@@ -11,7 +11,7 @@ use malleus::diagnostic::{Diagnostic, count};
 use malleus::duration;
 use malleus::report::Verbosity;
 use malleus::resources::{
-    self, Claimed, Clock, Gone, Kept, Remains, Resource, Standing, StoreError, claim, release,
+    self, Claimed, Clock, Gone, Kept, Resource, RunLeftovers, Standing, StoreError, claim, release,
     survey,
 };
 
@@ -20,7 +20,7 @@ use super::console::Console;
 use super::playbooks::store;
 use super::signals::Signals;
 use super::{Code, connect};
-use told::{Fate, Fates};
+use told::{Fates, Retention};
 
 pub(crate) fn main(common: &Common, args: &Gc, console: &Console) -> Result<Code> {
     let client = match connect(common, None, console) {
@@ -31,7 +31,7 @@ pub(crate) fn main(common: &Common, args: &Gc, console: &Console) -> Result<Code
     signals.cancels(&client);
     let limit = Limit::after("cleanup", args.cleanup_timeout);
     let all = survey(&client, limit)?;
-    let sweep = Sweep {
+    let sweep = CleanupPolicy {
         args,
         console,
         clock: Clock::of(client.server()),
@@ -39,7 +39,7 @@ pub(crate) fn main(common: &Common, args: &Gc, console: &Console) -> Result<Code
         limit,
         all: &all,
     };
-    let (wanted, others): (Vec<&Remains>, Vec<&Remains>) =
+    let (wanted, others): (Vec<&RunLeftovers>, Vec<&RunLeftovers>) =
         all.iter().partition(|remains| sweep.is_wanted(remains));
     sweep.miss();
     if args.dry_run {
@@ -54,26 +54,26 @@ pub(crate) fn main(common: &Common, args: &Gc, console: &Console) -> Result<Code
 }
 
 /// One walk over a server.
-struct Sweep<'a> {
+struct CleanupPolicy<'a> {
     args: &'a Gc,
     console: &'a Console,
     client: Client,
     clock: Clock,
     limit: Limit,
-    all: &'a [Remains],
+    all: &'a [RunLeftovers],
 }
 
 /// A run whose resources are ours to remove.
-struct Doomed<'a> {
-    remains: &'a Remains,
+struct ToRemove<'a> {
+    remains: &'a RunLeftovers,
     /// Where the claim stands.
     bearer: Option<Resource>,
     /// The run's journal, where it is on this machine: nobody else brings the run down meanwhile.
     _journal: Option<Kept>,
 }
 
-impl<'a> Sweep<'a> {
-    fn is_wanted(&self, remains: &Remains) -> bool {
+impl<'a> CleanupPolicy<'a> {
+    fn is_wanted(&self, remains: &RunLeftovers) -> bool {
         if self.args.runs.is_empty() {
             matches!(remains.standing(self.clock), Standing::Expired(_))
         } else {
@@ -88,30 +88,30 @@ impl<'a> Sweep<'a> {
     }
 
     /// Removes what is wanted and not somebody else's by now.
-    fn remove(&self, wanted: &[&'a Remains], others: &[&Remains]) -> Result<Code> {
+    fn remove(&self, wanted: &[&'a RunLeftovers], others: &[&RunLeftovers]) -> Result<Code> {
         let start = Instant::now();
         let mut code = Code::Fine;
-        let (doomed, skipped) = self.doom(wanted)?;
+        let (to_remove, skipped) = self.doom(wanted)?;
         for (remains, reason) in &skipped {
             self.line(&format!("run {}: {}", remains.run, reason.words));
             if reason.is_refusal && !self.args.runs.is_empty() {
                 code = Code::Failed;
             }
         }
-        let fates = self.carry_out(&doomed);
+        let fates = self.carry_out(&to_remove);
         let left = self.tell_of_left(&fates);
         if left > 0 {
             code = Code::Left;
-            self.release(&doomed);
+            self.release(&to_remove);
         }
         if self.args.format == ListFormat::Json {
-            self.print_outcome(&doomed, &skipped, &fates)?;
+            self.print_outcome(&to_remove, &skipped, &fates)?;
         }
         let removed: usize = fates.values().map(Vec::len).sum::<usize>() - left;
         self.line(&format!(
             "gc: {} of {} removed in {}{}",
             count(removed, "resource"),
-            count(doomed.len(), "run"),
+            count(to_remove.len(), "run"),
             duration::show(start.elapsed()),
             self.rest(others)
         ));
@@ -119,7 +119,7 @@ impl<'a> Sweep<'a> {
     }
 
     /// Claims what runs have left; those whose resources are not ours to remove come with the reason.
-    fn doom(&self, wanted: &[&'a Remains]) -> Result<(Vec<Doomed<'a>>, Skipped<'a>)> {
+    fn doom(&self, wanted: &[&'a RunLeftovers]) -> Result<(Vec<ToRemove<'a>>, Skipped<'a>)> {
         let mut skipped = Vec::new();
         let mut free = Vec::new();
         for remains in wanted {
@@ -128,7 +128,7 @@ impl<'a> Sweep<'a> {
                 Err(reason) => skipped.push((*remains, reason)),
             }
         }
-        let was = |remains: &Remains| {
+        let was = |remains: &RunLeftovers| {
             let by_lease = self.args.runs.is_empty();
             by_lease.then(|| remains.standing(self.clock))
         };
@@ -137,10 +137,10 @@ impl<'a> Sweep<'a> {
             .map(|(remains, _)| (*remains, was(remains)))
             .collect();
         let claims = claim(&self.client, &runs, self.clock, self.limit)?;
-        let mut doomed = Vec::new();
+        let mut to_remove = Vec::new();
         for ((remains, journal), claimed) in free.into_iter().zip(claims) {
             match claimed {
-                Claimed::Ours(bearer) => doomed.push(Doomed {
+                Claimed::Ours(bearer) => to_remove.push(ToRemove {
                     remains,
                     bearer,
                     _journal: journal,
@@ -157,12 +157,15 @@ impl<'a> Sweep<'a> {
                 }
             }
         }
-        Ok((doomed, skipped))
+        Ok((to_remove, skipped))
     }
 
-    fn carry_out(&self, doomed: &[Doomed<'_>]) -> Fates {
-        let runs: Vec<&str> = doomed.iter().map(|run| run.remains.run.as_str()).collect();
-        let resources: Vec<(String, Resource)> = doomed
+    fn carry_out(&self, to_remove: &[ToRemove<'_>]) -> Fates {
+        let runs: Vec<&str> = to_remove
+            .iter()
+            .map(|run| run.remains.run.as_str())
+            .collect();
+        let resources: Vec<(String, Resource)> = to_remove
             .iter()
             .flat_map(|run| {
                 let removable = run.remains.removable(self.all, &runs);
@@ -176,10 +179,10 @@ impl<'a> Sweep<'a> {
         resources::remove_all(&resources, &connect, self.limit, &|removal| {
             let what = removal.resource.to_string();
             let (fate, failure) = match removal.result {
-                Ok(_) => (Fate::Removed, None),
+                Ok(_) => (Retention::Removed, None),
                 Err(ref error) => {
                     let problem = Diagnostic::error(format!("{what} is still there"));
-                    let fate = Fate::Left(error.to_string());
+                    let fate = Retention::Left(error.to_string());
                     (fate, Some(problem.note(error.to_string())))
                 }
             };
@@ -196,10 +199,10 @@ impl<'a> Sweep<'a> {
     }
 
     /// Takes back the claims on what is left, so that the next one need not wait.
-    fn release(&self, doomed: &[Doomed<'_>]) {
+    fn release(&self, to_remove: &[ToRemove<'_>]) {
         let client = self.client.detached();
         let limit = Limit::after("release", Duration::from_secs(10));
-        for bearer in doomed.iter().filter_map(|run| run.bearer.as_ref()) {
+        for bearer in to_remove.iter().filter_map(|run| run.bearer.as_ref()) {
             // A claim that stays is stale soon.
             let _ = release(&client, bearer, limit);
         }
@@ -207,7 +210,7 @@ impl<'a> Sweep<'a> {
 }
 
 /// The run's journal, where it is on this machine and nobody writes it.
-fn journal(remains: &Remains) -> Result<Option<Kept>, Reason> {
+fn journal(remains: &RunLeftovers) -> Result<Option<Kept>, Reason> {
     match store().map(|store| store.open(&remains.run)) {
         Ok(Ok(kept)) => Ok(Some(kept)),
         Ok(Err(StoreError::Busy { .. })) => Err(Reason::refusal(
@@ -219,7 +222,7 @@ fn journal(remains: &Remains) -> Result<Option<Kept>, Reason> {
 }
 
 /// Runs whose resources are not removed, with the reasons.
-type Skipped<'a> = Vec<(&'a Remains, Reason)>;
+type Skipped<'a> = Vec<(&'a RunLeftovers, Reason)>;
 
 /// Why a run's resources are not removed.
 struct Reason {

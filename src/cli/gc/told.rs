@@ -6,25 +6,25 @@ use std::time::SystemTime;
 use anyhow::{Context, Result};
 use malleus::diagnostic::count;
 use malleus::duration;
-use malleus::resources::{Remains, Resource, Standing};
+use malleus::resources::{Resource, RunLeftovers, Standing};
 use serde_json::{Value, json};
 
 use super::super::Code;
 use super::super::args::ListFormat;
 use super::super::console::Console;
 use super::super::table::table;
-use super::{Doomed, Reason, Sweep};
+use super::{CleanupPolicy, Reason, ToRemove};
 
 /// What became of one resource.
-pub(super) enum Fate {
+pub(super) enum Retention {
     Removed,
     Left(String),
 }
 
 /// What became of the resources of each run.
-pub(super) type Fates = BTreeMap<String, Vec<(Resource, Fate)>>;
+pub(super) type Fates = BTreeMap<String, Vec<(Resource, Retention)>>;
 
-impl Sweep<'_> {
+impl CleanupPolicy<'_> {
     /// Says which of the named runs have nothing on the server.
     pub(super) fn miss(&self) {
         for run in &self.args.runs {
@@ -38,7 +38,7 @@ impl Sweep<'_> {
     }
 
     /// Lists what would be removed.
-    pub(super) fn list(&self, wanted: &[&Remains], others: &[&Remains]) -> Result<Code> {
+    pub(super) fn list(&self, wanted: &[&RunLeftovers], others: &[&RunLeftovers]) -> Result<Code> {
         match self.args.format {
             ListFormat::Json => {
                 let runs: Value = wanted
@@ -76,8 +76,10 @@ impl Sweep<'_> {
 
     /// Names what is left; how much that is.
     pub(super) fn tell_of_left(&self, fates: &Fates) -> usize {
-        let left = |of: &[(Resource, Fate)]| -> Vec<String> {
-            let left = of.iter().filter(|(_, fate)| matches!(fate, Fate::Left(_)));
+        let left = |of: &[(Resource, Retention)]| -> Vec<String> {
+            let left = of
+                .iter()
+                .filter(|(_, fate)| matches!(fate, Retention::Left(_)));
             left.map(|(resource, _)| resource.to_string()).collect()
         };
         let mut number = 0;
@@ -102,18 +104,20 @@ impl Sweep<'_> {
 
     pub(super) fn print_outcome(
         &self,
-        doomed: &[Doomed<'_>],
-        skipped: &[(&Remains, Reason)],
+        to_remove: &[ToRemove<'_>],
+        skipped: &[(&RunLeftovers, Reason)],
         fates: &Fates,
     ) -> Result<()> {
-        let removed = doomed.iter().map(|run| {
+        let removed = to_remove.iter().map(|run| {
             let of_run = fates.get(&run.remains.run).map_or(&[][..], Vec::as_slice);
-            let is_left = of_run.iter().any(|(_, fate)| matches!(fate, Fate::Left(_)));
+            let is_left = of_run
+                .iter()
+                .any(|(_, fate)| matches!(fate, Retention::Left(_)));
             let resources = of_run.iter().map(|(resource, fate)| {
                 let mut value = as_json(resource);
                 match fate {
-                    Fate::Removed => value["outcome"] = "removed".into(),
-                    Fate::Left(error) => {
+                    Retention::Removed => value["outcome"] = "removed".into(),
+                    Retention::Left(error) => {
                         value["outcome"] = "left".into();
                         value["error"] = error.as_str().into();
                     }
@@ -133,7 +137,7 @@ impl Sweep<'_> {
         print(&format!("{runs:#}\n"))
     }
 
-    fn run_as_json(&self, remains: &Remains, outcome: &str, resources: &[Value]) -> Value {
+    fn run_as_json(&self, remains: &RunLeftovers, outcome: &str, resources: &[Value]) -> Value {
         let lease = match remains.standing(self.clock) {
             Standing::Expired(_) => "ended",
             Standing::Leased(_) => "holds",
@@ -150,7 +154,7 @@ impl Sweep<'_> {
     }
 
     /// A run's lease, in words.
-    fn lease(&self, remains: &Remains) -> String {
+    fn lease(&self, remains: &RunLeftovers) -> String {
         let now = self.clock.now();
         let between = |one: SystemTime, other: SystemTime| {
             duration::show(other.duration_since(one).unwrap_or_default())
@@ -164,7 +168,7 @@ impl Sweep<'_> {
     }
 
     /// What stays: `; 2 runs hold a lease, 1 has none`.
-    pub(super) fn rest(&self, others: &[&Remains]) -> String {
+    pub(super) fn rest(&self, others: &[&RunLeftovers]) -> String {
         let number = |is: fn(Standing) -> bool| {
             let standings = others.iter().map(|remains| remains.standing(self.clock));
             standings.filter(|standing| is(*standing)).count()

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::super::marks::{CLAIM_KEY, Claim, Marks, Seen};
 use super::super::resource::Resource;
-use super::{Clock, Remains, Standing};
+use super::{Clock, RunLeftovers, Standing};
 use crate::client::{Client, Error, Limit};
 
 /// How long a claim counts; whoever made it may have been killed since.
@@ -31,12 +31,12 @@ pub enum Claimed {
 /// Those of the client, where it can be told neither who has it nor that the lease has ended.
 pub fn claim(
     client: &Client,
-    runs: &[(&Remains, Option<Standing>)],
+    runs: &[(&RunLeftovers, Option<Standing>)],
     clock: Clock,
     limit: Limit,
 ) -> Result<Vec<Claimed>, Error> {
     let by: String = (0..8).map(|_| fastrand::alphanumeric()).collect();
-    let office = Office {
+    let office = Claims {
         client,
         clock,
         limit,
@@ -62,20 +62,20 @@ pub fn claim(
 }
 
 /// Where claims are made.
-struct Office<'a> {
+struct Claims<'a> {
     client: &'a Client,
     clock: Clock,
     limit: Limit,
     claim: Claim,
 }
 
-impl Office<'_> {
-    fn claim(&self, remains: &Remains, was: Option<Standing>) -> Result<Claimed, Error> {
+impl Claims<'_> {
+    fn claim(&self, remains: &RunLeftovers, was: Option<Standing>) -> Result<Claimed, Error> {
         if let Some(since) = self.fresh(remains.claim.as_ref()) {
             return Ok(Claimed::Theirs(since));
         }
-        for bearer in &remains.bearers {
-            if let Some(claimed) = self.claim_on(bearer, (&remains.run, was))? {
+        for lease_holder in &remains.bearers {
+            if let Some(claimed) = self.claim_on(lease_holder, (&remains.run, was))? {
                 return Ok(claimed);
             }
         }
@@ -86,11 +86,11 @@ impl Office<'_> {
     /// Claims one resource; nothing where it cannot bear a claim.
     fn claim_on(
         &self,
-        bearer: &Resource,
+        lease_holder: &Resource,
         (run, was): (&str, Option<Standing>),
     ) -> Result<Option<Claimed>, Error> {
         for _ in 0..ATTEMPTS {
-            let Some(seen) = Seen::look(self.client, bearer, self.limit)? else {
+            let Some(seen) = Seen::look(self.client, lease_holder, self.limit)? else {
                 return Ok(None);
             };
             if seen.marks.run != run {
@@ -101,7 +101,7 @@ impl Office<'_> {
             }
             let mark = (CLAIM_KEY, self.claim.text());
             match seen.write(self.client, (mark.0, &mark.1), self.limit) {
-                Ok(()) => return Ok(Some(Claimed::Ours(Some(bearer.clone())))),
+                Ok(()) => return Ok(Some(Claimed::Ours(Some(lease_holder.clone())))),
                 Err(error) if error.status() == Some(412) => {}
                 Err(Error::Api(_) | Error::Operation(_)) => return Ok(None),
                 Err(error) => return Err(error),
@@ -124,10 +124,10 @@ impl Office<'_> {
 
     /// Of two that have written a claim, the last one has it.
     fn confirm(&self, claimed: Claimed) -> Result<Claimed, Error> {
-        let Claimed::Ours(Some(bearer)) = &claimed else {
+        let Claimed::Ours(Some(lease_holder)) = &claimed else {
             return Ok(claimed);
         };
-        let seen = Seen::look(self.client, bearer, self.limit)?;
+        let seen = Seen::look(self.client, lease_holder, self.limit)?;
         let other = seen
             .and_then(|seen| seen.marks.claim)
             .filter(|other| other.by != self.claim.by);
@@ -153,8 +153,8 @@ impl Office<'_> {
 ///
 /// # Errors
 /// Those of the client.
-pub fn release(client: &Client, bearer: &Resource, limit: Limit) -> Result<(), Error> {
-    match Seen::look(client, bearer, limit)? {
+pub fn release(client: &Client, lease_holder: &Resource, limit: Limit) -> Result<(), Error> {
+    match Seen::look(client, lease_holder, limit)? {
         Some(seen) => seen.write(client, (CLAIM_KEY, ""), limit),
         None => Ok(()),
     }

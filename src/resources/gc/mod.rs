@@ -18,7 +18,7 @@ const SKEW: Duration = Duration::from_secs(60);
 
 /// What one run has left on a server.
 #[derive(Debug, Clone)]
-pub struct Remains {
+pub struct RunLeftovers {
     /// The run's id.
     pub run: String,
     /// The resources with the run's marks.
@@ -71,7 +71,7 @@ impl Clock {
     }
 }
 
-impl Remains {
+impl RunLeftovers {
     /// Whether the run's lease has ended.
     pub fn standing(&self, clock: Clock) -> Standing {
         clock.standing(self.expires)

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde_json::Value;
 
-use super::super::marks::{Marks, disturbance};
+use super::super::marks::{Marks, write_cost};
 use super::super::removal::text;
 use super::super::resource::{Extent, Resource};
-use super::Remains;
+use super::RunLeftovers;
 use crate::client::{Client, Error, Limit, Request, encode};
 
 /// Features that say whose the members of a collection are: the project's own where one of them is on, those of the
@@ -38,7 +38,7 @@ const OF_POOL: &[(&str, &[&str])] = &[("volumes/custom", VOLUMES), ("buckets", B
 ///
 /// # Errors
 /// Those of the client. What cannot be seen may bear a lease that holds, so that nothing can be told then.
-pub fn survey(client: &Client, limit: Limit) -> Result<Vec<Remains>, Error> {
+pub fn survey(client: &Client, limit: Limit) -> Result<Vec<RunLeftovers>, Error> {
     let mut survey = Survey {
         client,
         limit,
@@ -159,20 +159,20 @@ fn is_absent(error: &Error, path: &str) -> bool {
     }
 }
 
-fn by_run(found: Vec<(Resource, Marks)>) -> Vec<Remains> {
+fn by_run(found: Vec<(Resource, Marks)>) -> Vec<RunLeftovers> {
     let mut runs: BTreeMap<String, Vec<(Resource, Marks)>> = BTreeMap::new();
     for (resource, marks) in found {
         let run = marks.run.clone();
         runs.entry(run).or_default().push((resource, marks));
     }
-    let mut all: Vec<Remains> = runs
+    let mut all: Vec<RunLeftovers> = runs
         .into_iter()
         .map(|(run, mut found)| {
             let resources = found.iter().map(|(one, _)| one.clone()).collect();
             // A renewal writes to what was renewed last, and so does a claim: one of them sees the other.
-            found.sort_by_key(|(one, marks)| (std::cmp::Reverse(marks.expires), disturbance(one)));
+            found.sort_by_key(|(one, marks)| (std::cmp::Reverse(marks.expires), write_cost(one)));
             let claims = found.iter().filter_map(|(_, marks)| marks.claim.clone());
-            Remains {
+            RunLeftovers {
                 run,
                 resources,
                 expires: found.first().and_then(|(_, marks)| marks.expires),

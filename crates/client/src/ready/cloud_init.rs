@@ -15,7 +15,7 @@ pub(super) fn ask(client: &Client, instance: &str, limit: Limit) -> Result<Tried
             Err(error) => return not_yet(error),
         };
         if exit.message.is_some() {
-            return Ok(Tried::Hopeless("cloud-init is not installed".to_owned()));
+            return Ok(Tried::Impossible("cloud-init is not installed".to_owned()));
         }
         if let Some(said) = judge(&stdout) {
             return Ok(said);
@@ -51,7 +51,7 @@ fn judge(stdout: &str) -> Option<Tried> {
             let errors = json["errors"].as_array().into_iter().flatten();
             let errors: Vec<&str> = errors.filter_map(Value::as_str).collect();
             let detail = json["detail"].as_str().filter(|detail| !detail.is_empty());
-            Tried::Hopeless(match (errors.as_slice(), detail) {
+            Tried::Impossible(match (errors.as_slice(), detail) {
                 ([], None) => "cloud-init has failed".to_owned(),
                 ([], Some(detail)) => format!("cloud-init has failed: {detail}"),
                 (errors, _) => format!("cloud-init has failed: {}", errors.join("; ")),
@@ -93,7 +93,7 @@ mod tests {
             let said = match judge(stdout) {
                 Some(Tried::Held(seen)) => format!("held {seen}"),
                 Some(Tried::NotYet(seen)) => format!("not yet {seen}"),
-                Some(Tried::Hopeless(seen)) => format!("hopeless {seen}"),
+                Some(Tried::Impossible(seen)) => format!("hopeless {seen}"),
                 None => "none".to_owned(),
             };
             assert_eq!(said, expected, "{stdout}");

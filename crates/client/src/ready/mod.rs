@@ -131,7 +131,7 @@ pub enum NotReadyCause {
     /// There is no such instance.
     Missing,
     /// A condition can no longer come to hold.
-    Hopeless {
+    Impossible {
         /// Which one.
         condition: Condition,
         /// Why.
@@ -162,7 +162,7 @@ impl fmt::Display for NotReady {
             NotReadyCause::Missing => {
                 write!(f, "{name} does not become ready: there is no such instance")
             }
-            NotReadyCause::Hopeless { condition, reason } => {
+            NotReadyCause::Impossible { condition, reason } => {
                 write!(f, "{name} does not become ready: {condition}: {reason}")
             }
         }

@@ -24,7 +24,7 @@ pub(super) enum Tried {
     /// It does not yet.
     NotYet(String),
     /// It never will.
-    Hopeless(String),
+    Impossible(String),
 }
 
 /// Connects to a port at each address in turn, until one accepts.

@@ -39,7 +39,7 @@ pub(super) enum Progress {
     /// Some are missing.
     Missing,
     /// This one will never hold.
-    Hopeless(Condition, String),
+    Impossible(Condition, String),
 }
 
 impl<'a> Trials<'a> {
@@ -109,9 +109,9 @@ impl<'a> Trials<'a> {
                     self.seen[at].held = true;
                 }
                 Some(Tried::NotYet(seen)) => self.see(at, seen),
-                Some(Tried::Hopeless(reason)) => {
+                Some(Tried::Impossible(reason)) => {
                     self.seen[at].seen.clone_from(&reason);
-                    return Ok(Progress::Hopeless(condition, reason));
+                    return Ok(Progress::Impossible(condition, reason));
                 }
                 None => {}
             }

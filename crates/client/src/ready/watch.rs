@@ -141,8 +141,8 @@ impl<'a> Watch<'a> {
     fn try_all(&mut self, instance: &Instance) -> Result<Outcome, Error> {
         match self.trials.try_all(instance.kind)? {
             Progress::Missing => return Ok(Outcome::NotYet),
-            Progress::Hopeless(condition, reason) => {
-                return Err(self.not_ready(NotReadyCause::Hopeless { condition, reason }));
+            Progress::Impossible(condition, reason) => {
+                return Err(self.not_ready(NotReadyCause::Impossible { condition, reason }));
             }
             Progress::Complete => {}
         }

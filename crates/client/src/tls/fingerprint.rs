@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
 
-/// What a certificate is known by: the SHA-256 of its DER form, as both brands show it.
+/// What a certificate is known by: the SHA-256 of its DER form, as LXD and Incus show it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fingerprint([u8; 32]);
 

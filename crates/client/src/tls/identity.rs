@@ -56,7 +56,7 @@ pub struct Identity {
 
 impl Identity {
     /// Reads a certificate (others that sign it may follow) and its private key from PEM. Keys are EC (P-256, P-384), RSA or
-    /// Ed25519, as PKCS#8, SEC1 (`EC PRIVATE KEY`) or PKCS#1 (`RSA PRIVATE KEY`): all that the clients of both brands write.
+    /// Ed25519, as PKCS#8, SEC1 (`EC PRIVATE KEY`) or PKCS#1 (`RSA PRIVATE KEY`): all that the clients of LXD and Incus write.
     ///
     /// # Errors
     /// [`Error::InvalidIdentity`] when one of the two cannot be read, the key is encrypted, or they do not belong together.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 
-use super::Distrust;
+use super::TlsError;
 
 /// The most of one record.
 const RECORD: usize = 16 << 10;
@@ -32,7 +32,7 @@ struct Incoming {
 /// Why a handshake did not end well.
 pub(crate) enum HandshakeError {
     Io(io::Error),
-    Distrust(Distrust),
+    TlsError(TlsError),
 }
 
 impl TlsLink {
@@ -41,8 +41,8 @@ impl TlsLink {
         tcp: TcpStream,
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
-    ) -> Result<Self, Distrust> {
-        let state = ClientConnection::new(config, name).map_err(|error| Distrust::of(&error))?;
+    ) -> Result<Self, TlsError> {
+        let state = ClientConnection::new(config, name).map_err(|error| TlsError::of(&error))?;
         Ok(Self {
             tcp,
             state: Mutex::new(state),
@@ -81,7 +81,7 @@ impl TlsLink {
             if let Err(error) = state.process_new_packets() {
                 // Tells the server why; it does not matter whether it listens.
                 let _ = state.write_tls(&mut &self.tcp);
-                return Err(HandshakeError::Distrust(Distrust::of(&error)));
+                return Err(HandshakeError::TlsError(TlsError::of(&error)));
             }
         }
         drop(state);

@@ -24,7 +24,7 @@ pub enum Trust {
 /// Why a server is not trusted. Nothing was sent to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Distrust {
+pub enum TlsError {
     /// Its certificate is not the one that was stored.
     Changed {
         /// The stored one.
@@ -52,7 +52,7 @@ pub enum Distrust {
     Handshake(String),
 }
 
-impl fmt::Display for Distrust {
+impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Changed { pinned, presented } => write!(
@@ -75,9 +75,9 @@ impl fmt::Display for Distrust {
     }
 }
 
-impl std::error::Error for Distrust {}
+impl std::error::Error for TlsError {}
 
-impl Distrust {
+impl TlsError {
     /// What a failed handshake means; `None` where the connection itself failed.
     pub(super) fn of(error: &rustls::Error) -> Self {
         use rustls::{AlertDescription, Error, PeerIncompatible};
@@ -145,19 +145,19 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let presented = Fingerprint::of(certificate);
         let distrust = match &self.rule {
-            Rule::Pin(pinned) if presented != *pinned => Distrust::Changed {
+            Rule::Pin(pinned) if presented != *pinned => TlsError::Changed {
                 pinned: *pinned,
                 presented,
             },
             Rule::Pin(_) if is_in_date(certificate, now) => {
                 return Ok(ServerCertVerified::assertion());
             }
-            Rule::Pin(_) => Distrust::OutOfDate { presented },
+            Rule::Pin(_) => TlsError::OutOfDate { presented },
             Rule::Vouched(by) => {
                 match by.verify_server_cert(certificate, intermediates, name, ocsp, now) {
                     Ok(verified) => return Ok(verified),
-                    Err(_) if !is_in_date(certificate, now) => Distrust::OutOfDate { presented },
-                    Err(error) => Distrust::Unknown {
+                    Err(_) if !is_in_date(certificate, now) => TlsError::OutOfDate { presented },
+                    Err(error) => TlsError::Unknown {
                         presented,
                         reason: in_words(&error),
                     },
@@ -165,7 +165,7 @@ impl ServerCertVerifier for Verifier {
             }
             Rule::Nobody(recorder) => {
                 *recorder.slot() = Some(Certificate::from_der(certificate.to_vec()));
-                Distrust::Handshake("only the certificate was wanted".to_owned())
+                TlsError::Handshake("only the certificate was wanted".to_owned())
             }
         };
         Err(distrust.refuse())
@@ -177,7 +177,7 @@ impl ServerCertVerifier for Verifier {
         _certificate: &CertificateDer<'_>,
         _signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(Distrust::OldTls.refuse())
+        Err(TlsError::OldTls.refuse())
     }
 
     fn verify_tls13_signature(

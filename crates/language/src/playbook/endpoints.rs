@@ -4,7 +4,7 @@ mod table;
 mod written;
 
 use malleus_source::diagnostic::nearest;
-use table::{Brand, ENDPOINTS, Endpoint};
+use table::{ENDPOINTS, Endpoint, Flavor};
 pub(super) use written::before_query;
 use written::{Segment, split};
 
@@ -243,10 +243,10 @@ fn similar(segments: &[Segment<'_>]) -> Option<(usize, &'static Endpoint)> {
 }
 
 fn did_you_mean(near: &Endpoint) -> String {
-    let alone = match near.brand {
-        Brand::Both => "",
-        Brand::Lxd => ", which LXD alone has",
-        Brand::Incus => ", which Incus alone has",
+    let alone = match near.flavor {
+        Flavor::Both => "",
+        Flavor::Lxd => ", which LXD alone has",
+        Flavor::Incus => ", which Incus alone has",
     };
     format!("did you mean `{}`{alone}?", near.path.replace('…', ""))
 }

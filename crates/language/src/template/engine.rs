@@ -231,7 +231,7 @@ fn context(scope: &Scope, watch: Option<&Arc<Watch>>) -> minijinja::Value {
 /// Why an evaluation failed, and where in the file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct Fault {
+pub struct TemplateError {
     /// What is wrong, in one line.
     pub message: String,
     /// Where.
@@ -251,7 +251,7 @@ impl Renderer<'_> {
     ///
     /// # Errors
     /// When a name or an attribute in it is undefined, or a filter fails.
-    pub fn eval(&self, expr: &Expr) -> Result<Value, Fault> {
+    pub fn eval(&self, expr: &Expr) -> Result<Value, TemplateError> {
         let value = self
             .engine
             .eval(expr.code(), self.scope)
@@ -267,7 +267,7 @@ impl Renderer<'_> {
     ///
     /// # Errors
     /// As [`eval`](Self::eval).
-    pub fn holds(&self, expr: &Expr) -> Result<bool, Fault> {
+    pub fn holds(&self, expr: &Expr) -> Result<bool, TemplateError> {
         self.engine
             .eval(expr.code(), self.scope)
             .map(|value| value.is_true())
@@ -284,7 +284,7 @@ impl Renderer<'_> {
     ///
     /// # Errors
     /// What is wrong with which part.
-    pub fn value(&self, template: &Template) -> Result<Value, Fault> {
+    pub fn value(&self, template: &Template) -> Result<Value, TemplateError> {
         match template {
             Template::Literal(value, _) => Ok(value.clone()),
             Template::Value(expr) => self.eval(expr),
@@ -295,7 +295,7 @@ impl Renderer<'_> {
                 for (key, value) in entries {
                     let name = self.text(key)?;
                     if map.insert(name.clone(), self.value(value)?).is_some() {
-                        return Err(Fault {
+                        return Err(TemplateError {
                             message: format!(
                                 "the key `{name}` is there twice once its templates are rendered"
                             ),
@@ -312,11 +312,11 @@ impl Renderer<'_> {
     ///
     /// # Errors
     /// As [`value`](Self::value), and for lists, mappings and null.
-    pub fn text(&self, template: &Template) -> Result<String, Fault> {
+    pub fn text(&self, template: &Template) -> Result<String, TemplateError> {
         match self.value(template)? {
             Value::String(text) => Ok(text),
             value @ (Value::Number(_) | Value::Bool(_)) => Ok(value.to_string()),
-            value => Err(Fault {
+            value => Err(TemplateError {
                 message: format!("text is needed here, but the value is {}", describe(&value)),
                 span: template.span(),
             }),
@@ -328,25 +328,24 @@ impl Renderer<'_> {
     ///
     /// # Errors
     /// As [`text`](Self::text), and where a value cannot be a segment (empty, `.` or `..`).
-    pub fn path(&self, template: &Template) -> Result<String, Fault> {
+    pub fn path(&self, template: &Template) -> Result<String, TemplateError> {
         let span = match template {
             Template::Value(expr) => expr.place(self.source, None),
             other => other.span(),
         };
         let rendered = match template {
             Template::Literal(..) => self.text(template)?,
-            Template::Value(_) => {
-                path::whole(&self.text(template)?).map_err(|message| Fault { message, span })?
-            }
+            Template::Value(_) => path::whole(&self.text(template)?)
+                .map_err(|message| TemplateError { message, span })?,
             Template::Text(text) => self.run(PATH, text)?,
             Template::List(..) | Template::Map(..) => {
-                return Err(Fault {
+                return Err(TemplateError {
                     message: "a path must be text".into(),
                     span,
                 });
             }
         };
-        path::judge(&rendered).map_err(|message| Fault { message, span })?;
+        path::judge(&rendered).map_err(|message| TemplateError { message, span })?;
         Ok(rendered)
     }
 
@@ -358,7 +357,7 @@ impl Renderer<'_> {
             .ok()
     }
 
-    fn run(&self, name: &str, text: &Text) -> Result<String, Fault> {
+    fn run(&self, name: &str, text: &Text) -> Result<String, TemplateError> {
         let watch = self.scope.watch(text.code());
         self.engine
             .environment
@@ -366,16 +365,16 @@ impl Renderer<'_> {
             .map_err(|error| {
                 let error = Error::from_engine(&error);
                 let range = error.range.map(|range| widened(text.code(), range));
-                Fault {
+                TemplateError {
                     span: text.place(self.source, range),
                     message: error.message,
                 }
             })
     }
 
-    fn fault(&self, expr: &Expr, error: Error) -> Fault {
+    fn fault(&self, expr: &Expr, error: Error) -> TemplateError {
         let range = error.range.map(|range| widened(expr.code(), range));
-        Fault {
+        TemplateError {
             span: expr.place(self.source, range),
             message: error.message,
         }

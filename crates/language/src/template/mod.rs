@@ -13,7 +13,7 @@ mod scope;
 mod taint;
 mod tree;
 
-pub use engine::{Engine, Error, Fault, Renderer, describe};
+pub use engine::{Engine, Error, Renderer, TemplateError, describe};
 pub use names::{FUNCTIONS, NameUse, Usage, filter_names};
 pub use path::judge as judge_path;
 pub use preview::{Preview, Previewer};

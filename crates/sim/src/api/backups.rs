@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::instances::resources;
 use super::valid;
-use crate::brand::Traits;
 use crate::call::{Answer, Call, Raw, Refusal, Reply, text};
 use crate::daemon::Daemon;
+use crate::flavor::FlavorProfile;
 use crate::operations::{Spec, begin};
 use crate::state::backup::{self, Bad, Content, Files, Packing, Unpacked};
 use crate::state::collection::Place;
@@ -16,13 +16,13 @@ use crate::state::instance::{Backup, Instance, Snapshot};
 use crate::state::{Key, url};
 
 /// A backup's object.
-pub(crate) fn object(traits: &'static Traits) -> impl Fn(&Backup) -> Value {
+pub(crate) fn object(profile: &'static FlavorProfile) -> impl Fn(&Backup) -> Value {
     move |backup| {
         let mut object = json!({
             "name": backup.name, "created_at": backup.created, "expires_at": backup.expires,
             "instance_only": backup.instance_only,
         });
-        if !traits.is_incus() {
+        if !profile.is_incus() {
             object["container_only"] = json!(backup.instance_only);
         }
         object["optimized_storage"] = json!(false);
@@ -30,10 +30,10 @@ pub(crate) fn object(traits: &'static Traits) -> impl Fn(&Backup) -> Value {
     }
 }
 
-fn missing(traits: &Traits) -> Refusal {
+fn missing(profile: &FlavorProfile) -> Refusal {
     Refusal::new(
         404,
-        if traits.is_incus() {
+        if profile.is_incus() {
             "Instance backup not found"
         } else {
             "Load backup from database: Instance backup not found"
@@ -48,9 +48,9 @@ pub(crate) fn answer(daemon: &Arc<Daemon>, call: &Call, (name, rest): (&str, &[&
     let instance = world.instance(&key.0, name)?;
     let find = |name: &str| {
         let found = instance.backups.iter().find(|backup| backup.name == name);
-        found.ok_or_else(|| missing(daemon.traits))
+        found.ok_or_else(|| missing(daemon.profile))
     };
-    let object = object(daemon.traits);
+    let object = object(daemon.profile);
     match (call.method.as_str(), rest) {
         ("GET", []) => {
             let all = instance.backups.iter().map(|backup| {
@@ -94,7 +94,7 @@ fn create(daemon: &Arc<Daemon>, call: &Call, key: Key) -> Answer {
         name.to_owned()
     };
     let mut about = resources(daemon, (&key.0, &[&key.1]));
-    let path = if daemon.traits.is_incus() {
+    let path = if daemon.profile.is_incus() {
         url(&format!("instances/{}/backups/{name}", key.1), &key.0)
     } else {
         format!("/1.0/backups/{name}")
@@ -138,7 +138,7 @@ fn create(daemon: &Arc<Daemon>, call: &Call, key: Key) -> Answer {
 }
 
 fn delete(daemon: &Arc<Daemon>, call: &Call, (key, name): (Key, String)) -> Reply {
-    let about = if daemon.traits.is_incus() {
+    let about = if daemon.profile.is_incus() {
         resources(daemon, (&key.0, &[&key.1]))
     } else {
         json!({"container": [format!("/1.0/container/{}", key.1)]})
@@ -155,9 +155,9 @@ fn delete(daemon: &Arc<Daemon>, call: &Call, (key, name): (Key, String)) -> Repl
 
 /// `POST /1.0/instances` with the tarball of a backup.
 pub(crate) fn import(daemon: &Arc<Daemon>, call: &Call) -> Answer {
-    let header = |name: &str| call.header(&format!("{}{name}", daemon.traits.header));
+    let header = |name: &str| call.header(&format!("{}{name}", daemon.profile.header));
     let unpacked = backup::unpack(&call.body).map_err(|bad| match bad {
-        Bad::NoIndex => Refusal::new(400, daemon.traits.no_index),
+        Bad::NoIndex => Refusal::new(400, daemon.profile.no_index),
         Bad::Unreadable(why) => Refusal::new(500, why),
     })?;
     if let Some(pool) = header("pool") {

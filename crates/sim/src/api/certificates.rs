@@ -31,7 +31,7 @@ pub(crate) fn add(daemon: &Arc<Daemon>, call: &Call) -> Answer {
         _ => None,
     };
     if call.access == Access::Public {
-        let request = redeem(daemon, text(&body, daemon.traits.token_field))?;
+        let request = redeem(daemon, text(&body, daemon.profile.token_field))?;
         let der = shown.ok_or_else(|| bad("No client certificate provided"))?;
         return trust(daemon, &request, &der);
     }
@@ -70,9 +70,9 @@ fn issue(daemon: &Arc<Daemon>, call: &Call, body: &Map<String, Value>) -> Answer
     let mut request = json!({
         "name": text(body, "name"), "type": "client", "restricted": flag(body, "restricted"),
         "projects": list(body, "projects"), "certificate": "", "token": true,
-        daemon.traits.token_field: "",
+        daemon.profile.token_field: "",
     });
-    if daemon.traits.is_incus() {
+    if daemon.profile.is_incus() {
         request["description"] = json!(text(body, "description"));
     }
     let spec = Spec {
@@ -81,7 +81,7 @@ fn issue(daemon: &Arc<Daemon>, call: &Call, body: &Map<String, Value>) -> Answer
             "addresses": [address], "fingerprint": daemon.certificate.fingerprint,
             "request": request, "secret": secret()?,
         }),
-        ..Spec::task("Executing operation", "default", daemon.traits.nothing())
+        ..Spec::task("Executing operation", "default", daemon.profile.nothing())
     };
     Ok(begin(daemon, (spec, call.fault), |_| {
         std::future::pending()
@@ -121,7 +121,7 @@ fn trust(daemon: &Daemon, request: &Map<String, Value>, der: &[u8]) -> Answer {
         "restricted": flag(request, "restricted"), "projects": list(request, "projects"),
         "certificate": pem(der), "fingerprint": print,
     });
-    if daemon.traits.is_incus() {
+    if daemon.profile.is_incus() {
         object["description"] = json!(text(request, "description"));
     }
     world.collections.put(&place, &print, object);
@@ -181,7 +181,7 @@ pub(crate) fn one(daemon: &Arc<Daemon>, call: &Call, beginning: &str) -> Answer 
             let body = call.json()?;
             let kind = body.get("type").and_then(Value::as_str);
             if kind != stored["type"].as_str() && (kind.is_some() || call.method == "PUT") {
-                let code = daemon.traits.certificate_type_kept;
+                let code = daemon.profile.certificate_type_kept;
                 return Err(Refusal::new(code, "The certificate type cannot be changed"));
             }
             known_projects(&world, &list(&body, "projects"))?;

@@ -11,7 +11,7 @@ use super::instances::resources;
 use crate::call::{Answer, Call, Raw, Refusal, Reply, flag, text, uuid};
 use crate::daemon::Daemon;
 use crate::exec::sockets::{Plug, read, write};
-use crate::lifecycle::{self, Happening};
+use crate::lifecycle::{self, LifecycleEvent};
 use crate::operations::{Spec, begin};
 use crate::state::Key;
 use crate::state::instance::{Instance, Status};
@@ -38,14 +38,14 @@ fn reset(daemon: &Daemon, call: &Call, name: &str) -> Answer {
     }
     if instance.status == Status::Stopped {
         let path = format!("instances/{name}");
-        let happening = Happening::new("instance-console-reset", (call.project(), &path));
+        let happening = LifecycleEvent::new("instance-console-reset", (call.project(), &path));
         lifecycle::tell(daemon, &happening);
     }
     Ok(Reply::empty())
 }
 
 fn file(daemon: &Daemon, name: &str) -> String {
-    format!("/var/log/{}/{name}/console.log", daemon.traits.name)
+    format!("/var/log/{}/{name}/console.log", daemon.profile.name)
 }
 
 /// Whether it ever ran: then there is a log.
@@ -56,7 +56,7 @@ fn began(instance: &Instance) -> bool {
 fn log(daemon: &Daemon, call: &Call, name: &str) -> Answer {
     let world = daemon.world();
     let instance = world.instance(call.project(), name)?;
-    let incus = daemon.traits.is_incus();
+    let incus = daemon.profile.is_incus();
     let kept = began(instance) && instance.status == Status::Stopped;
     if !kept && !incus {
         // While it runs, what is said is kept elsewhere, and nothing was said.
@@ -104,7 +104,7 @@ fn connect(daemon: &Arc<Daemon>, call: &Call, name: &str) -> Answer {
             return Err(Refusal::new(400, "Instance is not running"));
         }
         let force = flag(&body, "force");
-        if instance.console.is_some() && daemon.traits.is_incus() && !force {
+        if instance.console.is_some() && daemon.profile.is_incus() && !force {
             let text = "This console is already connected. Force is required to take it over.";
             return Err(Refusal::new(500, text));
         }

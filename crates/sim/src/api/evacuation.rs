@@ -18,12 +18,12 @@ const ORIGIN: &str = "volatile.evacuate.origin";
 pub(crate) fn answer(daemon: &Arc<Daemon>, call: &Call, member: &str) -> Answer {
     let body = call.json()?;
     let text = |key: &str| body.get(key).and_then(Value::as_str).unwrap_or_default();
-    let resources = daemon.traits.nothing();
+    let resources = daemon.profile.nothing();
     let (worker, member) = (daemon.clone(), member.to_owned());
     match text("action") {
         "evacuate" => {
             // The mode came with Incus.
-            let stays = daemon.traits.is_incus() && text("mode") == "stop";
+            let stays = daemon.profile.is_incus() && text("mode") == "stop";
             let spec = Spec::task("Evacuating cluster member", "default", resources);
             Ok(begin(daemon, (spec, call.fault), |_| async move {
                 let mode = if stays { Mode::Stop } else { Mode::Move };
@@ -78,7 +78,7 @@ fn evacuate(daemon: &Daemon, member: &str, mode: Mode) -> Result<Option<String>,
         let stays =
             mode == Mode::Stop || instance.config.get("cluster.evacuate") == Some(&json!("stop"));
         let to = refuge(&world, instance, member).filter(|_| !stays);
-        if to.is_none() && !stays && daemon.traits.is_incus() {
+        if to.is_none() && !stays && daemon.profile.is_incus() {
             stand(&mut world, member, Standing::Online)?;
             let text =
                 "Failed to evacuate instances: Couldn't find a cluster member for the instance";

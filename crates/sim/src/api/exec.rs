@@ -10,7 +10,7 @@ use crate::daemon::Daemon;
 use crate::exec::process::{Command, Exit, Sink};
 use crate::exec::sockets::{self, Plug};
 use crate::exec::{self, Place};
-use crate::lifecycle::{self, Happening};
+use crate::lifecycle::{self, LifecycleEvent};
 use crate::operations::{self, Failure, Spec};
 use crate::state::Key;
 use crate::state::instance::{Logs, Status};
@@ -34,7 +34,7 @@ fn mode(daemon: &Daemon, body: &Map<String, Value>) -> Result<Mode, Refusal> {
         is("wait-for-websocket"),
         is("interactive"),
     );
-    if daemon.traits.is_incus() && record && (websocket || interactive) {
+    if daemon.profile.is_incus() && record && (websocket || interactive) {
         return Err(Refusal::new(
             400,
             if websocket {
@@ -113,10 +113,11 @@ pub(crate) fn begin(daemon: &Arc<Daemon>, call: &Call, name: &str) -> Answer {
     match mode {
         Mode::Recorded | Mode::Discarded => {
             let record = (mode == Mode::Recorded).then_some(logs);
-            let folder = daemon.traits.exec_logs;
+            let folder = daemon.profile.exec_logs;
             let worker = daemon.clone();
-            let begun = Happening::new("instance-exec", (&key.0, &format!("instances/{name}")))
-                .with(json!({"command": command.argv}));
+            let begun =
+                LifecycleEvent::new("instance-exec", (&key.0, &format!("instances/{name}")))
+                    .with(json!({"command": command.argv}));
             let started = operations::begin(daemon, (spec, call.fault), move |id| async move {
                 let output = record.map(|logs| Recording::new(logs, &id));
                 let sink = output.as_ref().map(Recording::sink);
@@ -142,7 +143,7 @@ pub(crate) fn begin(daemon: &Arc<Daemon>, call: &Call, name: &str) -> Answer {
 fn about(daemon: &Daemon, key: &Key, mode: Mode) -> Value {
     let mut about = resources(daemon, (&key.0, &[&key.1]));
     let recorded = matches!(mode, Mode::Recorded | Mode::Discarded);
-    if daemon.traits.is_incus() && recorded {
+    if daemon.profile.is_incus() && recorded {
         let path = url(&format!("instances/{}", key.1), &key.0);
         about = json!({"containers": [path], "instances": [path]});
     }
@@ -240,7 +241,7 @@ fn over_websockets(
     );
     operations::begin(daemon, (spec, call.fault), move |id| async move {
         sockets.add(&id, plug.take_ends());
-        let begun = Happening::new("instance-exec", (&project, &path))
+        let begun = LifecycleEvent::new("instance-exec", (&project, &path))
             .with(json!({"command": command.argv}));
         let exit = sockets::attend(plug, (place, command), || {
             lifecycle::tell(&worker, &begun);

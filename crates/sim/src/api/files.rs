@@ -20,7 +20,7 @@ pub(crate) fn answer(daemon: &Arc<Daemon>, call: &Call, name: &str) -> Answer {
         "GET" | "HEAD" => read(daemon, call, (&tree, path)),
         "POST" => write(daemon, call, (&tree, path)),
         "DELETE" => {
-            let force = daemon.traits.header.to_owned() + "force";
+            let force = daemon.profile.header.to_owned() + "force";
             let removed = if call.header(&force) == Some("true") {
                 tree.lock().remove_all(path)
             } else {
@@ -71,13 +71,13 @@ fn read(daemon: &Daemon, call: &Call, (tree, path): (&SharedTree, &str)) -> Answ
         ("modified", seconds(node.modified)),
         ("type", kind.to_owned()),
     ];
-    let prefix = daemon.traits.header;
+    let prefix = daemon.profile.header;
     let headers: Vec<_> = described
         .into_iter()
         .map(|(name, value)| (format!("{prefix}{name}"), value))
         .collect();
     if call.method == "HEAD" {
-        let kind = if daemon.traits.is_incus() {
+        let kind = if daemon.profile.is_incus() {
             "application/octet-stream"
         } else {
             "application/json"
@@ -112,7 +112,7 @@ fn read(daemon: &Daemon, call: &Call, (tree, path): (&SharedTree, &str)) -> Answ
 }
 
 fn write(daemon: &Daemon, call: &Call, (tree, path): (&SharedTree, &str)) -> Answer {
-    let header = |name: &str| call.header(&format!("{}{name}", daemon.traits.header));
+    let header = |name: &str| call.header(&format!("{}{name}", daemon.profile.header));
     let number = |name: &str| header(name).and_then(|text| text.parse().ok());
     // A mode without a leading zero is read as a decimal number.
     let mode = header("mode").and_then(|text| match text.strip_prefix('0') {
@@ -138,7 +138,7 @@ fn write(daemon: &Daemon, call: &Call, (tree, path): (&SharedTree, &str)) -> Ans
         }
         "file" => tree.write(path, node(content, 0o644)),
         "directory" => {
-            let added = tree.add(path, node(Content::Folder, daemon.traits.folder_mode));
+            let added = tree.add(path, node(Content::Folder, daemon.profile.folder_mode));
             let there = tree
                 .get(path, Last::Follow)
                 .is_ok_and(|(_, node)| node.is_folder());

@@ -54,7 +54,7 @@ fn list(world: &World, call: &Call, (kind, place): (&Kind, &Place)) -> Answer {
         entries.push(if call.recursion() > 0 {
             object()
         } else {
-            json!(kind.listed(world.traits, (place, name)))
+            json!(kind.listed(world.profile, (place, name)))
         });
     }
     Ok(Reply::Sync(Value::Array(entries)))
@@ -64,10 +64,10 @@ fn show(world: &World, (kind, place, name): (&Kind, &Place, &str)) -> Answer {
     let stored = world.collections.get(place, name);
     let stored = stored.ok_or_else(|| kind.missing(name))?;
     let mut object = kind.object(world, (place, name), stored);
-    if kind.shown == Shown::InLists && world.traits.is_incus() {
+    if kind.shown == Shown::InLists && world.profile.is_incus() {
         object["project"] = json!("");
     }
-    if kind.tag == Tag::IncusAlone && !world.traits.is_incus() {
+    if kind.tag == Tag::IncusAlone && !world.profile.is_incus() {
         return Ok(Reply::Sync(object));
     }
     let etag = kind.etag(&object);
@@ -88,7 +88,7 @@ fn create(
         return Err(refuse(kind.unnamed, ""));
     }
     if world.collections.get(place, name).is_some() {
-        return Err(refuse((kind.taken)(world.traits), name));
+        return Err(refuse((kind.taken)(world.profile), name));
     }
     let new = New { name, project };
     let object = (kind.make)(world, new, kind.blank(name, body))?;
@@ -117,7 +117,7 @@ fn rename(
         let code = if kind.store == "profiles" { 500 } else { 409 };
         return Err(Refusal::new(
             code,
-            if world.traits.is_incus() {
+            if world.profile.is_incus() {
                 format!("{} \"{to}\" already exists", kind.title)
             } else {
                 format!("Name \"{to}\" already in use")

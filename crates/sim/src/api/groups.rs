@@ -20,7 +20,7 @@ fn created(name: &str) -> Reply {
 /// Answers for the collection and its members.
 pub(crate) fn answer(daemon: &Arc<Daemon>, call: &Call, path: &[&str]) -> Answer {
     let mut world = daemon.world();
-    let missing = || Refusal::new(404, daemon.traits.no_group);
+    let missing = || Refusal::new(404, daemon.profile.no_group);
     match (call.method.as_str(), path) {
         ("GET", []) => {
             let all = world.cluster.groups.iter();
@@ -61,7 +61,7 @@ pub(crate) fn answer(daemon: &Arc<Daemon>, call: &Call, path: &[&str]) -> Answer
             Err(Refusal::new(403, text))
         }
         ("DELETE", [name]) => {
-            let (code, text) = daemon.traits.no_group_to_delete;
+            let (code, text) = daemon.profile.no_group_to_delete;
             let removed = world.cluster.groups.remove(*name);
             removed.ok_or_else(|| Refusal::new(code, text))?;
             Ok(Reply::empty())
@@ -71,7 +71,7 @@ pub(crate) fn answer(daemon: &Arc<Daemon>, call: &Call, path: &[&str]) -> Answer
 }
 
 fn taken(world: &World) -> Refusal {
-    Refusal::new(500, world.traits.group_taken)
+    Refusal::new(500, world.profile.group_taken)
 }
 
 fn create(world: &mut World, body: &Map<String, Value>) -> Answer {
@@ -100,7 +100,7 @@ fn fill(group: &mut Group, world: &World, body: &Map<String, Value>) -> Result<(
         .filter_map(|name| name.as_str().map(str::to_owned))
         .collect();
     if members.iter().any(|name| world.cluster.get(name).is_none()) {
-        return Err(Refusal::new(500, world.traits.group_of_nobody));
+        return Err(Refusal::new(500, world.profile.group_of_nobody));
     }
     group.members = members;
     Ok(())

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{filter, generic, instances};
 use crate::call::{Answer, Call, Raw, Refusal, Reply, etag, flag, hex};
 use crate::daemon::Daemon;
-use crate::lifecycle::{self, Happening};
+use crate::lifecycle::{self, LifecycleEvent};
 use crate::operations::{Failure, Spec, begin};
 use crate::state::archive;
 use crate::state::collection::Place;
@@ -71,7 +71,7 @@ pub(crate) fn alias_seen(daemon: &Daemon, call: &Call, name: &[&str]) -> Result<
 }
 
 fn missing(daemon: &Daemon, fingerprint: &str) -> Refusal {
-    let text = if daemon.traits.is_incus() {
+    let text = if daemon.profile.is_incus() {
         format!("Image \"{fingerprint}\" not found")
     } else {
         "Image not found".to_owned()
@@ -114,10 +114,10 @@ pub(crate) fn one(daemon: &Arc<Daemon>, call: &Call, fingerprint: &str) -> Answe
             let worker = daemon.clone();
             Ok(begin(daemon, (spec, call.fault), |_| async move {
                 let aliases = remove(&mut worker.world(), &key);
-                if worker.traits.is_incus() {
+                if worker.profile.is_incus() {
                     for alias in aliases {
                         let path = format!("images/aliases/{alias}");
-                        let gone = Happening::new("image-alias-deleted", (&key.0, &path));
+                        let gone = LifecycleEvent::new("image-alias-deleted", (&key.0, &path));
                         lifecycle::tell(&worker, &gone);
                     }
                 }
@@ -174,7 +174,7 @@ fn add(daemon: &Arc<Daemon>, call: &Call) -> Answer {
         uploaded(daemon, call)
     };
     let project = call.project().to_owned();
-    let resources = if daemon.traits.is_incus() {
+    let resources = if daemon.profile.is_incus() {
         json!({})
     } else {
         Value::Null
@@ -198,7 +198,7 @@ fn pairs(text: &str) -> Vec<(String, String)> {
 }
 
 fn uploaded(daemon: &Daemon, call: &Call) -> Added {
-    let header = |name: &str| call.header(&format!("{}{name}", daemon.traits.header));
+    let header = |name: &str| call.header(&format!("{}{name}", daemon.profile.header));
     let properties = pairs(header("properties").unwrap_or_default());
     let aliases = pairs(header("aliases").unwrap_or_default());
     let kind = call.header("content-type").unwrap_or_default();
@@ -210,7 +210,7 @@ fn uploaded(daemon: &Daemon, call: &Call) -> Added {
         Some((_, boundary)) => split_parts(&call.body, boundary.trim_matches('"')),
     };
     Added {
-        expires: Some(daemon.traits.no_expiry),
+        expires: Some(daemon.profile.no_expiry),
         bytes,
         properties: properties
             .into_iter()
@@ -220,7 +220,7 @@ fn uploaded(daemon: &Daemon, call: &Call) -> Added {
         filename: header("filename").unwrap_or_default().to_owned(),
         aliases: aliases
             .into_iter()
-            .filter(|(key, _)| key == "alias" && daemon.traits.is_incus())
+            .filter(|(key, _)| key == "alias" && daemon.profile.is_incus())
             .map(|(_, name)| name)
             .collect(),
         fingerprint: header("fingerprint").map(str::to_owned),
@@ -267,7 +267,7 @@ fn published(daemon: &Daemon, call: &Call) -> Result<Added, Refusal> {
     let bytes = match text("type").as_str() {
         "instance" | "container" => {
             let mut instance = world.instance(call.project(), &text("name"))?.clone();
-            if !daemon.traits.is_incus() {
+            if !daemon.profile.is_incus() {
                 // LXD does not hand down what the image of the instance said of itself.
                 instance.metadata["properties"] = json!({});
             }
@@ -279,7 +279,7 @@ fn published(daemon: &Daemon, call: &Call) -> Result<Added, Refusal> {
             let instance = world.instance(call.project(), instance)?;
             let found = super::snapshots::find(instance, snapshot);
             let found = found
-                .ok_or_else(|| super::snapshots::missing(world.traits, (instance, snapshot)))?;
+                .ok_or_else(|| super::snapshots::missing(world.profile, (instance, snapshot)))?;
             archive::pack(&found.of.metadata, &found.tree)
                 .map_err(|error| Refusal::new(500, error.to_string()))
         }
@@ -383,7 +383,7 @@ pub(crate) fn export(daemon: &Arc<Daemon>, call: &Call, fingerprint: &str) -> An
         image.filename.clone()
     };
     let kind = ("x-incus-type".to_owned(), "incus".to_owned());
-    let incus = daemon.traits.is_incus();
+    let incus = daemon.profile.is_incus();
     Ok(Reply::Raw(Raw {
         headers: incus.then_some(kind).into_iter().collect(),
         body: image.bytes.clone(),

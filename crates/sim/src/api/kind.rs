@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::valid::Wrong;
-use crate::brand::Traits;
 use crate::call::{Refusal, etag};
+use crate::flavor::FlavorProfile;
 use crate::state::collection::Place;
 use crate::state::{World, url};
 
@@ -38,7 +38,7 @@ pub(crate) enum Scope {
     Server,
     /// Its own, where it has this feature.
     Feature(&'static str),
-    /// As the feature for network zones says, which one of the brands does not have.
+    /// As the feature for network zones says, which one of the flavors does not have.
     Zones,
 }
 
@@ -103,9 +103,9 @@ impl Blank {
 }
 
 /// A code and a text in which `{}` is the name.
-pub(crate) type Words = (u16, &'static str);
+pub(crate) type Messages = (u16, &'static str);
 
-pub(crate) fn refuse((code, text): Words, name: &str) -> Refusal {
+pub(crate) fn refuse((code, text): Messages, name: &str) -> Refusal {
     Refusal::new(code, text.replace("{}", name))
 }
 
@@ -143,8 +143,8 @@ pub(crate) struct Kind {
     pub(crate) missing: (&'static str, &'static str),
     /// What is said before `"NAME": Project not found`.
     pub(crate) no_project: &'static str,
-    pub(crate) unnamed: Words,
-    pub(crate) taken: fn(&Traits) -> Words,
+    pub(crate) unnamed: Messages,
+    pub(crate) taken: fn(&FlavorProfile) -> Messages,
     /// Finishes the object of a new one.
     pub(crate) make: fn(&World, New<'_>, Value) -> Result<Value, Refusal>,
     /// Checks what a creation or a change leads to.
@@ -155,7 +155,7 @@ pub(crate) struct Kind {
     pub(crate) used_by: Option<Users>,
     pub(crate) unused: Unused,
     /// What is said where one that is used is to be removed; an empty text where that does not matter.
-    pub(crate) in_use: Words,
+    pub(crate) in_use: Messages,
     /// The stores of what is below one and goes with it.
     pub(crate) below: &'static [&'static str],
     /// What else a creation, a change or a removal leads to.
@@ -212,7 +212,7 @@ impl Kind {
         let feature = match self.scope {
             Scope::Server => return Ok(Place::global(self.store).below(parent)),
             Scope::Feature(feature) => feature,
-            Scope::Zones => world.traits.zones_feature,
+            Scope::Zones => world.profile.zones_feature,
         };
         if world.project(project).is_none() {
             let text = format!("{} \"{project}\": Project not found", self.no_project);
@@ -243,11 +243,11 @@ impl Kind {
     }
 
     /// The same as lists have it.
-    pub(crate) fn listed(&self, traits: &Traits, (place, name): (&Place, &str)) -> String {
+    pub(crate) fn listed(&self, profile: &FlavorProfile, (place, name): (&Place, &str)) -> String {
         let bare = match self.listing {
             Listing::WithProject => false,
             Listing::Bare => true,
-            Listing::BareInLxd => !traits.is_incus(),
+            Listing::BareInLxd => !profile.is_incus(),
         };
         if bare {
             url(&self.path_of(place, name), "default")
@@ -283,14 +283,14 @@ impl Kind {
         let mut object = stored.clone();
         if let Some(used_by) = self.used_by {
             let users = used_by(world, place, name);
-            let null = self.unused == Unused::NullInLxd && !world.traits.is_incus();
+            let null = self.unused == Unused::NullInLxd && !world.profile.is_incus();
             object["used_by"] = if users.is_empty() && null {
                 Value::Null
             } else {
                 json!(users)
             };
         }
-        if self.shown != Shown::Never && world.traits.is_incus() {
+        if self.shown != Shown::Never && world.profile.is_incus() {
             object["project"] = json!(place.project());
         }
         object

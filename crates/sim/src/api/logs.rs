@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::call::{Answer, Call, Raw, Refusal, Reply};
 use crate::daemon::Daemon;
-use crate::lifecycle::{self, Happening};
+use crate::lifecycle::{self, LifecycleEvent};
 use crate::state::instance::Instance;
 use crate::state::url;
 
@@ -21,7 +21,7 @@ enum Folder {
 pub(crate) fn answer(daemon: &Arc<Daemon>, call: &Call, (name, rest): (&str, &[&str])) -> Answer {
     let world = daemon.world();
     let instance = world.instance(call.project(), name)?;
-    let incus = daemon.traits.is_incus();
+    let incus = daemon.profile.is_incus();
     let invalid = |file: &str| {
         let text = if incus {
             format!("Log file name \"{file}\" not valid")
@@ -58,7 +58,7 @@ fn raw(name: &str, bytes: Vec<u8>) -> Reply {
 }
 
 fn list(daemon: &Daemon, instance: &Instance, folder: Folder) -> Reply {
-    let incus = daemon.traits.is_incus();
+    let incus = daemon.profile.is_incus();
     let recorded: Vec<String> = instance.logs.lock().keys().cloned().collect();
     let recorded = recorded.into_iter();
     let (below, names): (&str, Vec<String>) = match folder {
@@ -83,7 +83,7 @@ fn list(daemon: &Daemon, instance: &Instance, folder: Folder) -> Reply {
 }
 
 fn one(daemon: &Daemon, call: &Call, (instance, file): (&Instance, &str)) -> Answer {
-    let incus = daemon.traits.is_incus();
+    let incus = daemon.profile.is_incus();
     let folder = if incus {
         format!("/var/lib/incus/containers/{}/exec-output", instance.name)
     } else {
@@ -98,7 +98,7 @@ fn one(daemon: &Daemon, call: &Call, (instance, file): (&Instance, &str)) -> Ans
     // By the name of another folder, and of files that are not there too.
     let path = format!("instances/{}/backups/{file}", instance.name);
     let tell = |what: &str| {
-        let happening = Happening::new(what, (&instance.project, &path));
+        let happening = LifecycleEvent::new(what, (&instance.project, &path));
         lifecycle::tell(daemon, &happening);
     };
     let mut logs = instance.logs.lock();

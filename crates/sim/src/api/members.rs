@@ -139,7 +139,7 @@ fn one(daemon: &Arc<Daemon>, call: &Call, (method, name): (&str, &str)) -> Answe
             let body = call.json()?;
             let to = body.get("server_name").and_then(Value::as_str);
             let to = to.unwrap_or_default();
-            if world.traits.is_incus() {
+            if world.profile.is_incus() {
                 world.cluster.get(name).ok_or_else(missing)?;
             }
             if world.cluster.get(to).is_some() {
@@ -175,7 +175,7 @@ fn remove(world: &mut World, name: &str, held: &[Key]) -> Answer {
         ));
     }
     if !held.is_empty() {
-        let kind = world.traits.instances_word;
+        let kind = world.profile.instances_word;
         let held: Vec<&str> = held.iter().map(|(_, name)| name.as_str()).collect();
         let text = format!("Node still has the following {kind}: {}", held.join(", "));
         return Err(Refusal::new(500, text));
@@ -231,7 +231,7 @@ fn edit(world: &mut World, (name, body): (&str, &Map<String, Value>), method: &s
 
 /// `/1.0/cluster/members/<name>/state`.
 fn state(daemon: &Arc<Daemon>, call: &Call, (method, name): (&str, &str)) -> Answer {
-    if method == "GET" && !daemon.traits.is_incus() {
+    if method == "GET" && !daemon.profile.is_incus() {
         return Err(Refusal::not_implemented());
     }
     daemon.world().cluster.get(name).ok_or_else(missing)?;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{instances, valid};
 use crate::call::{Answer, Call, Refusal, flag};
 use crate::daemon::Daemon;
-use crate::lifecycle::{self, Happening};
+use crate::lifecycle::{self, LifecycleEvent};
 use crate::operations::{Failure, Spec, begin};
 use crate::state::Key;
 use crate::state::instance::Status;
@@ -23,7 +23,7 @@ pub(crate) fn is_move(call: &Call) -> bool {
 }
 
 pub(crate) fn answer(daemon: &Arc<Daemon>, call: &Call, name: &str) -> Answer {
-    let traits = daemon.traits;
+    let profile = daemon.profile;
     let body = call.json()?;
     let to = body.get("name").and_then(Value::as_str);
     let to = to.filter(|to| !to.is_empty()).unwrap_or(name).to_owned();
@@ -33,15 +33,15 @@ pub(crate) fn answer(daemon: &Arc<Daemon>, call: &Call, name: &str) -> Answer {
         let world = daemon.world();
         let instance = world.instance(&key.0, name)?;
         if world.cluster.get(&target).is_none() {
-            let text = traits.no_move_target.replace("{}", &target);
+            let text = profile.no_move_target.replace("{}", &target);
             return Err(Refusal::new(404, text));
         }
         valid::instance_name(&to)?;
-        if traits.is_incus() && instance.location == target {
+        if profile.is_incus() && instance.location == target {
             let text = "Requested target server is the same as current server";
             return Err(Refusal::new(400, text));
         }
-        if traits.is_incus() && instance.status != Status::Stopped {
+        if profile.is_incus() && instance.status != Status::Stopped {
             let text = "Instance must be stopped to be moved statelessly";
             return Err(Refusal::new(400, text));
         }
@@ -77,7 +77,7 @@ fn carry_out(daemon: &Daemon, (key, to): (Key, String), target: String) -> Resul
     if let Some(mut instance) = world.instances.remove(&key) {
         instance.location = target;
         instance.name.clone_from(&to);
-        if !daemon.traits.is_incus() {
+        if !daemon.profile.is_incus() {
             // There it is a new one, that has never run.
             "1970-01-01T00:00:00Z".clone_into(&mut instance.used);
         }
@@ -89,10 +89,10 @@ fn carry_out(daemon: &Daemon, (key, to): (Key, String), target: String) -> Resul
     let path = format!("instances/{to}");
     lifecycle::tell(
         daemon,
-        &Happening::new("instance-migrated", (&key.0, &path)),
+        &LifecycleEvent::new("instance-migrated", (&key.0, &path)),
     );
     Ok(if of_image {
-        instances::unpacked(daemon.traits)
+        instances::unpacked(daemon.profile)
     } else {
         Value::Null
     })

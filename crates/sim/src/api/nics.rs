@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde_json::{Map, Value, json};
 
-use crate::brand::Traits;
 use crate::call::etag;
+use crate::flavor::FlavorProfile;
 use crate::state::World;
 use crate::state::instance::Instance;
 
@@ -32,7 +32,11 @@ pub(crate) fn interface<'a>(
 }
 
 /// Notes an address, and where the device has none a name, for each device that is new.
-pub(crate) fn settle(traits: &Traits, instance: &mut Instance, devices: &Map<String, Value>) {
+pub(crate) fn settle(
+    profile: &FlavorProfile,
+    instance: &mut Instance,
+    devices: &Map<String, Value>,
+) {
     let mut taken: BTreeSet<String> = nics(devices)
         .filter_map(|(name, device)| {
             let given = device["name"].as_str();
@@ -44,7 +48,7 @@ pub(crate) fn settle(traits: &Traits, instance: &mut Instance, devices: &Map<Str
         let given = device["hwaddr"].as_str().filter(|given| !given.is_empty());
         if given.is_none() && volatile(instance, name, "hwaddr").is_none() {
             let random = fastrand::u32(..).to_string();
-            let address = json!(hwaddr(traits, &random));
+            let address = json!(hwaddr(profile, &random));
             instance
                 .config
                 .insert(format!("volatile.{name}.hwaddr"), address);
@@ -202,9 +206,9 @@ pub(crate) fn address<'a>(instance: &'a Instance, (name, device): (&'a str, &'a 
 }
 
 /// A hardware address that stays the same for a text, within the product's range.
-pub(crate) fn hwaddr(traits: &Traits, text: &str) -> String {
+pub(crate) fn hwaddr(profile: &FlavorProfile, text: &str) -> String {
     let digest = etag(&json!(text));
-    let range = traits.hwaddr;
+    let range = profile.hwaddr;
     format!(
         "{range}:{}:{}:{}",
         &digest[..2],

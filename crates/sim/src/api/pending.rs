@@ -13,7 +13,7 @@ use crate::state::collection::Place;
 use crate::state::{World, cluster};
 
 /// What pools and networks differ in.
-struct Words {
+struct Messages {
     store: &'static str,
     /// In the texts about members that have none yet.
     short: &'static str,
@@ -23,21 +23,21 @@ struct Words {
     common: u16,
 }
 
-const POOLS: Words = Words {
+const POOLS: Messages = Messages {
     store: "storage-pools",
     short: "Pool",
     long: "Storage pool",
     common: 500,
 };
 
-const NETWORKS: Words = Words {
+const NETWORKS: Messages = Messages {
     store: "networks",
     short: "Network",
     long: "Network",
     common: 400,
 };
 
-fn words(kind: &str) -> &'static Words {
+fn words(kind: &str) -> &'static Messages {
     if kind == "networks" {
         &NETWORKS
     } else {
@@ -45,7 +45,7 @@ fn words(kind: &str) -> &'static Words {
     }
 }
 
-fn place(world: &World, call: &Call, words: &Words) -> Place {
+fn place(world: &World, call: &Call, words: &Messages) -> Place {
     match words.store {
         "networks" => Place::of("networks", world.owner(call.project(), "networks")),
         store => Place::global(store),
@@ -71,7 +71,7 @@ pub(crate) fn create(daemon: &Arc<Daemon>, call: &Call, kind: &str) -> Answer {
     }
 }
 
-type OnMember<'a> = (&'a Words, &'a str, &'a str, &'a Map<String, Value>);
+type OnMember<'a> = (&'a Messages, &'a str, &'a str, &'a Map<String, Value>);
 
 fn on_member(daemon: &Daemon, call: &Call, (words, name, target, body): OnMember<'_>) -> Answer {
     let mut world = daemon.world();
@@ -103,11 +103,11 @@ fn on_member(daemon: &Daemon, call: &Call, (words, name, target, body): OnMember
     Ok(Reply::Created(format!("/1.0/{}/{name}", words.store)))
 }
 
-fn defined(daemon: &Daemon, words: &Words, name: &str) -> (u16, String) {
+fn defined(daemon: &Daemon, words: &Messages, name: &str) -> (u16, String) {
     if words.store == "storage-pools" {
         let text = "The storage pool already defined on member \"{}\"";
         (400, text.to_owned())
-    } else if daemon.traits.is_incus() {
+    } else if daemon.profile.is_incus() {
         let text = format!("Network \"{name}\" is already defined on member \"{{}}\"");
         (409, text)
     } else {
@@ -116,7 +116,7 @@ fn defined(daemon: &Daemon, words: &Words, name: &str) -> (u16, String) {
     }
 }
 
-fn blank(words: &Words, name: &str, body: &Map<String, Value>) -> Value {
+fn blank(words: &Messages, name: &str, body: &Map<String, Value>) -> Value {
     let text = |key: &str, default: &str| {
         let given = body.get(key).and_then(Value::as_str);
         json!(given.filter(|text| !text.is_empty()).unwrap_or(default))
@@ -136,7 +136,7 @@ fn blank(words: &Words, name: &str, body: &Map<String, Value>) -> Value {
 fn for_all(
     daemon: &Arc<Daemon>,
     call: &Call,
-    (words, name, body): (&Words, &str, &Map<String, Value>),
+    (words, name, body): (&Messages, &str, &Map<String, Value>),
 ) -> Answer {
     let kind = kinds::by_path(words.store).ok_or_else(Refusal::not_found)?;
     let (place, pending) = {
@@ -194,7 +194,7 @@ pub(crate) fn share(world: &mut World) {
 /// Refuses what is not there on all members yet.
 fn is_complete(
     world: &mut World,
-    (words, name): (&Words, &str),
+    (words, name): (&Messages, &str),
     pending: Option<&Value>,
 ) -> Result<(), Refusal> {
     let Some(pending) = pending else {

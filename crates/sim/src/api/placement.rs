@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::brand::Traits;
 use crate::call::{Call, Refusal, Reply};
 use crate::daemon::Daemon;
+use crate::flavor::FlavorProfile;
 use crate::operations;
 use crate::state::World;
 use crate::state::cluster::{Member, Standing};
@@ -29,7 +29,7 @@ pub(crate) struct Way {
 /// When there is no such member, or it takes none.
 pub(crate) fn direct(daemon: &Daemon, call: &Call, path: &[&str]) -> Result<Way, Refusal> {
     let world = daemon.world();
-    let traits = daemon.traits;
+    let profile = daemon.profile;
     let target = call.query("target").filter(|target| !target.is_empty());
     let here = world.cluster.here().to_owned();
     let at_target = || match target {
@@ -40,7 +40,7 @@ pub(crate) fn direct(daemon: &Daemon, call: &Call, path: &[&str]) -> Result<Way,
     };
     let location = match (call.method.as_str(), path) {
         ("POST", ["instances", _]) if world.cluster.is_alone() && target.is_some() => {
-            let (code, text) = traits.moved_alone;
+            let (code, text) = profile.moved_alone;
             return Err(Refusal::new(code, text));
         }
         ("POST", ["instances"]) if !world.cluster.is_alone() => {
@@ -52,7 +52,7 @@ pub(crate) fn direct(daemon: &Daemon, call: &Call, path: &[&str]) -> Result<Way,
             Ok(instance) => instance.location.clone(),
             Err(_)
                 if !world.cluster.is_alone()
-                    && traits.is_incus()
+                    && profile.is_incus()
                     && (method, rest) == ("POST", &[]) =>
             {
                 let text = "Failed to get address of instance's member: Instance not found";
@@ -77,7 +77,7 @@ pub(crate) fn direct(daemon: &Daemon, call: &Call, path: &[&str]) -> Result<Way,
     };
     let forwarded = match (call.method.as_str(), path) {
         ("POST", ["instances"]) => {
-            !world.cluster.is_alone() && (!traits.is_incus() || location != here)
+            !world.cluster.is_alone() && (!profile.is_incus() || location != here)
         }
         ("POST", ["instances", _, "exec" | "console"]) => location != here,
         _ => false,
@@ -113,7 +113,7 @@ fn chosen<'a>(world: &'a World, call: &Call, target: Option<&str>) -> Result<&'a
 
 fn member<'a>(world: &'a World, name: &str) -> Result<&'a Member, Refusal> {
     let found = world.cluster.get(name);
-    found.ok_or_else(|| Refusal::new(404, world.traits.no_target.replace("{}", name)))
+    found.ok_or_else(|| Refusal::new(404, world.profile.no_target.replace("{}", name)))
 }
 
 /// Refuses an image that is not there, where Incus looks for it before it chooses.
@@ -125,7 +125,7 @@ fn is_found(world: &World, call: &Call, target: Option<&str>) -> Result<(), Refu
     let source = source.unwrap_or_default();
     let alias = source["alias"].as_str().unwrap_or_default();
     let unknown = !alias.is_empty() && world.alias(call.project(), alias).is_none();
-    if source["type"] == "image" && unknown && target.is_none() && world.traits.is_incus() {
+    if source["type"] == "image" && unknown && target.is_none() && world.profile.is_incus() {
         let text = "No fingerprint prefix specified for the image";
         return Err(Refusal::new(500, text));
     }
@@ -238,15 +238,15 @@ fn share(world: &World, (kind, target): (&str, Option<&str>), object: &mut Value
         "storage-pools"
     };
     if kind == "storage-pools" {
-        config.insert("source".to_owned(), json!(source(world.traits, &name)));
+        config.insert("source".to_owned(), json!(source(world.profile, &name)));
     }
     let own = world.cluster.own_on(&(kind, name), target);
     config.extend(own.cloned().unwrap_or_else(Map::new));
     config.sort_keys();
 }
 
-fn source(traits: &Traits, pool: &str) -> String {
-    format!("/var/lib/{}/storage-pools/{pool}", traits.name)
+fn source(profile: &FlavorProfile, pool: &str) -> String {
+    format!("/var/lib/{}/storage-pools/{pool}", profile.name)
 }
 
 /// A volume of a list with its member, where that is the one that was asked for.

@@ -17,7 +17,7 @@ pub(crate) fn answer(daemon: &Arc<Daemon>, call: &Call, path: &[&str]) -> Answer
         ("PUT" | "PATCH", []) => edit(daemon, call),
         (_, []) => Err(Refusal::not_implemented()),
         ("GET", ["resources"]) => Ok(Reply::Sync(resources())),
-        ("GET", ["metadata", "configuration"]) if daemon.traits.is_incus() => {
+        ("GET", ["metadata", "configuration"]) if daemon.profile.is_incus() => {
             Ok(Reply::Sync(json!({"configs": {}})))
         }
         ("GET", ["warnings" | "network-integrations" | "network-allocations"]) => {
@@ -28,11 +28,11 @@ pub(crate) fn answer(daemon: &Arc<Daemon>, call: &Call, path: &[&str]) -> Answer
 }
 
 fn root(daemon: &Daemon, call: &Call) -> Reply {
-    let traits = daemon.traits;
-    let extensions: Vec<&str> = traits.extensions.lines().collect();
+    let profile = daemon.profile;
+    let extensions: Vec<&str> = profile.extensions.lines().collect();
     let config = match &call.access {
         Access::Everything => Value::Object(daemon.world().config.clone()),
-        Access::Projects(_) | Access::Public => traits.nothing(),
+        Access::Projects(_) | Access::Public => profile.nothing(),
     };
     let mut about = json!({
         "config": config, "api_extensions": extensions, "api_status": "stable", "api_version": "1.0",
@@ -40,12 +40,12 @@ fn root(daemon: &Daemon, call: &Call) -> Reply {
     });
     if call.access == Access::Public {
         about["auth"] = json!("untrusted");
-        if let (false, Some(about)) = (traits.is_incus(), about.as_object_mut()) {
+        if let (false, Some(about)) = (profile.is_incus(), about.as_object_mut()) {
             about.shift_remove("config");
         }
         return Reply::Sync(about);
     }
-    if traits.is_incus() {
+    if profile.is_incus() {
         let (name, method) = match &call.peer {
             Peer::Remote(Some(der)) => (fingerprint(der), "tls"),
             _ => ("root".to_owned(), "unix"),
@@ -59,11 +59,11 @@ fn root(daemon: &Daemon, call: &Call) -> Reply {
 }
 
 fn environment(daemon: &Daemon, project: &str) -> Value {
-    let traits = daemon.traits;
+    let profile = daemon.profile;
     let architecture = std::env::consts::ARCH;
     let mut features: Map<String, Value> = Map::new();
     features.insert("idmapped_mounts".to_owned(), json!("true"));
-    features.insert(traits.kernel_feature.to_owned(), json!("false"));
+    features.insert(profile.kernel_feature.to_owned(), json!("false"));
     let here = daemon.here();
     let clustered = here != "none";
     let name = if clustered { here.as_str() } else { "sim" };
@@ -75,9 +75,9 @@ fn environment(daemon: &Daemon, project: &str) -> Value {
         "driver": "lxc", "driver_version": "0.0.0", "firewall": "none", "kernel": "Linux",
         "kernel_architecture": architecture, "kernel_features": features, "kernel_version": "0.0.0",
         "lxc_features": {}, "os_name": "malleus sim", "os_version": env!("CARGO_PKG_VERSION"),
-        "project": project, "server": traits.name, "server_clustered": clustered,
+        "project": project, "server": profile.name, "server_clustered": clustered,
         "server_event_mode": "full-mesh", "server_name": name, "server_pid": std::process::id(),
-        "server_version": traits.version, "storage": "dir", "storage_version": "1",
+        "server_version": profile.version, "storage": "dir", "storage_version": "1",
         "storage_supported_drivers": [{"Name": "dir", "Version": "1", "Remote": false}],
         // By this a client can tell; real daemons do not have it.
         "malleus_simulated": true,

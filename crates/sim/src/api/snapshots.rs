@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use super::instances::resources;
 use super::states;
-use crate::brand::Traits;
 use crate::call::{Answer, Call, Refusal, Reply, etag, text};
 use crate::daemon::Daemon;
-use crate::lifecycle::{self, Happening};
+use crate::flavor::FlavorProfile;
+use crate::lifecycle::{self, LifecycleEvent};
 use crate::operations::{Spec, begin};
 use crate::state::instance::{Instance, Snapshot, Status};
 use crate::state::{Key, url};
@@ -21,8 +21,8 @@ pub(crate) fn find<'a>(instance: &'a Instance, name: &str) -> Option<&'a Snapsho
         .find(|snapshot| snapshot.name == name)
 }
 
-pub(crate) fn missing(traits: &Traits, (instance, name): (&Instance, &str)) -> Refusal {
-    let (of, project, kind) = (&instance.name, &instance.project, traits.snapshot_kind);
+pub(crate) fn missing(profile: &FlavorProfile, (instance, name): (&Instance, &str)) -> Refusal {
+    let (of, project, kind) = (&instance.name, &instance.project, profile.snapshot_kind);
     Refusal::new(
         404,
         format!(
@@ -42,7 +42,7 @@ pub(crate) fn answer(daemon: &Arc<Daemon>, call: &Call, (name, rest): (&str, &[&
             let world = daemon.world();
             let instance = world.instance(&key.0, name)?;
             let found = find(instance, snapshot);
-            let found = found.ok_or_else(|| missing(world.traits, (instance, snapshot)))?;
+            let found = found.ok_or_else(|| missing(world.profile, (instance, snapshot)))?;
             let object = world.snapshot_object(found);
             let tag = etag(&json!(found.expires));
             Ok(Reply::Tagged(object, tag))
@@ -70,7 +70,7 @@ fn list(daemon: &Daemon, call: &Call, key: &Key) -> Answer {
 
 /// What an operation on a snapshot says it is about. LXD has its own idea of that for each.
 fn about(daemon: &Daemon, (key, name): (&Key, &str), lxd: &str) -> Value {
-    if !daemon.traits.is_incus() {
+    if !daemon.profile.is_incus() {
         return resources(daemon, (&key.0, &[lxd]));
     }
     let mut all = resources(daemon, (&key.0, &[&key.1]));
@@ -104,7 +104,7 @@ fn create(daemon: &Arc<Daemon>, call: &Call, key: Key) -> Answer {
         let mut world = worker.world();
         let instance = world.instance_mut(&key.0, &key.1)?;
         if find(instance, &name).is_some() {
-            let why = worker.traits.snapshot_taken;
+            let why = worker.profile.snapshot_taken;
             let text = format!(
                 "Failed creating instance snapshot record \"{name}\": Add snapshot info to the database: {why}"
             );
@@ -122,7 +122,7 @@ fn create(daemon: &Arc<Daemon>, call: &Call, key: Key) -> Answer {
         });
         drop(world);
         let path = format!("instances/{}/snapshots/{name}", key.1);
-        let created = Happening::new("instance-snapshot-created", (&key.0, &path));
+        let created = LifecycleEvent::new("instance-snapshot-created", (&key.0, &path));
         lifecycle::tell(&worker, &created);
         if running {
             states::tell_of_a_pause(&worker, (&key.0, &key.1));
@@ -135,7 +135,7 @@ fn change(daemon: &Arc<Daemon>, call: &Call, (key, name): (Key, String)) -> Answ
     {
         let world = daemon.world();
         let instance = world.instance(&key.0, &key.1)?;
-        find(instance, &name).ok_or_else(|| missing(world.traits, (instance, &name)))?;
+        find(instance, &name).ok_or_else(|| missing(world.profile, (instance, &name)))?;
     }
     let method = call.method.clone();
     let body = if method == "DELETE" {
@@ -175,7 +175,7 @@ fn change(daemon: &Arc<Daemon>, call: &Call, (key, name): (Key, String)) -> Answ
 /// Makes an instance what a snapshot of it was.
 pub(crate) fn restore(daemon: &Daemon, key: &Key, name: &str) -> Result<(), Refusal> {
     let mut world = daemon.world();
-    let traits = world.traits;
+    let profile = world.profile;
     let instance = world.instance_mut(&key.0, &key.1)?;
     let Some(snapshot) = find(instance, name).cloned() else {
         let text = format!("Snapshot {}/{name} does not exist", key.1);
@@ -188,17 +188,17 @@ pub(crate) fn restore(daemon: &Daemon, key: &Key, name: &str) -> Result<(), Refu
     instance.description = snapshot.of.description;
     let running = instance.status == Status::Running;
     if running {
-        instance.mark_started(traits);
+        instance.mark_started(profile);
     }
     drop(world);
     let path = format!("instances/{}", key.1);
     if running {
         // It is stopped for it, which nobody is told.
-        let started = Happening::new("instance-started", (&key.0, &path));
+        let started = LifecycleEvent::new("instance-started", (&key.0, &path));
         lifecycle::tell(daemon, &started);
     }
     let context = json!({"snapshot": format!("{}/{name}", key.1)});
-    let restored = Happening::new("instance-restored", (&key.0, &path)).with(context);
+    let restored = LifecycleEvent::new("instance-restored", (&key.0, &path)).with(context);
     lifecycle::tell(daemon, &restored);
     Ok(())
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::nics;
 use crate::call::{Answer, Call, Refusal, Reply, flag};
 use crate::daemon::Daemon;
-use crate::lifecycle::{self, Happening};
+use crate::lifecycle::{self, LifecycleEvent};
 use crate::operations::{Failure, Spec, begin};
 use crate::state::instance::{Instance, Status};
 use crate::state::{World, url};
@@ -164,7 +164,7 @@ fn change(daemon: &Arc<Daemon>, call: &Call, (order, names): (Order, Vec<String>
     let paths: Vec<String> = names
         .iter()
         .map(|name| {
-            let shown = if daemon.traits.is_incus() {
+            let shown = if daemon.profile.is_incus() {
                 project.as_str()
             } else {
                 "default"
@@ -193,7 +193,7 @@ fn change(daemon: &Arc<Daemon>, call: &Call, (order, names): (Order, Vec<String>
     let body = call.json().unwrap_or_default();
     let single = body.contains_key("action") && action == Action::Start;
     // LXD leaves an empty mark of its progress.
-    let ended = if single && !daemon.traits.is_incus() {
+    let ended = if single && !daemon.profile.is_incus() {
         json!({"container_progress": ""})
     } else {
         Value::Null
@@ -269,7 +269,7 @@ async fn carry_out(
 
 fn tell(daemon: &Daemon, what: &str, (project, name): (&str, &str)) {
     let path = format!("instances/{name}");
-    lifecycle::tell(daemon, &Happening::new(what, (project, &path)));
+    lifecycle::tell(daemon, &LifecycleEvent::new(what, (project, &path)));
 }
 
 /// An instance that runs is frozen while it is copied.
@@ -351,25 +351,25 @@ fn switch(
 pub(crate) fn start(daemon: &Daemon, world: &mut World, (project, name): (&str, &str)) {
     nics::plug(world, (project, name));
     let now = daemon.clock.text();
-    let traits = daemon.traits;
+    let profile = daemon.profile;
     if let Ok(instance) = world.instance_mut(project, name) {
         instance.status = Status::Running;
         instance.used.clone_from(&now);
         instance.started = now;
-        instance.mark_started(traits);
+        instance.mark_started(profile);
     }
 }
 
 /// Makes an instance stop; one that is ephemeral is gone then.
 pub(crate) fn stop(daemon: &Daemon, world: &mut World, (project, name): (&str, &str)) {
-    let traits = daemon.traits;
+    let profile = daemon.profile;
     let Ok(instance) = world.instance_mut(project, name) else {
         return;
     };
     instance.status = Status::Stopped;
     nics::unplug(instance);
     instance.served.clear();
-    instance.mark_stopped(traits);
+    instance.mark_stopped(profile);
     if instance.ephemeral {
         world
             .instances
@@ -380,7 +380,7 @@ pub(crate) fn stop(daemon: &Daemon, world: &mut World, (project, name): (&str, &
 /// `state` of an instance.
 pub(crate) fn object(world: &World, instance: &Instance) -> Value {
     let running = instance.status != Status::Stopped;
-    let incus = world.traits.is_incus();
+    let incus = world.profile.is_incus();
     let usage = if running { 589_824 } else { 0 };
     let mut memory = json!({"usage": usage, "usage_peak": usage});
     if incus {

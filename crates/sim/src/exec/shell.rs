@@ -20,7 +20,7 @@ pub(super) struct Task {
     positional: Vec<String>,
 }
 
-/// Words that only a shell knows: no file has their name.
+/// Messages that only a shell knows: no file has their name.
 const INTERNAL: [&str; 24] = [
     ".", ":", "alias", "bg", "break", "cd", "continue", "declare", "eval", "exit", "export", "fg",
     "getopts", "jobs", "let", "local", "readonly", "return", "set", "shift", "source", "trap",

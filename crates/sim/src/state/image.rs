@@ -10,9 +10,9 @@ use super::World;
 use super::archive::{self, Unpacked};
 use super::collection::Place;
 use super::tree::Tree;
-use crate::brand::Traits;
 use crate::call::hex;
 use crate::clock::Clock;
+use crate::flavor::FlavorProfile;
 
 /// 2024-01-01T00:00:00Z, as in the image of the tests.
 const MADE: u64 = 1_704_067_200;
@@ -99,7 +99,7 @@ impl World {
             "created_at": humantime::format_rfc3339_seconds(created).to_string(),
             "last_used_at": image.used, "uploaded_at": image.uploaded,
         });
-        if self.traits.is_incus() {
+        if self.profile.is_incus() {
             object["project"] = json!(project);
         }
         object
@@ -107,7 +107,7 @@ impl World {
 }
 
 /// The image that a simulated daemon begins with.
-pub(crate) fn busybox(traits: &Traits, clock: &Clock) -> Image {
+pub(crate) fn busybox(profile: &FlavorProfile, clock: &Clock) -> Image {
     let architecture = std::env::consts::ARCH;
     let metadata = json!({
         "architecture": architecture, "creation_date": MADE,
@@ -133,7 +133,7 @@ pub(crate) fn busybox(traits: &Traits, clock: &Clock) -> Image {
         filename: String::new(),
         profiles: vec!["default".to_owned()],
         uploaded: clock.text(),
-        expires: traits.no_expiry.to_owned(),
+        expires: profile.no_expiry.to_owned(),
         used: NEVER.to_owned(),
     }
 }

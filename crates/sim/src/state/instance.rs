@@ -9,9 +9,9 @@ use serde_json::{Map, Value, json};
 
 use super::World;
 use super::tree::{SharedTree, Tree};
-use crate::brand::Traits;
 use crate::call::uuid;
 use crate::exec::process::Processes;
+use crate::flavor::FlavorProfile;
 
 /// The map of identities that an unprivileged container has.
 const IDMAP: &str = r#"[{"Isuid":true,"Isgid":false,"Hostid":100000,"Nsid":0,"Maprange":10000001},{"Isuid":false,"Isgid":true,"Hostid":100000,"Nsid":0,"Maprange":10000001}]"#;
@@ -171,7 +171,7 @@ impl Instance {
     }
 
     /// The keys that the daemon itself sets on a new instance.
-    pub(crate) fn set_volatile(&mut self, traits: &Traits) {
+    pub(crate) fn set_volatile(&mut self, profile: &FlavorProfile) {
         let instance_id = uuid();
         let mut set = |key: &str, value: &str| {
             self.config.insert(format!("volatile.{key}"), json!(value));
@@ -182,32 +182,32 @@ impl Instance {
         set("last_state.idmap", "[]");
         let id = uuid();
         set("uuid", &id);
-        if traits.is_incus() {
+        if profile.is_incus() {
             set("uuid.generation", &id);
         }
         self.config.sort_keys();
     }
 
     /// The keys that the daemon sets when the instance starts.
-    pub(crate) fn mark_started(&mut self, traits: &Traits) {
+    pub(crate) fn mark_started(&mut self, profile: &FlavorProfile) {
         self.config.remove("volatile.apply_template");
         let mut set = |key: &str, value: &str| {
             self.config.insert(format!("volatile.{key}"), json!(value));
         };
         set("idmap.current", IDMAP);
-        if !traits.is_incus() {
+        if !profile.is_incus() {
             set("last_state.idmap", IDMAP);
         }
         set("last_state.power", "RUNNING");
         self.config.sort_keys();
     }
 
-    pub(crate) fn mark_stopped(&mut self, traits: &Traits) {
+    pub(crate) fn mark_stopped(&mut self, profile: &FlavorProfile) {
         let mut set = |key: &str, value: &str| {
             self.config.insert(format!("volatile.{key}"), json!(value));
         };
         set("last_state.power", "STOPPED");
-        if traits.is_incus() {
+        if profile.is_incus() {
             set("last_state.ready", "false");
         }
         self.config.sort_keys();

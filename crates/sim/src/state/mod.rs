@@ -16,10 +16,10 @@ use self::cluster::Cluster;
 use self::collection::{Collections, Place};
 use self::image::Image;
 use self::instance::Instance;
-use super::brand::Traits;
 use super::call::Refusal;
 use super::clock::Clock;
 use super::exec::sockets::Sockets;
+use super::flavor::FlavorProfile;
 
 /// Project and name.
 pub(super) type Key = (String, String);
@@ -27,7 +27,7 @@ pub(super) type Key = (String, String);
 /// Everything.
 #[derive(Debug)]
 pub(super) struct World {
-    pub(super) traits: &'static Traits,
+    pub(super) profile: &'static FlavorProfile,
     pub(super) collections: Collections,
     pub(super) instances: BTreeMap<Key, Instance>,
     pub(super) images: BTreeMap<Key, Image>,
@@ -40,24 +40,29 @@ pub(super) struct World {
 
 impl World {
     /// A daemon that has just been set up: pool, profile, and the image `busybox`.
-    pub(super) fn new(traits: &'static Traits, clock: &Clock) -> Self {
+    pub(super) fn new(profile: &'static FlavorProfile, clock: &Clock) -> Self {
         let mut collections = Collections::default();
-        let features = traits.features.iter().chain(traits.default_features);
+        let features = profile.features.iter().chain(profile.default_features);
         let features: BTreeMap<_, _> = features.map(|name| (*name, "true")).collect();
-        let description = format!("Default {} project", traits.title);
+        let description = format!("Default {} project", profile.title);
         let default = json!({"config": features, "description": description, "name": "default"});
         collections.put(&Place::global("projects"), "default", default);
         let pool = json!({
-            "config": {"source": format!("/var/lib/{}/storage-pools/default", traits.name)},
+            "config": {"source": format!("/var/lib/{}/storage-pools/default", profile.name)},
             "description": "", "name": "default", "driver": "dir",
             "status": "Created", "locations": ["none"],
         });
         collections.put(&Place::global("storage-pools"), "default", pool);
         let root = json!({"root": {"path": "/", "pool": "default", "type": "disk"}});
-        let profile = json!({"config": {}, "description": "", "devices": root, "name": "default"});
-        collections.put(&Place::of("profiles", "default"), "default", profile);
+        let default_profile =
+            json!({"config": {}, "description": "", "devices": root, "name": "default"});
+        collections.put(
+            &Place::of("profiles", "default"),
+            "default",
+            default_profile,
+        );
         let mut world = Self {
-            traits,
+            profile,
             collections,
             instances: BTreeMap::new(),
             images: BTreeMap::new(),
@@ -65,7 +70,7 @@ impl World {
             config: Map::new(),
             sockets: Sockets::default(),
         };
-        let image = image::busybox(traits, clock);
+        let image = image::busybox(profile, clock);
         let alias = json!({
             "description": "", "target": image.fingerprint, "name": "busybox", "type": "container",
         });
@@ -114,7 +119,7 @@ impl World {
     }
 
     fn no_instance(&self, project: &str, name: &str) -> Refusal {
-        if !self.traits.is_incus() {
+        if !self.profile.is_incus() {
             return Refusal::new(404, "Instance not found");
         }
         if !self.cluster.is_alone() {

@@ -2,11 +2,11 @@
 //! versions. Taken from the servers' own route tables and API definitions, and held against the answers of LXD 5.0.2
 //! and Incus 6.0.4.
 
-use Brand::{Both, Incus, Lxd};
+use Flavor::{Both, Incus, Lxd};
 
 /// Who has a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Brand {
+pub(super) enum Flavor {
     /// LXD and Incus.
     Both,
     /// LXD alone.
@@ -20,7 +20,7 @@ pub(super) enum Brand {
 pub(super) struct Endpoint {
     /// Segments below `/1.0`; `{name}` stands for one segment, `{name…}` at the end for one or more.
     pub(super) path: &'static str,
-    pub(super) brand: Brand,
+    pub(super) flavor: Flavor,
     methods: &'static str,
 }
 
@@ -42,10 +42,10 @@ impl Endpoint {
     }
 }
 
-const fn at(path: &'static str, brand: Brand, methods: &'static str) -> Endpoint {
+const fn at(path: &'static str, flavor: Flavor, methods: &'static str) -> Endpoint {
     Endpoint {
         path,
-        brand,
+        flavor,
         methods,
     }
 }

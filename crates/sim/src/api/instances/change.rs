@@ -9,7 +9,7 @@ use crate::api::valid::{self, Owner};
 use crate::api::{generic, nics, snapshots, states};
 use crate::call::{Answer, Call, Refusal, Reply, etag, text};
 use crate::daemon::Daemon;
-use crate::lifecycle::{self, Happening};
+use crate::lifecycle::{self, LifecycleEvent};
 use crate::operations::{Failure, Spec, begin};
 use crate::state::Key;
 use crate::state::instance::Status;
@@ -87,7 +87,7 @@ fn update(
         ));
     }
     let owner = Owner::Instance(&instance.kind);
-    valid::config(&config, (world.traits.brand, owner))
+    valid::config(&config, (world.profile.flavor, owner))
         .map_err(|why| Refusal::new(500, format!("Invalid config: {why}")))?;
     valid::devices(&world, (&key.0, &devices)).map_err(|wrong| {
         let refusal = wrong.refusal(500);
@@ -113,10 +113,10 @@ fn update(
             format!("Requested profile \"{name}\" doesn't exist"),
         ));
     }
-    let traits = world.traits;
+    let profile = world.profile;
     let instance = world.instance_mut(&key.0, &key.1)?;
     instance.config = config;
-    nics::settle(traits, instance, &devices);
+    nics::settle(profile, instance, &devices);
     instance.devices = devices;
     instance.profiles = profiles;
     instance.ephemeral = object.get("ephemeral").is_some_and(|is| is == true);
@@ -126,7 +126,7 @@ fn update(
         .clone_into(&mut instance.description);
     drop(world);
     let path = format!("instances/{}", key.1);
-    let updated = Happening::new("instance-updated", (&key.0, &path));
+    let updated = LifecycleEvent::new("instance-updated", (&key.0, &path));
     lifecycle::tell(daemon, &updated);
     Ok(())
 }
@@ -151,7 +151,7 @@ pub(super) fn rename(daemon: &Arc<Daemon>, call: &Call, key: Key) -> Answer {
         if world.instance(&key.0, &key.1)?.status != Status::Stopped {
             return Err(Failure::from(Refusal::new(
                 500,
-                worker.traits.rename_running,
+                worker.profile.rename_running,
             )));
         }
         if let Some(mut instance) = world.instances.remove(&key) {
@@ -189,12 +189,12 @@ pub(super) fn delete(daemon: &Arc<Daemon>, call: &Call, key: Key) -> Answer {
         let path = format!("instances/{}", key.1);
         for snapshot in gone.into_iter().flat_map(|gone| gone.snapshots) {
             let path = format!("{path}/snapshots/{}", snapshot.name);
-            let deleted = Happening::new("instance-snapshot-deleted", (&key.0, &path));
+            let deleted = LifecycleEvent::new("instance-snapshot-deleted", (&key.0, &path));
             lifecycle::tell(&worker, &deleted);
         }
         lifecycle::tell(
             &worker,
-            &Happening::new("instance-deleted", (&key.0, &path)),
+            &LifecycleEvent::new("instance-deleted", (&key.0, &path)),
         );
         Ok(Value::Null)
     }))

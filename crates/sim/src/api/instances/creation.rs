@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use super::resources;
 use super::wanted::Wanted;
 use crate::api::{backups, kinds, snapshots, states};
-use crate::brand::Traits;
 use crate::call::{Answer, Call, Refusal, flag};
 use crate::daemon::Daemon;
-use crate::lifecycle::{self, Happening};
+use crate::flavor::FlavorProfile;
+use crate::lifecycle::{self, LifecycleEvent};
 use crate::operations::{Spec, begin};
 use crate::state::World;
 use crate::state::image::Image;
@@ -53,7 +53,7 @@ pub(super) fn create(daemon: &Arc<Daemon>, call: &Call) -> Answer {
     }
     let alias = wanted.source("alias");
     let unknown = !alias.is_empty() && world.alias(&wanted.project, alias).is_none();
-    if kind == "image" && unknown && !daemon.traits.is_incus() {
+    if kind == "image" && unknown && !daemon.profile.is_incus() {
         return Err(Refusal::new(404, "Image alias not found"));
     }
     drop(world);
@@ -82,7 +82,7 @@ fn source_instance<'a>(
 
 /// Does what the operation is for; the result is its metadata.
 fn make(daemon: &Daemon, wanted: &Wanted) -> Result<Value, Refusal> {
-    let traits = daemon.traits;
+    let profile = daemon.profile;
     let created = daemon.clock.text();
     let mut world = daemon.world();
     let (instance, snapshots) = match wanted.source("type") {
@@ -105,7 +105,7 @@ fn make(daemon: &Daemon, wanted: &Wanted) -> Result<Value, Refusal> {
     instance.snapshots = snapshots;
     let key = (wanted.project.clone(), wanted.name.clone());
     if world.instances.contains_key(&key) {
-        let why = traits.instance_taken;
+        let why = profile.instance_taken;
         let text =
             format!("Failed creating instance record: Add instance info to the database: {why}");
         return Err(Refusal::new(500, text));
@@ -125,22 +125,22 @@ fn make(daemon: &Daemon, wanted: &Wanted) -> Result<Value, Refusal> {
     }
     let born = Born::of(&world, wanted, &instance);
     world.instances.insert(key, instance);
-    if traits.is_incus() && flag(&wanted.body, "start") {
+    if profile.is_incus() && flag(&wanted.body, "start") {
         states::start(daemon, &mut world, (&wanted.project, &wanted.name));
     }
     drop(world);
     born.tell(daemon, wanted);
     if wanted.source("type") == "image" {
-        return Ok(unpacked(traits));
+        return Ok(unpacked(profile));
     }
     Ok(Value::Null)
 }
 
 /// What an operation says that has unpacked an image.
-pub(crate) fn unpacked(traits: &Traits) -> Value {
+pub(crate) fn unpacked(profile: &FlavorProfile) -> Value {
     let stage = "create_instance_from_image_unpack";
     json!({
-        format!("{stage}_progress"): format!("{}: 100% (1.00GB/s)", traits.unpack),
+        format!("{stage}_progress"): format!("{}: 100% (1.00GB/s)", profile.unpack),
         "progress": {"percent": "100", "speed": "1000000000", "stage": stage},
     })
 }
@@ -158,7 +158,7 @@ impl Born {
         let root = devices.values().find(|device| device["path"] == "/");
         let pool = root.map(|root| root["pool"].clone());
         let mut context = json!({"type": instance.kind, "storage-pool": pool});
-        if world.traits.is_incus() {
+        if world.profile.is_incus() {
             context["location"] = json!(instance.location);
         }
         let source = source_instance(world, wanted, wanted.source("source"));
@@ -176,11 +176,11 @@ impl Born {
     fn tell(self, daemon: &Daemon, wanted: &Wanted) {
         let (project, name) = (wanted.project.as_str(), wanted.name.as_str());
         let path = format!("instances/{name}");
-        let created = Happening::new("instance-created", (project, &path)).with(self.context);
+        let created = LifecycleEvent::new("instance-created", (project, &path)).with(self.context);
         lifecycle::tell(daemon, &created);
         for snapshot in self.snapshots {
             let path = format!("{path}/snapshots/{snapshot}");
-            let created = Happening::new("instance-snapshot-created", (project, &path));
+            let created = LifecycleEvent::new("instance-snapshot-created", (project, &path));
             lifecycle::tell(daemon, &created);
         }
         if self.of_running {
@@ -192,7 +192,7 @@ impl Born {
         if running == Ok(Status::Running) {
             lifecycle::tell(
                 daemon,
-                &Happening::new("instance-started", (project, &path)),
+                &LifecycleEvent::new("instance-started", (project, &path)),
             );
         }
     }
@@ -258,14 +258,14 @@ fn from_copy(world: &World, wanted: &Wanted) -> Result<Copied, Refusal> {
         source.copy(to, source.tree.copy())
     } else {
         let snapshot = snapshots::find(source, snapshot)
-            .ok_or_else(|| snapshots::missing(world.traits, (source, snapshot)))?;
+            .ok_or_else(|| snapshots::missing(world.profile, (source, snapshot)))?;
         snapshot.of.copy(to, snapshot.tree.clone())
     };
     copy.config
         .retain(|key, _| !key.starts_with("volatile.") || key == "volatile.base_image");
     copy.config
         .insert("volatile.apply_template".to_owned(), json!("copy"));
-    if !world.traits.is_incus() && wanted.profiles.is_none() {
+    if !world.profile.is_incus() && wanted.profiles.is_none() {
         // LXD leaves it to its clients to say which profiles a copy has.
         copy.profiles.clear();
     }

@@ -17,7 +17,7 @@ use crate::state::{Key, World, archive, url};
 
 /// What an operation says it is about: LXD names the old paths too.
 pub(crate) fn resources(daemon: &Daemon, (project, names): (&str, &[&str])) -> Value {
-    let incus = daemon.traits.is_incus();
+    let incus = daemon.profile.is_incus();
     let project = if incus { project } else { "default" };
     let paths = |kind: &str| -> Vec<String> {
         let paths = names
@@ -94,7 +94,7 @@ fn full(world: &World, instance: &Instance) -> Value {
     let backups = instance.backups.iter();
     object["backups"] = some(
         backups
-            .map(crate::api::backups::object(world.traits))
+            .map(crate::api::backups::object(world.profile))
             .collect(),
     );
     object["state"] = states::object(world, instance);

@@ -88,13 +88,13 @@ impl Wanted {
             Refusal::new(refusal.code, text)
         };
         let initializing = |refusal: Refusal| {
-            let doing = world.traits.initializing;
+            let doing = world.profile.initializing;
             let text = format!("Failed {doing} instance: {}", refusal.text);
             failed(Refusal::new(refusal.code, text))
         };
         let kind = Some(self.text("type")).filter(|kind| !kind.is_empty());
         let owner = Owner::Instance(kind.unwrap_or(&instance.kind));
-        valid::config(&self.config, (world.traits.brand, owner))
+        valid::config(&self.config, (world.profile.flavor, owner))
             .map_err(|why| failed(Refusal::new(500, why)))?;
         valid::devices(world, (&self.project, &self.devices)).map_err(|wrong| {
             let refusal = wrong.refusal(500);
@@ -116,13 +116,13 @@ impl Wanted {
             self.text("type").clone_into(&mut instance.kind);
         }
         instance.location.clone_from(&self.location);
-        if let (Some(group), true) = (&self.group, world.traits.is_incus()) {
+        if let (Some(group), true) = (&self.group, world.profile.is_incus()) {
             let key = "volatile.cluster.group".to_owned();
             instance.config.insert(key, json!(group));
         }
-        instance.set_volatile(world.traits);
+        instance.set_volatile(world.profile);
         let (_, devices) = world.expanded(&instance);
-        nics::settle(world.traits, &mut instance, &devices);
+        nics::settle(world.profile, &mut instance, &devices);
         if !devices
             .values()
             .any(|device| device["type"] == "disk" && device["path"] == "/")

@@ -57,7 +57,7 @@ pub(crate) const NETWORKS: Kind = Kind {
         object["locations"] = json!(["none"]);
         Ok(object)
     },
-    taken: |traits| traits.network_taken,
+    taken: |profile| profile.network_taken,
     check,
     unfit: (500, 400),
     used_by: Some(|world, _, name| {
@@ -75,7 +75,7 @@ fn check(world: &World, (place, name): (&Place, &str), object: &Value) -> Result
     let unknown = format!("Invalid option for network \"{name}\" option \"{{}}\"");
     let value_of = format!("Invalid value for network \"{name}\" option \"{{}}\"");
     let texts = (unknown.as_str(), value_of.as_str());
-    valid::options(object, (keys::NETWORKS, world.traits.brand), texts)?;
+    valid::options(object, (keys::NETWORKS, world.profile.flavor), texts)?;
     let named = |key: &str| {
         let list = object["config"][key].as_str().unwrap_or_default();
         let names = list.split(',').map(|name| name.trim().to_owned());
@@ -92,7 +92,7 @@ fn check(world: &World, (place, name): (&Place, &str), object: &Value) -> Result
         for zone in named(key) {
             let mut known = world.collections.every("network-zones");
             if known.all(|(_, name, _)| *name != zone) {
-                let text = if world.traits.is_incus() {
+                let text = if world.profile.is_incus() {
                     format!("Invalid \"{key}\", network zone \"{zone}\" not found")
                 } else {
                     let why = format!("Network zone \"{zone}\" doesn't exist");
@@ -135,7 +135,7 @@ pub(crate) const ACLS: Kind = Kind {
     },
     check: |world, _, object| {
         let texts = ("Invalid config option \"{}\"", "");
-        valid::options(object, (keys::USERS, world.traits.brand), texts)
+        valid::options(object, (keys::USERS, world.profile.flavor), texts)
     },
     unfit: (500, 500),
     used_by: Some(|world, _, name| {
@@ -208,7 +208,7 @@ const FORWARDS: Kind = Kind {
         Ok(object)
     },
     check: |world, _, object| {
-        let known = (keys::USERS, world.traits.brand);
+        let known = (keys::USERS, world.profile.flavor);
         valid::options(
             object,
             known,
@@ -241,7 +241,7 @@ pub(crate) fn below_network(
             generic::answer(daemon, call, (&FORWARDS, name, rest))
         }
         (_, ["peers", ..]) => unsupported("peering"),
-        (_, ["load-balancers", ..]) if daemon.traits.is_incus() => unsupported("load balancers"),
+        (_, ["load-balancers", ..]) if daemon.profile.is_incus() => unsupported("load balancers"),
         _ => Err(Refusal::not_found()),
     }
 }
@@ -287,7 +287,7 @@ fn state(world: &World, (name, network): (&str, &Value)) -> Reply {
         })
         .into_iter()
         .collect();
-    let hwaddr = nics::hwaddr(world.traits, name);
+    let hwaddr = nics::hwaddr(world.profile, name);
     Reply::Sync(json!({
         "addresses": addresses,
         "counters": {"bytes_received": 0, "bytes_sent": 0, "packets_received": 0, "packets_sent": 0},

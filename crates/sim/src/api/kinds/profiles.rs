@@ -52,7 +52,7 @@ pub(crate) const PROFILES: Kind = Kind {
 fn check(world: &World, (place, _): (&Place, &str), object: &Value) -> Result<(), Wrong> {
     let empty = Map::new();
     let part = |key: &str| object[key].as_object().unwrap_or(&empty);
-    let whose = (world.traits.brand, Owner::Profile);
+    let whose = (world.profile.flavor, Owner::Profile);
     valid::config(part("config"), whose).map_err(Wrong::Unfit)?;
     valid::devices(world, (place.project(), part("devices")))
 }

@@ -37,7 +37,7 @@ pub(crate) const PROJECTS: Kind = Kind {
             }
         }
         let mut config: Map<String, Value> = Map::new();
-        for feature in world.traits.features {
+        for feature in world.profile.features {
             config.insert((*feature).to_owned(), json!("true"));
         }
         config.extend(object["config"].as_object().cloned().unwrap_or_default());
@@ -45,7 +45,7 @@ pub(crate) const PROJECTS: Kind = Kind {
         object["config"] = Value::Object(config);
         Ok(object)
     },
-    taken: |traits| traits.project_taken,
+    taken: |profile| profile.project_taken,
     check,
     unfit: (400, 400),
     used_by: Some(|world, _, name| in_project(world, name)),
@@ -57,7 +57,7 @@ pub(crate) const PROJECTS: Kind = Kind {
         if is_empty(world, name) {
             Ok(())
         } else {
-            Err(Refusal::new(500, world.traits.project_not_empty))
+            Err(Refusal::new(500, world.profile.project_not_empty))
         }
     },
     ..Kind::PLAIN
@@ -79,7 +79,7 @@ fn check(world: &World, (place, name): (&Place, &str), object: &Value) -> Result
     }
     valid::options(
         object,
-        (keys::PROJECTS, world.traits.brand),
+        (keys::PROJECTS, world.profile.flavor),
         (
             "Invalid project configuration key \"{}\"",
             "Invalid project configuration key \"{}\" value",
@@ -93,7 +93,7 @@ fn default_profile(world: &mut World, name: &str) {
     let there = world.collections.get(&place, "default").is_some();
     let own = world.project(name).is_some() && world.owner(name, "profiles") == name;
     if own && !there {
-        let description = format!("Default {} profile for project {name}", world.traits.title);
+        let description = format!("Default {} profile for project {name}", world.profile.title);
         let profile =
             json!({"config": {}, "description": description, "devices": {}, "name": "default"});
         world.collections.put(&place, "default", profile);
@@ -143,7 +143,7 @@ pub(crate) fn rename_project(daemon: &Arc<Daemon>, call: &Call, name: &str) -> A
             ));
         }
     }
-    let resources = if daemon.traits.is_incus() {
+    let resources = if daemon.profile.is_incus() {
         json!({})
     } else {
         Value::Null
@@ -173,7 +173,7 @@ fn in_project(world: &World, project: &str) -> Vec<String> {
     // LXD does not count zones.
     let zones = ["network-zones"]
         .into_iter()
-        .filter(|_| world.traits.is_incus());
+        .filter(|_| world.profile.is_incus());
     let plain = ["profiles", "networks", "network-acls"]
         .into_iter()
         .chain(zones);

@@ -38,7 +38,7 @@ pub(crate) const POOLS: Kind = Kind {
         if !DRIVERS.contains(&driver) {
             return Err(Refusal::new(500, "Unknown driver"));
         }
-        let source = format!("/var/lib/{}/storage-pools/{}", world.traits.name, new.name);
+        let source = format!("/var/lib/{}/storage-pools/{}", world.profile.name, new.name);
         if let Some(config) = object["config"].as_object_mut() {
             config.entry("source").or_insert(json!(source));
         }
@@ -60,7 +60,7 @@ pub(crate) const POOLS: Kind = Kind {
 
 fn check_pool(world: &World, (place, name): (&Place, &str), object: &Value) -> Result<(), Wrong> {
     let texts = ("Invalid option \"{}\"", "Invalid value for option \"{}\"");
-    valid::options(object, (keys::POOLS, world.traits.brand), texts)?;
+    valid::options(object, (keys::POOLS, world.profile.flavor), texts)?;
     let before = world.collections.get(place, name);
     if before.is_some_and(|before| before["config"]["source"] != object["config"]["source"]) {
         let text = "Pool source cannot be changed when not in pending state";
@@ -103,7 +103,7 @@ const VOLUMES: Kind = Kind {
         "Storage pool volume not found",
     ),
     make: |world, new, mut object| {
-        let created = if world.traits.is_incus() {
+        let created = if world.profile.is_incus() {
             humantime::format_rfc3339_nanos(std::time::SystemTime::now()).to_string()
         } else {
             "0001-01-01T00:00:00Z".to_owned()
@@ -122,14 +122,14 @@ const VOLUMES: Kind = Kind {
 fn check_volume(world: &World, (place, name): (&Place, &str), object: &Value) -> Result<(), Wrong> {
     let new = world.collections.get(place, name).is_none();
     // On the disk its project is in its name.
-    let name = if new && world.traits.is_incus() {
+    let name = if new && world.profile.is_incus() {
         name.to_owned()
     } else {
         format!("{}_{name}", place.project())
     };
     let unknown = format!("Invalid option for volume \"{name}\" option \"{{}}\"");
     let value_of = format!("Invalid value for volume \"{name}\" option \"{{}}\"");
-    let known = (keys::VOLUMES, world.traits.brand);
+    let known = (keys::VOLUMES, world.profile.flavor);
     valid::options(object, known, (&unknown, &value_of))
 }
 
@@ -189,7 +189,7 @@ fn volume_snapshots(
     let parent = format!("{pool}/volumes/custom/{volume}");
     let done = generic::answer(daemon, call, (&VOLUME_SNAPSHOTS, &parent, rest))?;
     let path = |name: &str| format!("/1.0/storage-pools/{parent}/snapshots/{name}");
-    let incus = daemon.traits.is_incus();
+    let incus = daemon.profile.is_incus();
     let (description, resources) = match (call.method.as_str(), rest) {
         ("POST", []) => {
             let body = call.json()?;

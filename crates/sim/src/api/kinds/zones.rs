@@ -42,7 +42,7 @@ pub(crate) const ZONES: Kind = Kind {
     no_project: "Failed to load project",
     unnamed: (500, "Name is required"),
     taken: |_| (400, "The network zone already exists"),
-    check: |world, _, object| valid::options(object, (keys::ZONES, world.traits.brand), OPTIONS),
+    check: |world, _, object| valid::options(object, (keys::ZONES, world.profile.flavor), OPTIONS),
     unfit: (500, 500),
     used_by: Some(|world, _, name| of_networks(world, name, &KEYS)),
     in_use: (500, "Cannot delete a zone that is in use"),
@@ -68,9 +68,9 @@ const RECORDS: Kind = Kind {
         "Network zone record not found",
         "Network zone record not found",
     ),
-    taken: |traits| (500, traits.record_taken),
+    taken: |profile| (500, profile.record_taken),
     check: |world, _, object| {
-        valid::options(object, (keys::USERS, world.traits.brand), OPTIONS)?;
+        valid::options(object, (keys::USERS, world.profile.flavor), OPTIONS)?;
         entries(&object["entries"])
     },
     unfit: (500, 500),

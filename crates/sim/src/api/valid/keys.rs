@@ -4,7 +4,7 @@ use super::values::Rule::{
     self, Allowance, Any, Bool, Cpus, Expiry, Integer, Lxc, Memory, Nodes, Number, OneOf, Priority,
     Schedule, Size, SomeCpus, Subnet, Swap, Yaml,
 };
-use crate::brand::Brand;
+use crate::flavor::Flavor;
 
 /// Who knows a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -278,15 +278,15 @@ pub(crate) const PROJECTS: &[Key] = &[
     ("user.", For::All, Any),
 ];
 
-/// What a key takes; none where nobody of this brand knows it.
-pub(crate) fn find(table: &'static [Key], key: &str, brand: Brand) -> Option<(For, Rule)> {
+/// What a key takes; none where nobody of this flavor knows it.
+pub(crate) fn find(table: &'static [Key], key: &str, flavor: Flavor) -> Option<(For, Rule)> {
     let fits = |known: &&Key| {
         let (name, who, _) = known;
         let begins = name.ends_with('.') && key.starts_with(name);
         (*name == key || begins)
             && match who {
-                For::Incus => brand == Brand::Incus,
-                For::Lxd => brand == Brand::Lxd,
+                For::Incus => flavor == Flavor::Incus,
+                For::Lxd => flavor == Flavor::Lxd,
                 _ => true,
             }
     };

@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 
 pub(crate) use self::devices::{added, devices};
 use self::keys::{For, Key};
-use crate::brand::Brand;
 use crate::call::{Refusal, kind_of};
+use crate::flavor::Flavor;
 
 /// Why a resource cannot be as it is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub(crate) enum Owner<'a> {
 /// The keys of an instance's or a profile's `config`.
 pub(crate) fn config(
     config: &Map<String, Value>,
-    (brand, owner): (Brand, Owner<'_>),
+    (flavor, owner): (Flavor, Owner<'_>),
 ) -> Result<(), String> {
     for (key, value) in config {
         if owner == Owner::Profile {
@@ -49,7 +49,7 @@ pub(crate) fn config(
                 }
             }
         }
-        let found = keys::find(keys::INSTANCES, key, brand);
+        let found = keys::find(keys::INSTANCES, key, flavor);
         let found = found.filter(|(who, _)| match owner {
             Owner::Profile => true,
             Owner::Instance("virtual-machine") => *who != For::Containers,
@@ -75,11 +75,11 @@ pub(crate) type Texts<'a> = (&'a str, &'a str);
 /// The keys of another kind's `config`.
 pub(crate) fn options(
     object: &Value,
-    (table, brand): (&'static [Key], Brand),
+    (table, flavor): (&'static [Key], Flavor),
     (unknown, value_of): Texts<'_>,
 ) -> Result<(), Wrong> {
     for (key, value) in object["config"].as_object().into_iter().flatten() {
-        let (_, rule) = keys::find(table, key, brand)
+        let (_, rule) = keys::find(table, key, flavor)
             .ok_or_else(|| Wrong::Unfit(unknown.replace("{}", key)))?;
         let held = rule.check(value.as_str().unwrap_or_default());
         held.map_err(|why| Wrong::Unfit(format!("{}: {why}", value_of.replace("{}", key))))?;

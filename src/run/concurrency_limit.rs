@@ -9,15 +9,15 @@ use crate::client::{Client, Error};
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Lets a number of steps through at a time.
-pub(super) struct Gate {
+pub(super) struct ConcurrencyLimit {
     free: Mutex<usize>,
     left: Condvar,
 }
 
 /// Passage through a gate; the place is free again when it is dropped.
-pub(super) struct Pass<'a>(&'a Gate);
+pub(super) struct Permit<'a>(&'a ConcurrencyLimit);
 
-impl Gate {
+impl ConcurrencyLimit {
     pub(super) fn new(width: usize) -> Self {
         Self {
             free: Mutex::new(width.max(1)),
@@ -26,7 +26,7 @@ impl Gate {
     }
 
     /// Waits for a place, unless the client is cancelled.
-    pub(super) fn enter(&self, client: &Client) -> Result<Pass<'_>, Error> {
+    pub(super) fn enter(&self, client: &Client) -> Result<Permit<'_>, Error> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if client.is_cancelled() {
@@ -34,7 +34,7 @@ impl Gate {
             }
             if *free > 0 {
                 *free -= 1;
-                return Ok(Pass(self));
+                return Ok(Permit(self));
             }
             free = self
                 .left
@@ -45,34 +45,34 @@ impl Gate {
     }
 }
 
-impl Drop for Pass<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
         *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         self.0.left.notify_one();
     }
 }
 
-/// The gates of one server. Building saturates its processors, so it is narrow; stopping is mostly waiting, so it is
+/// The limits of one server. Building saturates its processors, so it is narrow; stopping is mostly waiting, so it is
 /// wide; reading is not limited, nor are commands, which may wait for each other.
-pub(super) struct Gates {
-    build: Gate,
-    teardown: Gate,
+pub(super) struct ConcurrencyLimits {
+    build: ConcurrencyLimit,
+    teardown: ConcurrencyLimit,
 }
 
 /// How many instances are stopped or deleted at a time.
 const TEARDOWN: usize = 16;
 
-impl Gates {
+impl ConcurrencyLimits {
     /// `width` operations that build at a time.
     pub(super) fn new(width: usize) -> Self {
         Self {
-            build: Gate::new(width),
-            teardown: Gate::new(TEARDOWN.max(width)),
+            build: ConcurrencyLimit::new(width),
+            teardown: ConcurrencyLimit::new(TEARDOWN.max(width)),
         }
     }
 
     /// The gate for a request, if its kind has one.
-    pub(super) fn of(&self, request: &crate::client::Request) -> Option<&Gate> {
+    pub(super) fn of(&self, request: &crate::client::Request) -> Option<&ConcurrencyLimit> {
         let path = request.path().split('?').next().unwrap_or_default();
         let action = || {
             request

@@ -45,7 +45,7 @@ pub(super) struct Cleanup<'a> {
 
 /// The open ends of a run.
 #[derive(Default)]
-pub(super) struct Ledger<'a> {
+pub(super) struct PendingWork<'a> {
     pub(super) pending: Vec<Pending>,
     /// Operations that make something and did not end when they were cancelled.
     pub(super) undrained: Vec<(Client, String, Ticket)>,
@@ -54,7 +54,7 @@ pub(super) struct Ledger<'a> {
     pub(super) summary: Summary,
 }
 
-/// Work for the janitor.
+/// Work for the log_deleter.
 enum Job {
     Delete(Box<(Recorded, ExecLog)>),
     /// Answered once everything before it is done.
@@ -62,24 +62,24 @@ enum Job {
 }
 
 /// Deletes recorded logs beside the steps. Lives on a thread of its own until it retires.
-pub(super) struct Janitor {
-    /// Nothing once the janitor has retired.
+pub(super) struct LogDeleter {
+    /// Nothing once the log_deleter has retired.
     jobs: Mutex<Option<Sender<Job>>>,
 }
 
-/// The janitor's own side.
-pub(super) struct Duty {
+/// The log_deleter's own side.
+pub(super) struct LogDeleterWorker {
     jobs: Receiver<Job>,
 }
 
-impl Janitor {
-    pub(super) fn new() -> (Self, Duty) {
+impl LogDeleter {
+    pub(super) fn new() -> (Self, LogDeleterWorker) {
         let (sender, jobs) = mpsc::channel();
         (
             Self {
                 jobs: Mutex::new(Some(sender)),
             },
-            Duty { jobs },
+            LogDeleterWorker { jobs },
         )
     }
 
@@ -92,11 +92,11 @@ impl Janitor {
     pub(super) fn drain(&self) {
         let (done, answer) = mpsc::channel();
         self.send(Job::Drain(done));
-        // An error means that the janitor is gone, and with it all work.
+        // An error means that the log_deleter is gone, and with it all work.
         let _ = answer.recv();
     }
 
-    /// Lets the janitor's thread end once its work is done.
+    /// Lets the log_deleter's thread end once its work is done.
     pub(super) fn retire(&self) {
         self.jobs
             .lock()
@@ -106,15 +106,15 @@ impl Janitor {
 
     fn send(&self, job: Job) {
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        // Nobody listens only where the janitor panicked; then the scope of its thread passes the panic on.
+        // Nobody listens only where the log_deleter panicked; then the scope of its thread passes the panic on.
         if let Some(jobs) = jobs.as_ref() {
             let _ = jobs.send(job);
         }
     }
 }
 
-impl Duty {
-    /// Works until the janitor retires. `done` takes the logs that are deleted, `failed` those that could not be.
+impl LogDeleterWorker {
+    /// Works until the log_deleter retires. `done` takes the logs that are deleted, `failed` those that could not be.
     pub(super) fn serve(self, done: impl Fn(&ExecLog), failed: impl Fn(ExecLog)) {
         for job in self.jobs {
             match job {

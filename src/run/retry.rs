@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::action::{Observed, Trouble};
+use super::action::{ActionError, ActionResult};
 use crate::client::{Backoff, Client, Error, Limit, Sent};
 use crate::playbook::plan::Action;
 
@@ -23,12 +23,12 @@ const LONGEST: Duration = Duration::from_secs(3);
 ///
 /// A `DELETE` that is repeated because its outcome is unknown finds its object gone when the first one was carried out: 404
 /// is success then.
-pub(super) fn persist(
+pub(super) fn retry(
     client: &Client,
     limit: Limit,
     action: &Action,
-    act: impl Fn() -> Result<Observed, Trouble>,
-) -> Result<Observed, Trouble> {
+    act: impl Fn() -> Result<ActionResult, ActionError>,
+) -> Result<ActionResult, ActionError> {
     let patience = client.limit("patience", PATIENCE).earlier(limit);
     let mut backoff = Backoff::new(FIRST, LONGEST);
     let mut may_be_done = false;
@@ -47,30 +47,30 @@ pub(super) fn persist(
     }
 }
 
-fn settle(mut seen: Observed, action: &Action, may_be_done: bool) -> Observed {
+fn settle(mut seen: ActionResult, action: &Action, may_be_done: bool) -> ActionResult {
     if may_be_done && deletes(action) && seen.status == Some(404) {
         seen.error = None;
     }
     seen
 }
 
-fn passes(acted: &Result<Observed, Trouble>, action: &Action) -> bool {
+fn passes(acted: &Result<ActionResult, ActionError>, action: &Action) -> bool {
     match acted {
         Ok(seen) => seen
             .error
             .as_ref()
             .is_some_and(|words| seen.status == Some(503) || crate::client::passes(words)),
-        Err(Trouble::Fault(_)) => false,
-        Err(Trouble::Client(..)) if broke_after_sending(acted) => repeatable(action),
-        Err(Trouble::Client(..)) if is_lost(acted) => {
+        Err(ActionError::Template(_)) => false,
+        Err(ActionError::Client(..)) if broke_after_sending(acted) => repeatable(action),
+        Err(ActionError::Client(..)) if is_lost(acted) => {
             deletes(action) || matches!(action, Action::Ensure(_) | Action::Absent(_))
         }
-        Err(Trouble::Client(error, _)) => error.is_transient(),
+        Err(ActionError::Client(error, _)) => error.is_transient(),
     }
 }
 
-fn broke_after_sending(acted: &Result<Observed, Trouble>) -> bool {
-    let Err(Trouble::Client(error, _)) = acted else {
+fn broke_after_sending(acted: &Result<ActionResult, ActionError>) -> bool {
+    let Err(ActionError::Client(error, _)) = acted else {
         return false;
     };
     matches!(
@@ -82,8 +82,8 @@ fn broke_after_sending(acted: &Result<Observed, Trouble>) -> bool {
     )
 }
 
-fn is_lost(acted: &Result<Observed, Trouble>) -> bool {
-    matches!(acted, Err(Trouble::Client(error, _)) if matches!(**error, Error::Lost { .. }))
+fn is_lost(acted: &Result<ActionResult, ActionError>) -> bool {
+    matches!(acted, Err(ActionError::Client(error, _)) if matches!(**error, Error::Lost { .. }))
 }
 
 fn deletes(action: &Action) -> bool {

@@ -1,4 +1,4 @@
-//! The books of a run: its resources and what is known of them, each change with its line in the journal.
+//! The table of a run: its resources and what is known of them, each change with its line in the journal.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ pub type Owner = Vec<u32>;
 
 /// Whether a resource is to be removed some day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum Retention {
     /// It is.
     Removed,
     /// It is, at the end of the run at the latest: its step has a `cleanup:`, which may not come to its turn.
@@ -34,9 +34,9 @@ pub struct Tracked {
     /// What is known of it.
     pub state: State,
     pub(super) owner: Owner,
-    pub(super) fate: Fate,
+    pub(super) fate: Retention,
     /// Whether the playbook's own `cleanup:` sees to it.
-    pub(super) is_seen_to: bool,
+    pub(super) has_cleanup: bool,
     /// Since when the server owes an answer to the request that makes it.
     pub(super) asked: Option<Instant>,
 }
@@ -55,7 +55,7 @@ pub(super) const TAKES_EFFECT: Duration = Duration::from_secs(5);
 
 /// All that is known.
 #[derive(Debug, Default)]
-pub(super) struct Books {
+pub(super) struct ResourceTable {
     pub(super) journal: Journal,
     /// The environment's name.
     pub(super) environment: Option<String>,
@@ -87,7 +87,7 @@ pub(super) enum Journal {
     Open(PathBuf, Writer),
 }
 
-impl Books {
+impl ResourceTable {
     /// Appends a line and has it on the disk; nothing where no journal is kept.
     fn write(&mut self, entry: Entry) -> Result<(), StoreError> {
         if let Journal::Planned(store, header) = &self.journal {
@@ -136,7 +136,7 @@ impl Books {
         &mut self,
         resource: Resource,
         state: State,
-        (owner, fate): (&[u32], Fate),
+        (owner, fate): (&[u32], Retention),
     ) -> Result<u32, StoreError> {
         let number = self.next;
         self.next += 1;
@@ -146,7 +146,7 @@ impl Books {
             state,
         };
         match (fate, state) {
-            (Fate::Stays, _) => {}
+            (Retention::Stays, _) => {}
             (_, State::Made) => self.note(line)?,
             (_, _) => self.write(line)?,
         }
@@ -156,7 +156,7 @@ impl Books {
             state,
             owner: owner.to_vec(),
             fate,
-            is_seen_to: false,
+            has_cleanup: false,
             asked: (state != State::Made).then(Instant::now),
         });
         Ok(number)
@@ -189,7 +189,7 @@ impl Books {
         let Some(known) = self.resources.get_mut(&number) else {
             return;
         };
-        let is_journaled = known.fate != Fate::Stays;
+        let is_journaled = known.fate != Retention::Stays;
         let is_new = resource.is_some() || known.state != state;
         known.state = state;
         if let Some(resource) = &resource {
@@ -256,7 +256,7 @@ impl Books {
 impl Tracked {
     /// Whether it goes at the end of the run whatever the command, as its step says.
     pub fn goes_at_end(&self) -> bool {
-        self.fate == Fate::RemovedAtEnd || self.resource.extent == Extent::WithContents
+        self.fate == Retention::RemovedAtEnd || self.resource.extent == Extent::WithContents
     }
 
     /// How long the server may still need until a request that it has not answered shows an effect; nothing where it has
@@ -274,15 +274,15 @@ impl Tracked {
             resource,
             state: State::Made,
             owner: Owner::new(),
-            fate: Fate::Removed,
-            is_seen_to: false,
+            fate: Retention::Removed,
+            has_cleanup: false,
             asked: None,
         }
     }
 
     /// Whether it has to be removed some day.
     pub(super) fn is_owed(&self) -> bool {
-        self.state.is_open() && self.fate != Fate::Stays
+        self.state.is_open() && self.fate != Retention::Stays
     }
 }
 

@@ -1,4 +1,4 @@
-//! Events in order though things happen side by side: a lane's events wait until the lanes before it have ended.
+//! Events in order though things happen side by side: a lane's events wait until the ordered before it have ended.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,25 +6,25 @@ use super::event::{Event, Sink};
 
 /// Where a step's events go.
 #[derive(Clone)]
-pub(super) enum Outlet<'a> {
+pub(super) enum EventSink<'a> {
     /// To whoever listens to the run.
     Sink(&'a dyn Sink),
-    /// Into one of several lanes.
-    Lane(Arc<Lanes<'a>>, usize),
+    /// Into one of several ordered.
+    Lane(Arc<OrderedEvents<'a>>, usize),
 }
 
-impl Outlet<'_> {
+impl EventSink<'_> {
     pub(super) fn send(&self, event: Event) {
         match self {
             Self::Sink(sink) => sink.event(event),
-            Self::Lane(lanes, lane) => lanes.send(*lane, event),
+            Self::Lane(ordered, lane) => ordered.send(*lane, event),
         }
     }
 }
 
-/// Lanes side by side. The events of the first that has not ended pass at once; the others' are kept.
-pub(super) struct Lanes<'a> {
-    to: Outlet<'a>,
+/// OrderedEvents side by side. The events of the first that has not ended pass at once; the others' are kept.
+pub(super) struct OrderedEvents<'a> {
+    to: EventSink<'a>,
     state: Mutex<State>,
 }
 
@@ -35,9 +35,9 @@ struct State {
     ended: Vec<bool>,
 }
 
-impl<'a> Lanes<'a> {
-    /// `count` lanes in front of `to`.
-    pub(super) fn new(to: Outlet<'a>, count: usize) -> Arc<Self> {
+impl<'a> OrderedEvents<'a> {
+    /// `count` ordered in front of `to`.
+    pub(super) fn new(to: EventSink<'a>, count: usize) -> Arc<Self> {
         Arc::new(Self {
             to,
             state: Mutex::new(State {
@@ -97,9 +97,9 @@ mod tests {
     #[test]
     fn lanes_pass_in_order() {
         let seen = Seen::default();
-        let lanes = Lanes::new(Outlet::Sink(&seen), 3);
+        let ordered = OrderedEvents::new(EventSink::Sink(&seen), 3);
         let say = |lane: usize, text: &str| {
-            Outlet::Lane(Arc::clone(&lanes), lane).send(Event {
+            EventSink::Lane(Arc::clone(&ordered), lane).send(Event {
                 elapsed: Duration::ZERO,
                 kind: Kind::Warning(Diagnostic::error(text)),
             });
@@ -107,11 +107,11 @@ mod tests {
         say(1, "b1");
         say(0, "a1");
         say(2, "c1");
-        lanes.end(1);
+        ordered.end(1);
         say(0, "a2");
-        lanes.end(0);
+        ordered.end(0);
         say(2, "c2");
-        lanes.end(2);
+        ordered.end(2);
         assert_eq!(*seen.0.lock().unwrap(), ["a1", "a2", "b1", "c1", "c2"]);
     }
 }

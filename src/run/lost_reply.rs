@@ -35,7 +35,7 @@ impl Attempt<'_, '_> {
         let client = &self.frame.client;
         // The server makes it whether or not anybody waits for the answer; an upload ends with its connection.
         if ticket.makes() && request.upload_file().is_none() {
-            client.lingering()?.send(request)
+            client.with_grace()?.send(request)
         } else {
             client.send(request)
         }

@@ -4,12 +4,12 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use super::books::TAKES_EFFECT;
 use super::journal::{Recorded, State};
 use super::kind::Kind;
 use super::marks::RUN_KEY;
 use super::removal::{Connect, read, text};
 use super::resource::Resource;
+use super::resource_table::TAKES_EFFECT;
 use crate::client::{Client, Error, Limit, Request, Wait, encode};
 
 /// The resources of a journal that have to be removed. Waits for what the server still does for the run, and finds what

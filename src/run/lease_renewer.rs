@@ -12,7 +12,7 @@ use crate::resources::{Lease, Renewal, Tracked, Tracker};
 const GLANCE: Duration = Duration::from_secs(1);
 
 /// Renews the lease of a run from time to time, on a thread of its own.
-pub(super) struct Leaseholder<'a> {
+pub(super) struct LeaseRenewer<'a> {
     renewal: Mutex<Renewal>,
     /// Those of other servers, by what journals call these.
     elsewhere: Mutex<HashMap<String, (Client, Renewal)>>,
@@ -24,7 +24,7 @@ pub(super) struct Leaseholder<'a> {
     woken: Condvar,
 }
 
-impl<'a> Leaseholder<'a> {
+impl<'a> LeaseRenewer<'a> {
     pub(super) fn new(lease: Lease, session: &'a Session<'a>) -> Self {
         let open = session.tracker.open();
         let renewal = Renewal::new(&session.id, lease, (&open, Instant::now()));
@@ -87,7 +87,7 @@ impl<'a> Leaseholder<'a> {
                     ..self.lease
                 };
                 let renewal = Renewal::new(&self.session.id, lease, (&[], Instant::now()));
-                elsewhere.insert(remote.clone(), (self.client.companion(&client), renewal));
+                elsewhere.insert(remote.clone(), (self.client.child_of(&client), renewal));
             }
             if let Some((client, renewal)) = elsewhere.get_mut(&remote) {
                 renewal.tend(client, &open);

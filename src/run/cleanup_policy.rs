@@ -4,7 +4,7 @@ use crate::resources::Ending;
 
 /// What is removed as a run ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sweep {
+pub enum CleanupPolicy {
     /// Whatever the run created, by the steps of `cleanup:` where there are some, and otherwise as it is tracked.
     Everything,
     /// What steps of `cleanup:` remove; the rest is meant to stay.
@@ -15,18 +15,18 @@ pub enum Sweep {
 
 /// What is removed, by how a run ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sweeps {
+pub struct CleanupPolicies {
     /// When all steps held.
-    pub passed: Sweep,
+    pub passed: CleanupPolicy,
     /// When one failed.
-    pub failed: Sweep,
+    pub failed: CleanupPolicy,
     /// When a signal ended them.
-    pub interrupted: Sweep,
+    pub interrupted: CleanupPolicy,
 }
 
-impl Sweeps {
+impl CleanupPolicies {
     /// The same, however it ends.
-    pub fn always(sweep: Sweep) -> Self {
+    pub fn always(sweep: CleanupPolicy) -> Self {
         Self {
             passed: sweep,
             failed: sweep,
@@ -34,7 +34,7 @@ impl Sweeps {
         }
     }
 
-    pub(super) fn at(self, ending: Ending) -> Sweep {
+    pub(super) fn at(self, ending: Ending) -> CleanupPolicy {
         match ending {
             Ending::Passed => self.passed,
             Ending::Failed => self.failed,

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 /// Which product a simulated daemon plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Brand {
+pub enum Flavor {
     /// Incus 6.0.
     #[default]
     Incus,
@@ -24,8 +24,8 @@ pub(super) enum Failed {
 
 /// What differs between the two, in the one place where it stands. Taken from the answers of LXD 5.0.2 and Incus 6.0.4.
 #[derive(Debug)]
-pub(super) struct Traits {
-    pub(super) brand: Brand,
+pub(super) struct FlavorProfile {
+    pub(super) flavor: Flavor,
     pub(super) name: &'static str,
     pub(super) title: &'static str,
     pub(super) version: &'static str,
@@ -85,10 +85,10 @@ pub(super) struct Traits {
     pub(super) hwaddr: &'static str,
 }
 
-impl Traits {
+impl FlavorProfile {
     /// Whether it is Incus: for the few places where the behaviour itself differs.
     pub(super) fn is_incus(&self) -> bool {
-        self.brand == Brand::Incus
+        self.flavor == Flavor::Incus
     }
 
     /// `resources` of an operation that is about none, and other maps without an entry.
@@ -101,12 +101,12 @@ impl Traits {
     }
 }
 
-const INCUS: Traits = Traits {
-    brand: Brand::Incus,
+const INCUS: FlavorProfile = FlavorProfile {
+    flavor: Flavor::Incus,
     name: "incus",
     title: "Incus",
     version: "6.0.4",
-    extensions: include_str!("brand/extensions.incus"),
+    extensions: include_str!("flavor/extensions.incus"),
     kernel_feature: "unpriv_binfmt",
     header: "x-incus-",
     failed: Failed::AsError,
@@ -151,12 +151,12 @@ const INCUS: Traits = Traits {
     hwaddr: "10:66:6a",
 };
 
-const LXD: Traits = Traits {
-    brand: Brand::Lxd,
+const LXD: FlavorProfile = FlavorProfile {
+    flavor: Flavor::Lxd,
     name: "lxd",
     title: "LXD",
     version: "5.0.2",
-    extensions: include_str!("brand/extensions.lxd"),
+    extensions: include_str!("flavor/extensions.lxd"),
     kernel_feature: "shiftfs",
     header: "x-lxd-",
     failed: Failed::AsOperation,
@@ -200,8 +200,8 @@ const LXD: Traits = Traits {
     hwaddr: "00:16:3e",
 };
 
-impl Brand {
-    pub(super) fn traits(self) -> &'static Traits {
+impl Flavor {
+    pub(super) fn profile(self) -> &'static FlavorProfile {
         match self {
             Self::Incus => &INCUS,
             Self::Lxd => &LXD,
@@ -209,20 +209,20 @@ impl Brand {
     }
 }
 
-impl fmt::Display for Brand {
+impl fmt::Display for Flavor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.traits().name)
+        f.write_str(self.profile().name)
     }
 }
 
-impl FromStr for Brand {
+impl FromStr for Flavor {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "incus" => Ok(Self::Incus),
             "lxd" => Ok(Self::Lxd),
-            other => Err(format!("`{other}` is no brand: use incus or lxd")),
+            other => Err(format!("`{other}` is no flavor: use incus or lxd")),
         }
     }
 }
