@@ -1,0 +1,478 @@
+//! What the bodies of requests may hold: keys, their types, and the keys of `config` and of devices.
+
+mod definitions;
+#[cfg(test)]
+mod tests;
+
+use serde_json::{Map, Value};
+
+use crate::endpoints::{Segment, matching};
+use crate::servers::Servers;
+use definitions::{DEFINITIONS, Key, Kind, Shape, Type};
+
+/// Words that servers understand as booleans in text, in any mixture of capitals and small letters.
+const BOOLEANS: [&str; 8] = ["true", "false", "yes", "no", "on", "off", "1", "0"];
+
+/// Beginnings of keys that every `config` takes: the user's own, and those that servers write.
+const FREE_KEYS: [&str; 2] = ["user.", "volatile."];
+
+/// What the body of a request may hold.
+#[derive(Debug, Clone)]
+pub struct Schema {
+    /// One of these; none for a request of which nothing is known.
+    types: Vec<&'static Type>,
+}
+
+/// What was found in a body.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Report {
+    /// In the order of the body.
+    pub findings: Vec<Finding>,
+    /// The servers that know all of its keys.
+    pub servers: Servers,
+}
+
+/// Something in a body that servers refuse or ignore.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The keys and indices that lead to it.
+    pub place: Vec<String>,
+    /// What is wrong.
+    pub problem: Problem,
+}
+
+/// What can be wrong with a body.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// A key that servers ignore.
+    UnknownKey {
+        /// Those that they know.
+        known: Vec<&'static str>,
+    },
+    /// A key that servers show in their replies, and ignore in this request.
+    ReadOnlyKey,
+    /// Something of another type: all servers refuse it.
+    WrongType {
+        /// What belongs there.
+        expected: &'static str,
+        /// What is there.
+        found: &'static str,
+    },
+    /// A value that servers refuse.
+    WrongValue {
+        /// Those that they take.
+        known: Vec<&'static str>,
+    },
+    /// A key of a configuration that servers refuse.
+    UnknownConfigKey {
+        /// What is configured: `instance`, `network`, `dir storage-pool`.
+        of: String,
+        /// The keys that it has.
+        known: Vec<&'static str>,
+    },
+    /// A key of a device that servers refuse.
+    UnknownDeviceKey {
+        /// The type of the device, where it is known.
+        of: Option<String>,
+        /// The keys that it has.
+        known: Vec<&'static str>,
+    },
+}
+
+impl Problem {
+    /// Whether all servers refuse it, and not only those that are known.
+    pub fn is_certain(&self) -> bool {
+        matches!(self, Self::WrongType { .. })
+    }
+}
+
+/// What a request to a path takes as its body. A path that can be several endpoints' takes what any of them does.
+pub fn schema(method: &str, path: &[Segment<'_>]) -> Schema {
+    let types = matching(path)
+        .into_iter()
+        .flat_map(|endpoint| DEFINITIONS.types_of(method, endpoint.path));
+    Schema {
+        types: types.collect(),
+    }
+}
+
+/// What makes or changes a resource may hold: the bodies of its creation and of its change.
+pub fn schema_of_resource(path: &[Segment<'_>]) -> Schema {
+    let mut whole = schema("PUT", path);
+    let change = schema("PATCH", path);
+    let creation = path
+        .split_last()
+        .map(|(_, collection)| schema("POST", collection));
+    for other in [Some(change), creation].into_iter().flatten() {
+        for kind in other.types {
+            if !whole.types.iter().any(|known| known.name == kind.name) {
+                whole.types.push(kind);
+            }
+        }
+    }
+    whole
+}
+
+impl Schema {
+    /// Whether anything is known of the body.
+    pub fn is_known(&self) -> bool {
+        !self.types.is_empty()
+    }
+
+    /// Judges a body for some servers: what is known to any of them is right. Null stands for what is not known yet, and
+    /// is not judged (servers take it for every key, as if the key were not there).
+    pub fn check(&self, body: &Value, servers: Servers) -> Report {
+        let mut walk = Walk {
+            wanted: servers,
+            place: Vec::new(),
+            report: Report {
+                findings: Vec::new(),
+                servers: Servers::ALL,
+            },
+        };
+        if self.is_known() {
+            let shapes: Vec<Shape> = self
+                .types
+                .iter()
+                .map(|kind| Shape::Type(kind.name))
+                .collect();
+            walk.value(&shapes.iter().collect::<Vec<_>>(), body, None);
+        }
+        walk.report
+    }
+
+    /// Whether a place of the body, named by keys and indices, is text in the API.
+    pub fn is_text(&self, place: &[impl AsRef<str>]) -> bool {
+        let mut shapes: Vec<&Shape> = Vec::new();
+        let Some((first, rest)) = place.split_first() else {
+            return false;
+        };
+        for kind in &self.types {
+            shapes.extend(kind.shapes(first.as_ref()));
+        }
+        for step in rest {
+            shapes = shapes
+                .into_iter()
+                .flat_map(|shape| inside(shape, step.as_ref()))
+                .collect();
+        }
+        !shapes.is_empty() && shapes.iter().all(|shape| shape.is_text())
+    }
+}
+
+/// What belongs at a key or an index of something of a shape.
+fn inside(shape: &'static Shape, step: &str) -> Vec<&'static Shape> {
+    match shape {
+        Shape::List(item) | Shape::Map(item) => vec![item],
+        Shape::Type(name) => DEFINITIONS
+            .type_named(name)
+            .map(|kind| kind.shapes(step).collect())
+            .unwrap_or_default(),
+        Shape::Config(_) => vec![&Shape::Text],
+        Shape::Devices => vec![&definitions::DEVICE],
+        _ => Vec::new(),
+    }
+}
+
+/// One look at a body.
+struct Walk {
+    wanted: Servers,
+    place: Vec<String>,
+    report: Report,
+}
+
+impl Walk {
+    fn found(&mut self, problem: Problem) {
+        self.report.findings.push(Finding {
+            place: self.place.clone(),
+            problem,
+        });
+    }
+
+    fn at(&mut self, step: &str, look: impl FnOnce(&mut Self)) {
+        self.place.push(step.to_owned());
+        look(self);
+        self.place.pop();
+    }
+
+    /// A value that has to have one of some shapes; `around` is the map that it stands in.
+    fn value(&mut self, shapes: &[&Shape], value: &Value, around: Option<&Map<String, Value>>) {
+        if value.is_null() || shapes.iter().any(|shape| **shape == Shape::Any) {
+            return;
+        }
+        let fitting: Vec<&Shape> = shapes
+            .iter()
+            .copied()
+            .filter(|shape| shape.takes(value))
+            .collect();
+        let Some(first) = fitting.first() else {
+            if let Some(expected) = shapes.first() {
+                self.found(Problem::WrongType {
+                    expected: expected.name(),
+                    found: name_of(value),
+                });
+            }
+            return;
+        };
+        match (first, value) {
+            (Shape::Words(_), _) => self.word(&fitting, value),
+            (Shape::List(_), Value::Array(items)) => {
+                let inner: Vec<&Shape> = fitting.iter().filter_map(|shape| shape.item()).collect();
+                for (index, item) in items.iter().enumerate() {
+                    self.at(&index.to_string(), |walk| walk.value(&inner, item, None));
+                }
+            }
+            (Shape::Map(_), Value::Object(map)) => {
+                let inner: Vec<&Shape> = fitting.iter().filter_map(|shape| shape.item()).collect();
+                for (key, item) in map {
+                    self.at(key, |walk| walk.value(&inner, item, None));
+                }
+            }
+            (Shape::Type(_), Value::Object(map)) => self.keys(&fitting, map),
+            (Shape::Config(kind), Value::Object(map)) => self.config(kind, map, around),
+            (Shape::Devices, Value::Object(map)) => {
+                for (name, device) in map {
+                    self.at(name, |walk| walk.device(device));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The keys of a map that is one of some types.
+    fn keys(&mut self, shapes: &[&Shape], map: &Map<String, Value>) {
+        let types: Vec<&Type> = shapes
+            .iter()
+            .filter_map(|shape| match shape {
+                Shape::Type(name) => DEFINITIONS.type_named(name),
+                _ => None,
+            })
+            .collect();
+        for (key, value) in map {
+            let fields: Vec<&definitions::Field> = types
+                .iter()
+                .flat_map(|kind| kind.fields_named(key))
+                .filter(|field| !field.servers.and(self.wanted).is_empty())
+                .collect();
+            if fields.is_empty() {
+                let is_shown = types.iter().any(|kind| kind.shown.contains(&key.as_str()));
+                let problem = if is_shown {
+                    Problem::ReadOnlyKey
+                } else {
+                    let known = types.iter().flat_map(|kind| kind.keys(self.wanted));
+                    Problem::UnknownKey {
+                        known: without_repeats(known),
+                    }
+                };
+                self.at(key, |walk| walk.found(problem));
+                continue;
+            }
+            let servers = fields
+                .iter()
+                .fold(Servers::NONE, |all, field| all.or(field.servers));
+            self.report.servers = self.report.servers.and(servers);
+            let shapes: Vec<&Shape> = fields.iter().map(|field| &field.shape).collect();
+            self.at(key, |walk| walk.value(&shapes, value, Some(map)));
+        }
+    }
+
+    /// A place that takes one of a few words.
+    fn word(&mut self, shapes: &[&Shape], value: &Value) {
+        let known = without_repeats(shapes.iter().flat_map(|shape| shape.words()));
+        let is_known = match value {
+            Value::String(word) => word.is_empty() || known.contains(&word.as_str()),
+            _ => false,
+        };
+        if !is_known {
+            self.found(Problem::WrongValue { known });
+        }
+    }
+
+    fn config(
+        &mut self,
+        name: &str,
+        map: &Map<String, Value>,
+        around: Option<&Map<String, Value>>,
+    ) {
+        let kind = DEFINITIONS.kind(name);
+        let variant = kind
+            .and_then(|kind| kind.chosen_by)
+            .and_then(|key| around?.get(key)?.as_str());
+        for (key, value) in map {
+            if FREE_KEYS.iter().any(|free| key.starts_with(free)) {
+                self.at(key, |walk| walk.text(value, &Shape::Text));
+                continue;
+            }
+            // A pool has the keys that its volumes get.
+            let (holder, wanted) = match key.strip_prefix("volume.") {
+                Some(rest) if name == "storage-pool" => (DEFINITIONS.kind("storage-volume"), rest),
+                _ => (kind, key.as_str()),
+            };
+            let variants = holder.map(|kind| kind.variants_named(variant));
+            let setting = Setting {
+                kind: holder,
+                variants: variants.unwrap_or_default(),
+                key: wanted,
+            };
+            self.at(key, |walk| {
+                walk.setting(&setting, value, |known| Problem::UnknownConfigKey {
+                    of: variant.map_or_else(
+                        || name.to_owned(),
+                        |variant| {
+                            if holder.is_some_and(|kind| kind.has_variant(variant)) {
+                                format!("{variant} {name}")
+                            } else {
+                                name.to_owned()
+                            }
+                        },
+                    ),
+                    known,
+                });
+            });
+        }
+    }
+
+    fn device(&mut self, device: &Value) {
+        let map = match device {
+            Value::Null => return,
+            Value::Object(map) => map,
+            other => {
+                self.found(Problem::WrongType {
+                    expected: Shape::Devices.name(),
+                    found: name_of(other),
+                });
+                return;
+            }
+        };
+        let Some(kind) = DEFINITIONS.kind("device") else {
+            return;
+        };
+        let device_type = map.get("type").and_then(Value::as_str);
+        let variants = match device_type.filter(|name| !name.is_empty()) {
+            None => Some(kind.variants_named(None)),
+            Some(name) => kind.variants_of_device(name, map),
+        };
+        let Some(variants) = variants else {
+            let known = kind.device_types();
+            self.at("type", |walk| walk.found(Problem::WrongValue { known }));
+            return;
+        };
+        for (key, value) in map {
+            if FREE_KEYS.iter().any(|free| key.starts_with(free)) {
+                self.at(key, |walk| walk.text(value, &Shape::Text));
+                continue;
+            }
+            let setting = Setting {
+                kind: Some(kind),
+                variants: variants.clone(),
+                key,
+            };
+            self.at(key, |walk| {
+                walk.setting(&setting, value, |known| Problem::UnknownDeviceKey {
+                    of: device_type.map(str::to_owned),
+                    known,
+                });
+            });
+        }
+    }
+
+    /// A key of a configuration or of a device, and its value.
+    fn setting(
+        &mut self,
+        setting: &Setting<'_>,
+        value: &Value,
+        unknown: impl FnOnce(Vec<&'static str>) -> Problem,
+    ) {
+        let known = setting.known(self.wanted);
+        let fitting: Vec<&(&Key, Servers)> = known
+            .iter()
+            .filter(|(key, _)| key.matches(setting.key))
+            .collect();
+        if fitting.is_empty() {
+            let known = without_repeats(known.iter().map(|(key, _)| key.name));
+            self.found(unknown(known));
+            return;
+        }
+        let servers = fitting
+            .iter()
+            .fold(Servers::NONE, |all, (_, servers)| all.or(*servers));
+        self.report.servers = self.report.servers.and(servers);
+        // Where several fit, the more lenient one.
+        let shape = fitting
+            .iter()
+            .map(|(key, _)| &key.shape)
+            .reduce(|one, other| if one == other { one } else { &Shape::Text })
+            .unwrap_or(&Shape::Text);
+        self.text(value, shape);
+    }
+
+    /// Text that has to be understood as something of a shape.
+    fn text(&mut self, value: &Value, shape: &Shape) {
+        let written = match value {
+            Value::Null => return,
+            Value::String(text) => text.clone(),
+            Value::Bool(_) | Value::Number(_) => value.to_string(),
+            Value::Array(_) | Value::Object(_) => {
+                self.found(Problem::WrongType {
+                    expected: Shape::Text.name(),
+                    found: name_of(value),
+                });
+                return;
+            }
+        };
+        if written.is_empty() {
+            return;
+        }
+        match shape {
+            Shape::Boolean if !BOOLEANS.contains(&written.to_lowercase().as_str()) => {
+                self.found(Problem::WrongValue {
+                    known: vec!["true", "false"],
+                });
+            }
+            // VLANs can be `none`.
+            Shape::Integer if written != "none" && written.parse::<i128>().is_err() => {
+                self.found(Problem::WrongValue { known: Vec::new() });
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A key that is looked for.
+struct Setting<'a> {
+    kind: Option<&'static Kind>,
+    variants: Vec<&'static str>,
+    key: &'a str,
+}
+
+impl Setting<'_> {
+    /// The keys that there are, with the servers that have them.
+    fn known(&self, wanted: Servers) -> Vec<(&'static Key, Servers)> {
+        let keys = self.kind.into_iter().flat_map(|kind| {
+            kind.keys
+                .iter()
+                .map(|key| (key, kind.servers_of(key, &self.variants)))
+        });
+        keys.filter(|(_, servers)| !servers.and(wanted).is_empty())
+            .collect()
+    }
+}
+
+fn without_repeats(words: impl Iterator<Item = &'static str>) -> Vec<&'static str> {
+    let mut all: Vec<&str> = words.collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// The type of a value, in words.
+fn name_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a map",
+    }
+}
