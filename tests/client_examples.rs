@@ -18,7 +18,15 @@ use support::daemon::{Daemon, Flavor, daemons};
 fn example(daemon: &Daemon, name: &str, arguments: &[&str]) -> String {
     let mut cargo = Command::new(env!("CARGO"));
     // `cargo test --test` does not build examples.
-    cargo.args(["run", "--quiet", "--example", name, "--"]);
+    cargo.args([
+        "run",
+        "--quiet",
+        "-p",
+        "malleus-client",
+        "--example",
+        name,
+        "--",
+    ]);
     for variable in Flavor::ALL.into_iter().flat_map(Flavor::variables) {
         cargo.env_remove(variable);
     }

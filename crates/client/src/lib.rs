@@ -322,3 +322,8 @@ impl fmt::Debug for Client {
             .finish_non_exhaustive()
     }
 }
+
+/// Compiles the README's Rust.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

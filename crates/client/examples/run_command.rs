@@ -1,5 +1,5 @@
 //! Runs a command in an instance and shows its exit code and its output:
-//! `cargo run --example run_command -- INSTANCE COMMAND…`.
+//! `cargo run -p malleus-client --example run_command -- INSTANCE COMMAND…`.
 //!
 //! The server records the output in two logs. This fetches both and deletes the server's copies, step
 //! by step; `Client::exec` does the same in one call.
@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use malleus::client::{Client, Error, Exec, Limit, Output, Remote, Wait};
+use malleus_client::{Client, Error, Exec, Limit, Output, Remote, Wait};
 
 fn main() -> Result<(), Error> {
     let mut arguments = std::env::args().skip(1);

@@ -1,7 +1,7 @@
-//! Lists the instances of the local daemon: `cargo run --example list_instances`.
+//! Lists the instances of the local daemon: `cargo run -p malleus-client --example list_instances`.
 #![allow(clippy::print_stdout, reason = "an example shows what it found")]
 
-use malleus::client::{Client, Error, Remote, Request};
+use malleus_client::{Client, Error, Remote, Request};
 
 fn main() -> Result<(), Error> {
     let remote = Remote::discover(&|name| std::env::var(name).ok())?;

@@ -1,10 +1,10 @@
 //! Creates an instance from an image, waits until it exists, and starts it:
-//! `cargo run --example create_instance -- NAME IMAGE-ALIAS`.
+//! `cargo run -p malleus-client --example create_instance -- NAME IMAGE-ALIAS`.
 #![allow(clippy::print_stdout, reason = "an example shows what it did")]
 
 use std::time::Duration;
 
-use malleus::client::{Client, Error, Limit, Operation, Remote, Request, Wait, encode};
+use malleus_client::{Client, Error, Limit, Operation, Remote, Request, Wait, encode};
 use serde_json::json;
 
 fn main() -> Result<(), Error> {

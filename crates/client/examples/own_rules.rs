@@ -1,10 +1,10 @@
 //! Replaces the client's authentication and its validation of replies:
-//! `cargo run --example own_rules`.
+//! `cargo run -p malleus-client --example own_rules`.
 #![allow(clippy::print_stdout, reason = "an example shows what it found")]
 
 use std::sync::Arc;
 
-use malleus::client::{
+use malleus_client::{
     ApiErrors, Authentication, Client, Error, Remote, Reply, Request, Settings, Validation,
 };
 
