@@ -75,17 +75,6 @@ impl Servers {
         self.0 == 0
     }
 
-    /// The known generations of one brand, where no other brand is among them.
-    pub fn only_brand(self) -> Option<&'static str> {
-        let is_lxd = !self.and(Self::LXD).is_empty();
-        let is_incus = !self.and(Self::INCUS).is_empty();
-        match (is_lxd, is_incus) {
-            (true, false) => Some("LXD"),
-            (false, true) => Some("Incus"),
-            _ => None,
-        }
-    }
-
     fn has(self, index: usize) -> bool {
         self.0 & (1 << index) != 0
     }

@@ -1,12 +1,14 @@
 //! Whether a request goes to a path that LXD or Incus has, by a method that the path takes.
 
-mod table;
 mod written;
 
+use malleus_api::Servers;
+use malleus_api::endpoints::{self as known, Endpoint, Segment, exact, is_placeholder, matching};
 use malleus_source::diagnostic::nearest;
-use table::{ENDPOINTS, Endpoint, Flavor};
 pub(super) use written::before_query;
-use written::{Segment, split};
+use written::split;
+
+use super::grammar::METHODS;
 
 /// What an author should know about the method and the path of a request. A warning at most: a newer server may have
 /// what the table does not.
@@ -28,9 +30,6 @@ const OTHER_ROOTS: &[&str] = &[
     "ui",
 ];
 
-/// The older names of `instances`, with only one type of them each. LXD had them up to 6.6.
-const OLD_NAMES: &[&str] = &["containers", "virtual-machines"];
-
 /// Judges a method and a path as written: templates stand for any segment, and what begins with one, or has statements
 /// (`{% … %}`) in it, is not judged. A path without a leading `/` is below `/1.0/`.
 pub(super) fn judge(method: &str, path: &str) -> Option<Finding> {
@@ -48,20 +47,18 @@ pub(super) fn judge(method: &str, path: &str) -> Option<Finding> {
             help: Some(format!("write `{}`", written.trim_end_matches('/'))),
         });
     }
-    let known = matching(&segments);
+    let possible = matching(&segments);
     // The usual case, and far cheaper than looking for what is merely near.
-    let is_exact = ENDPOINTS
-        .iter()
-        .filter(|endpoint| begins(&segments, endpoint))
-        .any(|endpoint| distance(&segments, endpoint, &strictly) == Some(0));
+    let is_exact = exact(&segments).is_some();
     match (!is_exact).then(|| similar(&segments)).flatten() {
         None if is_exact => {}
         Some((_, near)) => return Some(unknown(written, Some(did_you_mean(near)))),
-        None if known.is_empty() => return Some(unknown(written, siblings(&segments))),
+        None if possible.is_empty() => return Some(unknown(written, siblings(&segments))),
         // Known if the templates in it stand for words of the API.
         None => {}
     }
-    let mut methods: Vec<&str> = known.iter().flat_map(|known| known.methods()).collect();
+    let mut methods: Vec<&str> = possible.iter().flat_map(|known| known.methods()).collect();
+    methods.sort_by_key(|method| METHODS.iter().position(|known| known == method));
     methods.dedup();
     if method == "OPTIONS" || methods.contains(&method) {
         return None;
@@ -77,12 +74,11 @@ pub(super) fn is_collection(path: &str) -> bool {
     let Some(Below::Version(segments)) = below_version(before_query(path)) else {
         return false;
     };
-    let is_exact = |endpoint: &&Endpoint| distance(&segments, endpoint, &strictly) == Some(0);
-    ENDPOINTS.iter().find(is_exact).is_some_and(|endpoint| {
+    exact(&segments).is_some_and(|endpoint| {
         let inside = format!("{}/{{", endpoint.path);
         !endpoint.path.ends_with('}')
             && endpoint.methods().all(|method| method != "PATCH")
-            && ENDPOINTS
+            && known::all()
                 .iter()
                 .any(|other| other.path.starts_with(&inside))
     })
@@ -128,7 +124,7 @@ fn below_version(path: &str) -> Option<Below<'_>> {
         return None;
     };
     match (absolute, *first) {
-        (true, "1.0") => Some(Below::Version(rest.to_vec())),
+        (true, "1.0") => Some(Below::Version(current(rest.to_vec()))),
         (true, first) if OTHER_ROOTS.contains(&first) => None,
         (true, _) => {
             let known = !matching(&segments).is_empty();
@@ -138,69 +134,21 @@ fn below_version(path: &str) -> Option<Below<'_>> {
         (false, "1.0") => Some(Below::Nothing(Some(format!(
             "a path without a leading `/` is below `/1.0/` already; write `/{path}`"
         )))),
-        (false, first) if OLD_NAMES.contains(&first) => {
-            let mut segments = segments;
-            segments[0] = Segment::Literal("instances");
-            Some(Below::Version(segments))
-        }
-        (false, _) => Some(Below::Version(segments)),
+        (false, _) => Some(Below::Version(current(segments))),
     }
 }
 
-fn is_placeholder(segment: &str) -> bool {
-    segment.starts_with('{')
-}
-
-/// The endpoints that a path can mean: those alone that it names most exactly.
-fn matching(segments: &[Segment<'_>]) -> Vec<&'static Endpoint> {
-    let named: Vec<(usize, &Endpoint)> = ENDPOINTS
-        .iter()
-        .filter(|endpoint| begins(segments, endpoint))
-        .filter_map(|endpoint| {
-            distance(segments, endpoint, &exactly).map(|_| (named(segments, endpoint), endpoint))
-        })
-        .collect();
-    let most = named.iter().map(|(named, _)| *named).max();
-    named
-        .into_iter()
-        .filter(|(named, _)| Some(*named) == most)
-        .map(|(_, endpoint)| endpoint)
-        .collect()
-}
-
-/// Whether a path can be an endpoint's by its first word: most are told apart by it.
-fn begins(segments: &[Segment<'_>], endpoint: &Endpoint) -> bool {
-    let Some(Segment::Literal(word)) = segments.first() else {
-        return true;
-    };
-    let path = endpoint.path;
-    // The cheaper look first: each request is held against all endpoints.
-    let is_whole = matches!(path.as_bytes().get(word.len()), None | Some(b'/'));
-    (is_whole && path.starts_with(word)) || path.starts_with('{')
-}
-
-/// How many segments of a path are the endpoint's own words.
-fn named(segments: &[Segment<'_>], endpoint: &Endpoint) -> usize {
-    endpoint
-        .segments()
-        .zip(segments)
-        .filter(|(wanted, segment)| **segment == Segment::Literal(wanted))
-        .count()
-}
-
-fn exactly(segment: Segment<'_>, wanted: &str) -> Option<usize> {
-    match segment {
-        Segment::Literal(word) => (word == wanted).then_some(0),
-        Segment::Anything => Some(0),
+/// With the name of today in the place of an older one (`containers`).
+fn current(mut segments: Vec<Segment<'_>>) -> Vec<Segment<'_>> {
+    if let Some(Segment::Literal(word)) = segments.first_mut()
+        && let Some((name, _)) = known::alias(word)
+    {
+        *word = name;
     }
+    segments
 }
 
-/// As [`exactly`], but a template stands for names alone.
-fn strictly(segment: Segment<'_>, wanted: &str) -> Option<usize> {
-    (segment == Segment::Literal(wanted)).then_some(0)
-}
-
-/// As [`strictly`], but with slips.
+/// A word of the API, with slips in it; a template stands for names alone.
 fn nearly(segment: Segment<'_>, wanted: &str) -> Option<usize> {
     match segment {
         Segment::Literal(word) => {
@@ -210,45 +158,20 @@ fn nearly(segment: Segment<'_>, wanted: &str) -> Option<usize> {
     }
 }
 
-/// How far a path is from an endpoint, whose words are compared by `compare`; nothing where they do not go together.
-fn distance(
-    segments: &[Segment<'_>],
-    endpoint: &Endpoint,
-    compare: &dyn Fn(Segment<'_>, &str) -> Option<usize>,
-) -> Option<usize> {
-    let length = endpoint.length();
-    let is_open = endpoint.path.ends_with("…}");
-    if length != segments.len() && !(is_open && segments.len() > length) {
-        return None;
-    }
-    endpoint
-        .segments()
-        .zip(segments)
-        .map(|(wanted, segment)| {
-            if is_placeholder(wanted) {
-                Some(0)
-            } else {
-                compare(*segment, wanted)
-            }
-        })
-        .sum()
-}
-
 /// The nearest endpoint, where one is near enough, and how far it is.
 fn similar(segments: &[Segment<'_>]) -> Option<(usize, &'static Endpoint)> {
-    ENDPOINTS
+    known::all()
         .iter()
-        .filter_map(|endpoint| Some((distance(segments, endpoint, &nearly)?, endpoint)))
+        .filter_map(|endpoint| Some((endpoint.distance(segments, nearly)?, endpoint)))
         .min_by_key(|(distance, _)| *distance)
 }
 
 fn did_you_mean(near: &Endpoint) -> String {
-    let alone = match near.flavor {
-        Flavor::Both => "",
-        Flavor::Lxd => ", which LXD alone has",
-        Flavor::Incus => ", which Incus alone has",
-    };
-    format!("did you mean `{}`{alone}?", near.path.replace('…', ""))
+    let name = near.path.replace('…', "");
+    match near.servers() {
+        Servers::ALL => format!("did you mean `{name}`?"),
+        servers => format!("did you mean `{name}`? Servers that have it: {servers}"),
+    }
 }
 
 /// What there is at the place of the first segment that no endpoint has.
@@ -264,21 +187,23 @@ fn siblings(segments: &[Segment<'_>]) -> Option<String> {
     };
     let count = (1..segments.len())
         .rev()
-        .find(|&count| ENDPOINTS.iter().any(|endpoint| fits(endpoint, count)))?;
-    let mut known: Vec<&Endpoint> = ENDPOINTS
+        .find(|&count| known::all().iter().any(|endpoint| fits(endpoint, count)))?;
+    let above = &segments[..count];
+    let mut fitting: Vec<&Endpoint> = known::all()
         .iter()
-        .filter(|known| fits(known, count))
+        .filter(|endpoint| fits(endpoint, count))
         .collect();
-    let most = known
+    let most = fitting
         .iter()
-        .map(|known| named(&segments[..count], known))
+        .map(|endpoint| endpoint.words_in(above))
         .max();
-    known.retain(|known| Some(named(&segments[..count], known)) == most);
-    let first: Vec<&str> = known.first()?.segments().take(count).collect();
-    let mut below: Vec<&str> = known
+    fitting.retain(|endpoint| Some(endpoint.words_in(above)) == most);
+    let first: Vec<&str> = fitting.first()?.segments().take(count).collect();
+    let mut below: Vec<&str> = fitting
         .iter()
-        .filter_map(|known| known.segments().nth(count))
+        .filter_map(|endpoint| endpoint.segments().nth(count))
         .collect();
+    below.sort_unstable();
     below.dedup();
     let above = first.join("/").replace('…', "");
     Some(if below.is_empty() {
@@ -373,11 +298,11 @@ mod tests {
             ),
             (
                 "projects/p/acces",
-                "did you mean `projects/{name}/access`, which Incus alone has?",
+                "did you mean `projects/{name}/access`? Servers that have it: Incus",
             ),
             (
                 "placement-group",
-                "did you mean `placement-groups`, which LXD alone has?",
+                "did you mean `placement-groups`? Servers that have it: LXD 6 and newer",
             ),
             (
                 "/instances/web",
@@ -390,7 +315,7 @@ mod tests {
             ),
             (
                 "networks/n/unknown",
-                "known below `networks/{name}`: `forwards`, `leases`, `load-balancers`, `peers`, `state`",
+                "known below `networks/{name}`: `forwards`, `leases`, `load-balancer-pools`, `load-balancers`, `peers`, `state`",
             ),
             ("profiles/p/x", "there is nothing below `profiles/{name}`"),
             (
@@ -427,20 +352,5 @@ mod tests {
             said("GET", "instances/?recursion=1"),
             "servers answer a path with `/` at its end with 404: `instances/` | write `instances`"
         );
-    }
-
-    #[test]
-    fn the_table_is_sound() {
-        let mut paths: Vec<&str> = ENDPOINTS.iter().map(|endpoint| endpoint.path).collect();
-        assert!(paths.len() > 110);
-        paths.sort_unstable();
-        assert!(paths.windows(2).all(|pair| pair[0] != pair[1]));
-        for endpoint in ENDPOINTS {
-            assert!(
-                endpoint
-                    .methods()
-                    .all(|method| crate::playbook::grammar::METHODS.contains(&method))
-            );
-        }
     }
 }

@@ -1,12 +1,6 @@
 //! The path of a request as an author wrote it, templates and all.
 
-/// One segment of a path as written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Segment<'a> {
-    Literal(&'a str),
-    /// A template stands in it.
-    Anything,
-}
+use malleus_api::endpoints::Segment;
 
 /// What is before the query. A `?` inside a template is none.
 pub(in crate::playbook) fn before_query(path: &str) -> &str {
@@ -24,7 +18,7 @@ pub(in crate::playbook) fn before_query(path: &str) -> &str {
     path
 }
 
-/// Cuts at each `/` that is not inside of a template.
+/// Cuts at each `/` that is not inside of a template. What has a template in it is not known yet.
 pub(super) fn split(path: &str) -> Vec<Segment<'_>> {
     let mut segments = Vec::new();
     let (mut start, mut at) = (0, 0);
