@@ -5,7 +5,7 @@
 //! same certificate and pin again.
 
 mod catalog;
-mod detect_flavor;
+mod clients;
 mod enrol;
 mod entry;
 mod error;
