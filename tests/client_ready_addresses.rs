@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use malleus::client::{Client, Condition, Limit, Remote, Request, Wait};
 use serde_json::{Value, json};
+use support::AT_ONCE;
 use support::container::{Container, on_both, within};
 use support::ready::{not_ready, ready};
 use support::scripted::{Scripted, error, sync};
@@ -73,10 +74,10 @@ fn an_address_and_a_port_are_noticed_soon() {
         container.change("start");
         let address = format!("{}.7", bridge.net);
         let conditions = [Condition::Ipv4, Condition::Tcp(8080)];
-        let late = || Limit::after("step", Duration::from_millis(700));
+        let late = || Limit::after("step", Duration::from_secs(2));
         let why = not_ready(client, &container.name, &conditions, late()).to_string();
         println!("{why}");
-        let expected = "ready-net was not ready within the step limit of 700ms: ipv4: eth0 has ";
+        let expected = "ready-net was not ready within the step limit of 2s: ipv4: eth0 has ";
         assert!(why.starts_with(expected), "{why}");
         assert!(
             why.contains("; tcp 8080: no global address to try: eth0 has "),
@@ -103,12 +104,12 @@ fn an_address_and_a_port_are_noticed_soon() {
         }
         let mean = delays.iter().sum::<f64>() / 6.0;
         println!("an address is noticed after {mean:.0} ms in the mean of {delays:.0?}");
-        assert!(mean < 400.0, "{mean}");
+        assert!(mean < 2000.0, "{mean}");
 
         let why = not_ready(client, &container.name, &conditions, late());
         assert!(why.observations[0].held);
         let why = why.to_string();
-        let expected = format!("700ms: tcp 8080: connection refused at {address}:8080");
+        let expected = format!("2s: tcp 8080: connection refused at {address}:8080");
         assert!(why.ends_with(&expected), "{why}");
         thread::scope(|scope| {
             let serving = scope.spawn(|| {
@@ -157,10 +158,10 @@ fn without_events_it_looks_by_itself() {
     ]);
     let client = Client::connect(&Remote::Unix(server.socket.clone())).unwrap();
     let ready = client
-        .wait_ready("c", &[Condition::Ipv6], &Wait::within(within(5)))
+        .wait_ready("c", &[Condition::Ipv6], &Wait::within(within(20)))
         .unwrap();
     assert_eq!(ready.addresses.ipv6, ["fd42::1"]);
-    assert!(ready.waited < Duration::from_secs(1), "{:?}", ready.waited);
+    assert!(ready.waited < AT_ONCE, "{:?}", ready.waited);
     let lines = server.lines();
     assert_eq!(lines[0], "GET /1.0/events?type=lifecycle");
     assert_eq!(lines.len(), 10, "{lines:?}");
@@ -174,11 +175,11 @@ fn without_events_it_looks_by_itself() {
         &client,
         "c",
         &[Condition::Ipv4, Condition::Running],
-        Limit::after("step", Duration::from_millis(200)),
+        Limit::after("step", Duration::from_secs(1)),
     );
     assert_eq!(
         why.to_string(),
-        "c was not ready within the step limit of 200ms: ipv4: eth0 has only fe80::1 (link)"
+        "c was not ready within the step limit of 1s: ipv4: eth0 has only fe80::1 (link)"
     );
 }
 
@@ -188,17 +189,17 @@ fn a_virtual_machine_has_an_agent() {
         "status": "Running", "status_code": 103}));
     let state = |processes: i64| sync(&json!({"processes": processes, "network": null}));
     // More looks without an agent than fit into the first wait.
-    let mut states = vec![state(-1); 8];
+    let mut states = vec![state(-1); 22];
     states.push(state(7));
     let server = Scripted::serve(&[
         ("GET /1.0/instances/v", &[machine]),
         ("GET /1.0/instances/v/state", &states),
     ]);
     let client = Client::connect(&Remote::Unix(server.socket.clone())).unwrap();
-    let limit = Limit::after("step", Duration::from_millis(300));
+    let limit = Limit::after("step", Duration::from_secs(1));
     let why = not_ready(&client, "v", &[Condition::Agent], limit).to_string();
-    assert!(why.ends_with("300ms: agent: it does not answer"), "{why}");
-    let wait = Wait::within(Limit::after("test", Duration::from_secs(5)));
+    assert!(why.ends_with("1s: agent: it does not answer"), "{why}");
+    let wait = Wait::within(Limit::after("test", Duration::from_secs(20)));
     let ready = client.wait_ready("v", &[Condition::Agent], &wait).unwrap();
     assert_eq!(ready.observations[0].seen, "it answers");
 }

@@ -100,7 +100,7 @@ pub(crate) fn main(common: &Common, args: &Doctor, console: &Console) -> Result<
     let catalog = Catalog::read(&variable);
     let mut names: Vec<Option<String>> = args.names.iter().cloned().map(Some).collect();
     if let (true, Ok(catalog)) = (args.all, &catalog) {
-        let usable = |entry: &&Entry| entry.place.is_usable();
+        let usable = |entry: &&Entry| !matches!(entry.place, Place::Images(_));
         names.extend(
             catalog
                 .entries()

@@ -144,13 +144,8 @@ fn list(format: ListFormat, console: &Console) -> Result<Code> {
             return Ok(code);
         }
     };
-    if let Err(error) = catalog.unreadable() {
-        let (_, problem) = unresolved(&error);
-        console.problem(&problem);
-    }
-    // What cannot be used is listed with the reason; servers that have images alone are no remotes of ours.
-    let is_listed = |entry: &&Entry| !matches!(entry.place, Place::Images(_));
-    let entries: Vec<&Entry> = catalog.entries().iter().filter(is_listed).collect();
+    let usable = |entry: &&Entry| !matches!(entry.place, Place::Images(_));
+    let entries: Vec<&Entry> = catalog.entries().iter().filter(usable).collect();
     let text = match format {
         ListFormat::Json => {
             let all: Value = entries

@@ -6,6 +6,12 @@
     reason = "a broken harness ends the test, with the reason"
 )]
 
+use std::time::Duration;
+
+/// The longest that something may take that happens at once. A busy machine needs less, and where it has to be waited for
+/// instead, the tests' own limits and pauses are longer.
+pub(crate) const AT_ONCE: Duration = Duration::from_secs(5);
+
 pub(crate) mod case;
 pub(crate) mod cluster;
 pub(crate) mod container;

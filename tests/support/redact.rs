@@ -6,17 +6,17 @@ use regex_lite::Regex;
 
 /// Patterns, and what stands in their place.
 const PATTERNS: &[(&str, &str)] = &[
-    // The time of a step, with the gap before it, and of a run.
+    // The time of a step, with the gap before it and perhaps in colour, and of a run.
     (
-        r"(?m)(\S) {2,}(?:(?:\d+h)?\d+m)?\d+(?:\.\d+)?s$",
-        "$1  {time}",
+        r"(?m)(\S) {2,}(\x1b\[\d+m)?(?:(?:\d+h)?\d+m)?\d+(?:\.\d+)?s(\x1b\[0m)?$",
+        "$1  $2{time}$3",
     ),
     (r"(?m) in (?:(?:\d+h)?\d+m)?\d+(?:\.\d+)?s$", " in {time}"),
     (r"\(\d+\.\d ms\)", "({time})"),
     // The same in reports.
     (r#"("duration": |time=")\d+\.\d+"#, "$1{time}"),
     (
-        r#"(<time>|"time">)(?:(?:\d+h)?\d+m)?\d+\.\d+s<"#,
+        r#"(<time>|"time">)(?:(?:\d+h)?\d+m)?\d+(?:\.\d+)?s<"#,
         "$1{time}<",
     ),
     (
@@ -49,7 +49,8 @@ impl Redactor {
 
     /// Learns the run's id and the server from the first line of a run.
     pub(crate) fn learn(&mut self, stderr: &str) {
-        let header = Regex::new(r"run ([a-z][a-z0-9]{5}) on ((?:lxd|incus) \S+)").expect("a regex");
+        let header =
+            Regex::new(r"run ([a-z][a-z0-9]{5}) on ((?:lxd|incus) [^\s\x1b]+)").expect("a regex");
         for found in header.captures_iter(stderr) {
             self.words.push((found[2].to_owned(), "{server}"));
             self.words.push((found[1].to_owned(), "{run}"));

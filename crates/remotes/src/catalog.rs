@@ -1,7 +1,5 @@
 use super::entry::{Entry, Origin, Place};
-use std::path::PathBuf;
-
-use super::{Environment, Own, RemotesError, clients};
+use super::{Environment, Own, RemotesError, detect_flavor};
 
 /// All remotes there are.
 #[derive(Debug)]
@@ -9,28 +7,25 @@ pub struct Catalog {
     own: Option<Own>,
     entries: Vec<Entry>,
     defaults: Vec<String>,
-    unreadable: Option<(PathBuf, String)>,
 }
 
 impl Catalog {
     /// Reads malleus's own remotes and those of both clients.
     ///
     /// # Errors
-    /// When the file of malleus's own remotes cannot be read, or does not hold what it should. One that is missing is no error,
-    /// and one of the clients that is broken is reported when a remote of theirs may be meant: see [`Catalog::unreadable`].
+    /// When a file cannot be read, or does not hold what it should. Files that are missing are no error.
     pub fn read(environment: Environment<'_>) -> Result<Self, RemotesError> {
         let own = Own::find(environment).ok();
         let mut entries = match &own {
             Some(own) => own.entries()?,
             None => Vec::new(),
         };
-        let known = clients::known(environment);
+        let known = detect_flavor::known(environment)?;
         entries.extend(known.entries);
         Ok(Self {
             own,
             entries,
             defaults: known.defaults,
-            unreadable: known.unreadable,
         })
     }
 
@@ -52,20 +47,6 @@ impl Catalog {
         self.defaults.first().map(String::as_str)
     }
 
-    /// Why remotes of the `incus` or `lxc` client are not known, where the file with them cannot be read.
-    ///
-    /// # Errors
-    /// That of the file.
-    pub fn unreadable(&self) -> Result<(), RemotesError> {
-        match &self.unreadable {
-            None => Ok(()),
-            Some((path, reason)) => Err(RemotesError::Configuration {
-                path: path.clone(),
-                reason: reason.clone(),
-            }),
-        }
-    }
-
     /// The remote of a name or a label.
     ///
     /// # Errors
@@ -81,13 +62,10 @@ impl Catalog {
             .collect();
         match named.as_slice() {
             [entry] => Ok(entry),
-            [] => {
-                self.unreadable()?;
-                Err(RemotesError::Unknown {
-                    name: name.to_owned(),
-                    known: self.usable().map(Entry::label).collect(),
-                })
-            }
+            [] => Err(RemotesError::Unknown {
+                name: name.to_owned(),
+                known: self.usable().map(Entry::label).collect(),
+            }),
             several => Err(RemotesError::Ambiguous {
                 name: name.to_owned(),
                 labels: several.iter().map(|entry| entry.label()).collect(),
@@ -96,7 +74,8 @@ impl Catalog {
     }
 
     fn usable(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().filter(|entry| entry.place.is_usable())
+        let is_usable = |entry: &&Entry| !matches!(entry.place, Place::Images(_));
+        self.entries.iter().filter(is_usable)
     }
 
     /// The remote at an address: malleus's own before others.

@@ -42,15 +42,6 @@ pub enum Place {
     Https(Vec<Address>),
     /// A server that has images alone.
     Images(String),
-    /// What is written down cannot be understood; the text says why.
-    Unusable(String),
-}
-
-impl Place {
-    /// Whether instances can be run there.
-    pub fn is_usable(&self) -> bool {
-        !matches!(self, Self::Images(_) | Self::Unusable(_))
-    }
 }
 
 impl fmt::Display for Place {
@@ -63,7 +54,6 @@ impl fmt::Display for Place {
                 f.write_str(&each.join(" "))
             }
             Self::Images(address) => f.write_str(address),
-            Self::Unusable(reason) => write!(f, "unusable: {reason}"),
         }
     }
 }

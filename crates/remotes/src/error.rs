@@ -45,22 +45,6 @@ pub enum RemotesError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The configuration of a client that is not malleus's own.
-    #[error("{reason}")]
-    Configuration {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it, with the file's name.
-        reason: String,
-    },
-    /// What is written down of a remote cannot be understood.
-    #[error("{reason}")]
-    Unusable {
-        /// The remote.
-        name: String,
-        /// What is wrong with it, with the file's name.
-        reason: String,
-    },
     /// A variable does not hold what it should.
     #[error("{variable}: {reason}")]
     Variable {

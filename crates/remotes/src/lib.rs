@@ -5,7 +5,7 @@
 //! same certificate and pin again.
 
 mod catalog;
-mod clients;
+mod detect_flavor;
 mod enrol;
 mod entry;
 mod error;

@@ -128,10 +128,6 @@ impl Catalog {
     /// # Errors
     /// When there is none.
     pub fn resolve_default(&self, environment: Environment<'_>) -> Result<Resolved, RemotesError> {
-        // Which server is the default may stand in the file that cannot be read: another one must not take its place.
-        if !Remote::is_named(environment) {
-            self.unreadable()?;
-        }
         match self.default_remote() {
             Some(label) if !Remote::is_named(environment) => self.find(label)?.resolve(environment),
             _ => Ok(Remote::discover(environment)?.into()),
@@ -151,12 +147,6 @@ impl Entry {
             Place::Images(_) => {
                 return Err(RemotesError::Images {
                     name: self.name.clone(),
-                });
-            }
-            Place::Unusable(reason) => {
-                return Err(RemotesError::Unusable {
-                    name: self.name.clone(),
-                    reason: reason.clone(),
                 });
             }
             Place::Https(addresses) => Remote::Https(Box::new(Https {

@@ -2,105 +2,83 @@
 
 use std::sync::Arc;
 
-use granit_parser::ScanError;
-
 use crate::diagnostic::Diagnostic;
 use crate::{LineColumn, Place, Source, Span};
 
-/// What the parser's message contains, what is said instead, and what to do.
-struct Wording {
-    parser: &'static str,
-    message: &'static str,
-    help: &'static str,
-}
-
-const UNCLOSED: &str = "the bracket that begins here is not closed";
-
-const WORDINGS: &[Wording] = &[
-    Wording {
-        parser: "recursion limit exceeded",
-        message: "this is nested too deeply",
-        help: "",
-    },
-    Wording {
-        parser: "found unknown anchor",
-        message: "no anchor of this name stands before this alias",
-        help: "`&name` before a value names it, `*name` repeats it; text that begins with `*` must be quoted",
-    },
-    Wording {
-        parser: "tabs disallowed",
-        message: "tabs cannot indent YAML",
-        help: "indent by spaces",
-    },
-    Wording {
-        parser: "tab cannot be used as indentation",
-        message: "tabs cannot indent YAML",
-        help: "indent by spaces",
-    },
-    Wording {
-        parser: "did not find expected '-' indicator",
-        message: "the indentation fits neither the list nor what is in it",
-        help: "the keys of one step begin in the same column",
-    },
-    Wording {
-        parser: "did not find expected ',' or '}'",
-        message: "`,` or `}` is missing here",
-        help: "quote a value between braces that has brackets, braces or `, ` in it: `{ip: \"metadata.ipv4[0]\"}`",
-    },
-    Wording {
-        parser: "expected ',' or ']'",
-        message: "`,` or `]` is missing here",
-        help: "quote an item that has brackets, braces or `, ` in it: `[\"metadata[0].name\"]`",
-    },
-    Wording {
-        parser: "did not find expected key",
-        message: "the indentation does not fit the mapping that this belongs to",
-        help: "the keys of one mapping begin in the same column; text of several lines begins with `|`",
-    },
-    Wording {
-        parser: "unclosed bracket",
-        message: UNCLOSED,
-        help: "",
-    },
-    Wording {
-        parser: "simple key expected ':'",
-        message: "a `:` is missing behind this key",
-        help: "a key is followed by `: `; a text of several lines begins with `|` or is quoted",
-    },
-    Wording {
-        parser: "mapping values are not allowed",
-        message: "there cannot be a key with a value here",
-        help: "quote text that has `: ` in it; the line before may lack the colon of its key, or the space behind it",
-    },
-    Wording {
-        parser: "unknown escape character",
-        message: "there is an unknown escape in this text",
-        help: "in double quotes a backslash is written `\\\\`; in single quotes it stands for itself",
-    },
-    Wording {
-        parser: "unclosed quote",
-        message: "the quote that begins here is not closed",
-        help: "",
-    },
-    Wording {
-        parser: "invalid trailing content after",
-        message: "there is more text behind the closing quote",
-        help: "a quote inside a text in single quotes is written twice, inside one in double quotes `\\\"`; or write the text below `|`",
-    },
-    Wording {
-        parser: "the handle wasn't declared",
-        message: "tags such as this one are not supported",
-        help: "leave the tag away; text that begins with `!` must be quoted",
-    },
+/// What the parser's message begins with or contains, what is said instead, and what to do.
+const WORDS: &[(&str, &str, &str)] = &[
+    (
+        "multiple YAML documents",
+        "a file holds one playbook; this starts a second document",
+        "",
+    ),
+    ("expected string scalar", "a key must be text", ""),
+    (
+        "cannot deserialize null into string",
+        "a key must be text; YAML reads this one as nothing",
+        "quote it to make it text",
+    ),
+    ("budget breached: Depth", "this is nested too deeply", ""),
+    ("recursion limit exceeded", "this is nested too deeply", ""),
+    (
+        "budget breached",
+        "the file is too large once its aliases are expanded",
+        "",
+    ),
+    (
+        "recursive references",
+        "what an anchor names cannot contain an alias of itself",
+        "",
+    ),
+    (
+        "alias references unknown anchor",
+        "no anchor of this name stands before this alias",
+        "`&name` before a value names it, `*name` repeats it; text that begins with `*` must be quoted",
+    ),
+    (
+        "tabs disallowed",
+        "tabs cannot indent YAML",
+        "indent by spaces",
+    ),
+    (
+        "did not find expected '-' indicator",
+        "the indentation fits neither the list nor what is in it",
+        "the keys of one step begin in the same column",
+    ),
+    (
+        "mapping values are not allowed",
+        "there cannot be a key with a value here",
+        "quote text that has `: ` in it; the line before may lack the colon of its key, or the space behind it",
+    ),
+    (
+        "unknown escape character",
+        "there is an unknown escape in this text",
+        "in double quotes a backslash is written `\\\\`; in single quotes it stands for itself",
+    ),
+    (
+        "unclosed quote",
+        "the quote that begins here is not closed",
+        "",
+    ),
+    ("non-finite float", "a number must be finite", ""),
+    (
+        "unsupported tag",
+        "tags such as this one are not supported",
+        "leave the tag away; text that begins with `!` must be quoted",
+    ),
 ];
 
 /// A problem of the parser as a diagnostic.
-pub(super) fn error(source: &Arc<Source>, error: &ScanError) -> Diagnostic {
-    let (message, help) = words(&error.info());
-    let marker = error.marker();
+pub(super) fn error(source: &Arc<Source>, error: &serde_yaml::Error) -> Diagnostic {
+    let full = error.to_string();
+    let written = full.split(" at line ").next().unwrap_or(&full);
+    let (message, help) = words(written);
+    let Some(location) = error.location() else {
+        return Diagnostic::error(message).help(help);
+    };
     let start = source.offset(LineColumn {
-        line: marker.line(),
-        column: marker.col() + 1,
+        line: usize::try_from(location.line()).unwrap_or(1),
+        column: usize::try_from(location.column()).unwrap_or(1),
     });
     let (before, after) = source.text().split_at(start);
     let first = after.chars().next().filter(|c| !matches!(c, '\n' | '\r'));
@@ -108,26 +86,13 @@ pub(super) fn error(source: &Arc<Source>, error: &ScanError) -> Diagnostic {
         source,
         Span::new(start, start + first.map_or(0, char::len_utf8)),
     );
+    // An unquoted template is YAML's flow mapping: the commonest slip, and the parser cannot know it.
     if after.starts_with("{{") || (first == Some('{') && before.ends_with('{')) {
-        return unquoted_template(place);
-    }
-    if message == UNCLOSED {
-        let line = after.lines().next().unwrap_or_default();
-        let help = if line.contains(" #") {
-            "a comment begins at ` #`: quote the text that has it"
-        } else {
-            ""
-        };
-        return Diagnostic::error(message).at(place, "").help(help);
+        return Diagnostic::error("a template must be quoted")
+            .at(place, "YAML reads this brace as the start of a mapping")
+            .help("write \"{{ … }}\" with the quotes");
     }
     Diagnostic::error(message).at(place, "").help(help)
-}
-
-/// An unquoted template is YAML's flow mapping: the commonest slip, and the parser cannot know it.
-pub(super) fn unquoted_template(place: Place) -> Diagnostic {
-    Diagnostic::error("a template must be quoted")
-        .at(place, "YAML reads this brace as the start of a mapping")
-        .help("write \"{{ … }}\" with the quotes")
 }
 
 fn words(written: &str) -> (String, String) {
@@ -145,11 +110,11 @@ fn words(written: &str) -> (String, String) {
             )
         };
     }
-    WORDINGS
+    WORDS
         .iter()
-        .find(|wording| written.contains(wording.parser))
+        .find(|(part, ..)| written.contains(part))
         .map_or_else(
             || (written.to_owned(), String::new()),
-            |wording| (wording.message.to_owned(), wording.help.to_owned()),
+            |(_, message, help)| ((*message).to_owned(), (*help).to_owned()),
         )
 }
