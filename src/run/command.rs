@@ -79,7 +79,7 @@ impl Attempt<'_, '_> {
             stderr: &mut stderr,
         });
         let exit = recorded.exit.clone();
-        // Off the step's own time, but never lost: what the log_deleter cannot delete is tried again at the end.
+        // Off the step's own time, but never lost: what the log deleter cannot delete is tried again at the end.
         self.run.log_deleter.delete(recorded, log(&exit.operation));
         fetched.map(|()| (exit, stdout, stderr))
     }

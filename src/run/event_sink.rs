@@ -22,7 +22,7 @@ impl EventSink<'_> {
     }
 }
 
-/// OrderedEvents side by side. The events of the first that has not ended pass at once; the others' are kept.
+/// Events of work side by side, in order. The events of the first that has not ended pass at once; the others' are kept.
 pub(super) struct OrderedEvents<'a> {
     to: EventSink<'a>,
     state: Mutex<State>,

@@ -61,7 +61,7 @@ pub struct Session<'a> {
 /// What is done while everything that the steps made is there.
 pub type BeforeCleanup<'a> = dyn Fn(&RunOutputs<'_>) -> Verdict + Sync + 'a;
 
-/// Whether an before_cleanup ended well.
+/// Whether what is done before the cleanup ended well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// It did.

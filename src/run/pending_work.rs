@@ -54,7 +54,7 @@ pub(super) struct PendingWork<'a> {
     pub(super) summary: Summary,
 }
 
-/// Work for the log_deleter.
+/// Work for the log deleter.
 enum Job {
     Delete(Box<(Recorded, ExecLog)>),
     /// Answered once everything before it is done.
@@ -63,11 +63,11 @@ enum Job {
 
 /// Deletes recorded logs beside the steps. Lives on a thread of its own until it retires.
 pub(super) struct LogDeleter {
-    /// Nothing once the log_deleter has retired.
+    /// Nothing once the log deleter has retired.
     jobs: Mutex<Option<Sender<Job>>>,
 }
 
-/// The log_deleter's own side.
+/// The log deleter's own side.
 pub(super) struct LogDeleterWorker {
     jobs: Receiver<Job>,
 }
@@ -92,11 +92,11 @@ impl LogDeleter {
     pub(super) fn drain(&self) {
         let (done, answer) = mpsc::channel();
         self.send(Job::Drain(done));
-        // An error means that the log_deleter is gone, and with it all work.
+        // An error means that the log deleter is gone, and with it all work.
         let _ = answer.recv();
     }
 
-    /// Lets the log_deleter's thread end once its work is done.
+    /// Lets the log deleter's thread end once its work is done.
     pub(super) fn retire(&self) {
         self.jobs
             .lock()
@@ -106,7 +106,7 @@ impl LogDeleter {
 
     fn send(&self, job: Job) {
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        // Nobody listens only where the log_deleter panicked; then the scope of its thread passes the panic on.
+        // Nobody listens only where the log deleter panicked; then the scope of its thread passes the panic on.
         if let Some(jobs) = jobs.as_ref() {
             let _ = jobs.send(job);
         }
@@ -114,7 +114,7 @@ impl LogDeleter {
 }
 
 impl LogDeleterWorker {
-    /// Works until the log_deleter retires. `done` takes the logs that are deleted, `failed` those that could not be.
+    /// Works until the log deleter retires. `done` takes the logs that are deleted, `failed` those that could not be.
     pub(super) fn serve(self, done: impl Fn(&ExecLog), failed: impl Fn(ExecLog)) {
         for job in self.jobs {
             match job {

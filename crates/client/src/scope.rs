@@ -25,7 +25,7 @@ pub(super) struct Scope {
     with_grace: OnceLock<Arc<Scope>>,
 }
 
-/// How much longer a with_grace scope lives than its own.
+/// How much longer a scope with grace lives than its own.
 const LINGERS: Duration = Duration::from_secs(10);
 
 #[derive(Default)]

@@ -182,7 +182,7 @@ impl Sim {
     }
 }
 
-/// SimControl how a simulated daemon that runs behaves, beside what it began with.
+/// Changes how a simulated daemon that runs behaves, beside what it began with.
 #[derive(Clone, Debug)]
 pub struct SimControl(Arc<daemon::Daemon>);
 

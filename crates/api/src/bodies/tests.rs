@@ -127,6 +127,7 @@ fn creating_and_changing_requests_have_a_schema() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table of bodies")]
 fn bodies_of_both_brands_are_right() {
     for (request, body) in [
         (
@@ -244,6 +245,7 @@ fn bodies_of_both_brands_are_right() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table of bodies")]
 fn mistakes_are_found() {
     for (request, body, expected) in [
         (
