@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use malleus_api::bodies::Schema;
 use serde_json::{Map, Value, json};
 
 use super::executor::{Frame, Run};
 use super::pending_work::Pending;
 use crate::client::{self, Content, Limit, Operation, Reply, Wait};
 use crate::playbook::grammar::ACTIONS;
-use crate::playbook::plan::{self, Action, Body, Name, Waiting};
+use crate::playbook::plan::{self, Action, Body, Name, Scalars, Waiting};
 use crate::resources::{Before, Owner, Retention, Ticket};
 use crate::template::{Renderer, Template, TemplateError};
 
@@ -352,7 +353,13 @@ impl Attempt<'_, '_> {
         }
         Ok(match &action.body {
             Body::None => request,
-            Body::Json(body) => request.json(renderer.value(body)?),
+            Body::Json(body) => {
+                let mut body = renderer.value(body)?;
+                if action.scalars == Scalars::AsText {
+                    Schema::of_request(&action.method, request.path()).write_text(&mut body);
+                }
+                request.json(body)
+            }
             Body::Upload(file) => request.upload(self.path(file)?),
         })
     }

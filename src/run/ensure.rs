@@ -1,11 +1,12 @@
 //! `ensure` and `absent`: a resource brought to a state, whatever it was before.
 
+use malleus_api::bodies::Schema;
 use serde_json::{Map, Value, json};
 
 use super::action::{ActionError, ActionResult, Attempt, Change};
 use super::resource::{self, Address};
 use crate::client::{self, Request};
-use crate::playbook::plan::{Absent, Ensure};
+use crate::playbook::plan::{Absent, Ensure, Scalars};
 use crate::resources::Before;
 use crate::template::Template;
 
@@ -29,7 +30,9 @@ impl Attempt<'_, '_> {
             .as_ref()
             .map(|state| renderer.text(state))
             .transpose()?;
-        resource::write_out(&mut body);
+        if action.scalars == Scalars::AsText {
+            Schema::of_resource(&path).write_text(&mut body);
+        }
         let what = format!("ensure {path}");
         let seen = self
             .bring(&Wanted {

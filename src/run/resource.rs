@@ -46,26 +46,6 @@ const OF_CREATION: &[&str] = &["source", "start", "restore", "instance_type", "n
 /// replace all of it, others merge it, and the handler of network ACLs dies of a PATCH without it.
 const KEPT: &[&str] = &["description", "config", "ingress", "egress", "target"];
 
-/// Values of `config` and `devices` are text in the API; numbers and booleans are written out for the author.
-pub(super) fn write_out(body: &mut Value) {
-    if let Value::Object(map) = body {
-        for key in ["config", "devices"] {
-            if let Some(inner) = map.get_mut(key) {
-                scalars_to_text(inner);
-            }
-        }
-    }
-}
-
-fn scalars_to_text(value: &mut Value) {
-    match value {
-        Value::Object(map) => map.values_mut().for_each(scalars_to_text),
-        Value::Array(items) => items.iter_mut().for_each(scalars_to_text),
-        Value::Bool(_) | Value::Number(_) => *value = value.to_string().into(),
-        Value::Null | Value::String(_) => {}
-    }
-}
-
 /// One key that is not as it should be.
 #[derive(Debug, PartialEq)]
 pub(super) struct Difference {

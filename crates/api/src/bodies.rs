@@ -6,9 +6,9 @@ mod tests;
 
 use serde_json::{Map, Value};
 
-use crate::endpoints::{Segment, matching};
+use crate::endpoints::{self, Segment, matching};
 use crate::servers::Servers;
-use definitions::{DEFINITIONS, Key, Kind, Shape, Type};
+use definitions::{DEFINITIONS, Key, Shape, Type};
 
 /// Words that servers understand as booleans in text, in any mixture of capitals and small letters.
 const BOOLEANS: [&str; 8] = ["true", "false", "yes", "no", "on", "off", "1", "0"];
@@ -65,18 +65,31 @@ pub enum Problem {
     },
     /// A key of a configuration that servers refuse.
     UnknownConfigKey {
-        /// What is configured: `instance`, `network`, `dir storage-pool`.
-        of: String,
+        /// What is configured.
+        of: Kind,
         /// The keys that it has.
         known: Vec<&'static str>,
+        /// Other variants that have it.
+        elsewhere: Vec<&'static str>,
     },
     /// A key of a device that servers refuse.
     UnknownDeviceKey {
-        /// The type of the device, where it is known.
-        of: Option<String>,
+        /// The device, where one is certain: `disk`, `nic-macvlan`.
+        of: Option<&'static str>,
         /// The keys that it has.
         known: Vec<&'static str>,
+        /// Other devices that have it.
+        elsewhere: Vec<&'static str>,
     },
+}
+
+/// A kind of thing that has a configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kind {
+    /// `instance`, `storage-pool`.
+    pub name: &'static str,
+    /// Its driver or type, where that is known.
+    pub variant: Option<&'static str>,
 }
 
 impl Problem {
@@ -114,6 +127,21 @@ pub fn schema_of_resource(path: &[Segment<'_>]) -> Schema {
 }
 
 impl Schema {
+    /// Of a request whose path is known, with or without `/1.0/` before it and a query behind it.
+    pub fn of_request(method: &str, path: &str) -> Self {
+        schema(method, &endpoints::segments(path))
+    }
+
+    /// Of the creation and the change of a resource whose path is known.
+    pub fn of_resource(path: &str) -> Self {
+        schema_of_resource(&endpoints::segments(path))
+    }
+
+    /// Of a request of which nothing is known.
+    pub const fn unknown() -> Self {
+        Self { types: Vec::new() }
+    }
+
     /// Whether anything is known of the body.
     pub fn is_known(&self) -> bool {
         !self.types.is_empty()
@@ -139,6 +167,34 @@ impl Schema {
             walk.value(&shapes.iter().collect::<Vec<_>>(), body, None);
         }
         walk.report
+    }
+
+    /// Writes numbers and booleans as text, wherever the API has text.
+    pub fn write_text(&self, body: &mut Value) {
+        self.write_below(body, &mut Vec::new());
+    }
+
+    fn write_below(&self, value: &mut Value, place: &mut Vec<String>) {
+        match value {
+            Value::Bool(_) | Value::Number(_) if self.is_text(place) => {
+                *value = value.to_string().into();
+            }
+            Value::Array(items) => {
+                for (index, item) in items.iter_mut().enumerate() {
+                    place.push(index.to_string());
+                    self.write_below(item, place);
+                    place.pop();
+                }
+            }
+            Value::Object(map) => {
+                for (key, item) in map {
+                    place.push(key.clone());
+                    self.write_below(item, place);
+                    place.pop();
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Whether a place of the body, named by keys and indices, is text in the API.
@@ -290,7 +346,7 @@ impl Walk {
 
     fn config(
         &mut self,
-        name: &str,
+        name: &'static str,
         map: &Map<String, Value>,
         around: Option<&Map<String, Value>>,
     ) {
@@ -299,34 +355,28 @@ impl Walk {
             .and_then(|kind| kind.chosen_by)
             .and_then(|key| around?.get(key)?.as_str());
         for (key, value) in map {
-            if FREE_KEYS.iter().any(|free| key.starts_with(free)) {
-                self.at(key, |walk| walk.text(value, &Shape::Text));
-                continue;
-            }
             // A pool has the keys that its volumes get.
             let (holder, wanted) = match key.strip_prefix("volume.") {
                 Some(rest) if name == "storage-pool" => (DEFINITIONS.kind("storage-volume"), rest),
                 _ => (kind, key.as_str()),
             };
-            let variants = holder.map(|kind| kind.variants_named(variant));
+            let variants = holder.map_or_else(Vec::new, |holder| holder.variants_named(variant));
+            let of = Kind {
+                name,
+                variant: only(&variants),
+            };
             let setting = Setting {
                 kind: holder,
-                variants: variants.unwrap_or_default(),
+                variants,
                 key: wanted,
             };
             self.at(key, |walk| {
-                walk.setting(&setting, value, |known| Problem::UnknownConfigKey {
-                    of: variant.map_or_else(
-                        || name.to_owned(),
-                        |variant| {
-                            if holder.is_some_and(|kind| kind.has_variant(variant)) {
-                                format!("{variant} {name}")
-                            } else {
-                                name.to_owned()
-                            }
-                        },
-                    ),
-                    known,
+                walk.setting(&setting, value, |known, elsewhere| {
+                    Problem::UnknownConfigKey {
+                        of,
+                        known,
+                        elsewhere,
+                    }
                 });
             });
         }
@@ -347,30 +397,24 @@ impl Walk {
         let Some(kind) = DEFINITIONS.kind("device") else {
             return;
         };
-        let device_type = map.get("type").and_then(Value::as_str);
-        let variants = match device_type.filter(|name| !name.is_empty()) {
-            None => Some(kind.variants_named(None)),
-            Some(name) => kind.variants_of_device(name, map),
-        };
-        let Some(variants) = variants else {
+        let Some(variants) = kind.variants_of_device(map) else {
             let known = kind.device_types();
             self.at("type", |walk| walk.found(Problem::WrongValue { known }));
             return;
         };
         for (key, value) in map {
-            if FREE_KEYS.iter().any(|free| key.starts_with(free)) {
-                self.at(key, |walk| walk.text(value, &Shape::Text));
-                continue;
-            }
             let setting = Setting {
                 kind: Some(kind),
                 variants: variants.clone(),
                 key,
             };
             self.at(key, |walk| {
-                walk.setting(&setting, value, |known| Problem::UnknownDeviceKey {
-                    of: device_type.map(str::to_owned),
-                    known,
+                walk.setting(&setting, value, |known, elsewhere| {
+                    Problem::UnknownDeviceKey {
+                        of: only(&setting.variants),
+                        known,
+                        elsewhere,
+                    }
                 });
             });
         }
@@ -381,8 +425,12 @@ impl Walk {
         &mut self,
         setting: &Setting<'_>,
         value: &Value,
-        unknown: impl FnOnce(Vec<&'static str>) -> Problem,
+        unknown: impl FnOnce(Vec<&'static str>, Vec<&'static str>) -> Problem,
     ) {
+        if FREE_KEYS.iter().any(|free| setting.key.starts_with(free)) {
+            self.text(value, &Shape::Text);
+            return;
+        }
         let known = setting.known(self.wanted);
         let fitting: Vec<&(&Key, Servers)> = known
             .iter()
@@ -390,7 +438,10 @@ impl Walk {
             .collect();
         if fitting.is_empty() {
             let known = without_repeats(known.iter().map(|(key, _)| key.name));
-            self.found(unknown(known));
+            let elsewhere = setting
+                .kind
+                .map_or_else(Vec::new, |kind| kind.variants_with(setting.key));
+            self.found(unknown(known, elsewhere));
             return;
         }
         let servers = fitting
@@ -440,7 +491,7 @@ impl Walk {
 
 /// A key that is looked for.
 struct Setting<'a> {
-    kind: Option<&'static Kind>,
+    kind: Option<&'static definitions::Kind>,
     variants: Vec<&'static str>,
     key: &'a str,
 }
@@ -455,6 +506,13 @@ impl Setting<'_> {
         });
         keys.filter(|(_, servers)| !servers.and(wanted).is_empty())
             .collect()
+    }
+}
+
+fn only(variants: &[&'static str]) -> Option<&'static str> {
+    match variants {
+        [one] => Some(one),
+        _ => None,
     }
 }
 
@@ -473,6 +531,6 @@ fn name_of(value: &Value) -> &'static str {
         Value::Number(_) => "a number",
         Value::String(_) => "text",
         Value::Array(_) => "a list",
-        Value::Object(_) => "a map",
+        Value::Object(_) => "a mapping",
     }
 }

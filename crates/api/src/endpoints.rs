@@ -141,8 +141,8 @@ pub fn alias(word: &str) -> Option<(&'static str, Servers)> {
     Some((alias.stands_for, alias.servers))
 }
 
-/// The endpoint of a path below `/1.0` of which all is known: `instances/web`, `/1.0/instances/web?recursion=1`.
-pub fn lookup(path: &str) -> Option<&'static Endpoint> {
+/// The segments of a path of which all is known, with the names of today: `instances/web`, `/1.0/containers/web?x=y`.
+pub fn segments(path: &str) -> Vec<Segment<'_>> {
     let path = path.split('?').next().unwrap_or_default();
     let path = path.strip_prefix("/1.0").unwrap_or(path);
     let mut segments: Vec<Segment<'_>> = path
@@ -155,7 +155,12 @@ pub fn lookup(path: &str) -> Option<&'static Endpoint> {
     {
         *word = name;
     }
-    matching(&segments).into_iter().next()
+    segments
+}
+
+/// The endpoint of a path of which all is known.
+pub fn lookup(path: &str) -> Option<&'static Endpoint> {
+    matching(&segments(path)).into_iter().next()
 }
 
 /// The endpoints that a path can mean: those alone that it names most exactly.

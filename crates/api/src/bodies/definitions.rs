@@ -283,10 +283,10 @@ impl Shape {
             Self::Any => "anything",
             Self::Text | Self::Words(_) => "text",
             Self::Boolean => "a boolean",
-            Self::Integer => "a whole number",
+            Self::Integer => "an integer",
             Self::Number => "a number",
             Self::List(_) => "a list",
-            Self::Map(_) | Self::Type(_) | Self::Config(_) | Self::Devices => "a map",
+            Self::Map(_) | Self::Type(_) | Self::Config(_) | Self::Devices => "a mapping",
         }
     }
 }
@@ -331,19 +331,24 @@ impl Kind {
             .collect()
     }
 
-    /// The variants that a device of a type can be; nothing where the type is not known.
+    /// The variants that a device can be, by its type and sort; nothing where the type is not known.
     pub(super) fn variants_of_device(
         &self,
-        device_type: &str,
         device: &Map<String, Value>,
     ) -> Option<Vec<&'static str>> {
+        let word = |key: &str| {
+            let word = device.get(key).and_then(Value::as_str);
+            word.filter(|word| !word.is_empty())
+        };
+        let Some(device_type) = word("type") else {
+            return Some(self.variants_named(None));
+        };
         let Some((_, key)) = SORTS.iter().find(|(name, _)| *name == device_type) else {
             return self
                 .has_variant(device_type)
                 .then(|| self.variants_named(Some(device_type)));
         };
-        let sort = device.get(*key).and_then(Value::as_str);
-        let own = sort.map(|sort| format!("{device_type}-{sort}"));
+        let own = word(key).map(|sort| format!("{device_type}-{sort}"));
         let own = own.filter(|own| self.has_variant(own));
         Some(
             self.variants_named(own.as_deref())
@@ -351,6 +356,20 @@ impl Kind {
                 .filter(|variant| is_sort_of(variant, device_type))
                 .collect(),
         )
+    }
+
+    /// The variants that have a key as written, on any server.
+    pub(super) fn variants_with(&self, written: &str) -> Vec<&'static str> {
+        let fitting: Vec<&Key> = self
+            .keys
+            .iter()
+            .filter(|key| key.matches(written))
+            .collect();
+        self.variants
+            .iter()
+            .map(|(variant, _)| *variant)
+            .filter(|variant| fitting.iter().any(|key| key.is_of(variant)))
+            .collect()
     }
 
     /// The words that `type` of a device can be.

@@ -34,9 +34,21 @@ fn found(schema: &Schema, body: &Value) -> Vec<String> {
                 Problem::ReadOnlyKey => "read-only".to_owned(),
                 Problem::WrongType { expected, found } => format!("{found} for {expected}"),
                 Problem::WrongValue { known } => format!("none of {}", known.join(", ")),
-                Problem::UnknownConfigKey { of, .. } => format!("no key of {of}"),
-                Problem::UnknownDeviceKey { of, .. } => {
-                    format!("no key of device {}", of.as_deref().unwrap_or("?"))
+                Problem::UnknownConfigKey { of, elsewhere, .. } => {
+                    let variant = of
+                        .variant
+                        .map_or(String::new(), |variant| format!("{variant} "));
+                    let elsewhere = elsewhere.iter().map(|other| format!(", but of {other}"));
+                    format!(
+                        "no key of {variant}{}{}",
+                        of.name,
+                        elsewhere.collect::<String>()
+                    )
+                }
+                Problem::UnknownDeviceKey { of, elsewhere, .. } => {
+                    let elsewhere = elsewhere.iter().map(|other| format!(", but of {other}"));
+                    let elsewhere = elsewhere.collect::<String>();
+                    format!("no key of device {}{elsewhere}", of.unwrap_or("?"))
                 }
             };
             format!("{place}: {problem}")
@@ -262,9 +274,9 @@ fn mistakes_are_found() {
             "POST instances",
             json!({"config": ["a"], "devices": {"a": "disk"}, "source": "debian", "type": "vm"}),
             &[
-                "config: a list for a map",
-                "devices > a: text for a map",
-                "source: text for a map",
+                "config: a list for a mapping",
+                "devices > a: text for a mapping",
+                "source: text for a mapping",
                 "type: none of container, virtual-machine",
             ],
         ),
@@ -273,7 +285,7 @@ fn mistakes_are_found() {
             json!({"config": {"limit.cpu": "2", "limits.memory": {"a": 1}, "boot.autostart": "maybe", "limits.processes": "many"}}),
             &[
                 "config > limit.cpu: no key of instance",
-                "config > limits.memory: a map for text",
+                "config > limits.memory: a mapping for text",
                 "config > boot.autostart: none of true, false",
                 "config > limits.processes: none of ",
             ],
@@ -290,8 +302,9 @@ fn mistakes_are_found() {
             }}),
             &[
                 "devices > root > paht: no key of device disk",
-                "devices > eth0 > ipv4.address: no key of device nic",
-                "devices > gpu > listen: no key of device gpu",
+                "devices > eth0 > ipv4.address: no key of device nic-macvlan, but of nic-bridged, but of nic-ipvlan, but of \
+                 nic-ovn, but of nic-routed",
+                "devices > gpu > listen: no key of device ?, but of proxy",
                 "devices > x > type: none of disk, gpu, infiniband, nic, none, pci, proxy, tpm, unix-block, unix-char, \
                  unix-hotplug, usb",
                 "devices > y > nosuch: no key of device ?",
@@ -318,30 +331,30 @@ fn mistakes_are_found() {
             json!({"action": "poweroff", "timeout": "30", "force": 1}),
             &[
                 "action: none of freeze, restart, start, stop, unfreeze",
-                "timeout: text for a whole number",
+                "timeout: text for an integer",
                 "force: a number for a boolean",
             ],
         ),
         (
             "PUT instances/web/state",
             json!({"timeout": 1.5}),
-            &["timeout: a number for a whole number"],
+            &["timeout: a number for an integer"],
         ),
         (
             "POST instances/web/exec",
             json!({"command": "true", "environment": ["A=1"], "user": "root"}),
             &[
                 "command: text for a list",
-                "environment: a list for a map",
-                "user: text for a whole number",
+                "environment: a list for a mapping",
+                "user: text for an integer",
             ],
         ),
         (
             "POST storage-pools",
             json!({"name": "p", "driver": "dir", "config": {"zfs.pool_name": "x", "volume.zfs.blocksize": "8KiB", "volume.nosuch": "1"}}),
             &[
-                "config > zfs.pool_name: no key of dir storage-pool",
-                "config > volume.zfs.blocksize: no key of dir storage-pool",
+                "config > zfs.pool_name: no key of dir storage-pool, but of zfs",
+                "config > volume.zfs.blocksize: no key of dir storage-pool, but of zfs",
                 "config > volume.nosuch: no key of dir storage-pool",
             ],
         ),
@@ -357,7 +370,7 @@ fn mistakes_are_found() {
             "POST networks",
             json!({"name": "n", "type": "macvlan", "config": {"ipv4.address": "auto", "ipv4.adress": "auto"}}),
             &[
-                "config > ipv4.address: no key of macvlan network",
+                "config > ipv4.address: no key of macvlan network, but of bridge, but of ovn",
                 "config > ipv4.adress: no key of macvlan network",
             ],
         ),
@@ -366,12 +379,12 @@ fn mistakes_are_found() {
             json!({"name": "a", "config": {"x": "1"}, "ingress": {"action": "allow"}, "egress": [{"action": "permit", "port": "80"}]}),
             &[
                 "config > x: no key of network-acl",
-                "ingress: a map for a list",
+                "ingress: a mapping for a list",
                 "egress > 0 > action: none of allow, allow-stateless, drop, reject",
                 "egress > 0 > port: unknown key",
             ],
         ),
-        ("POST projects", json!("x"), &["text for a map"]),
+        ("POST projects", json!("x"), &["text for a mapping"]),
     ] {
         assert_eq!(found_in(request, &body), expected, "{request} {body}");
     }
@@ -436,6 +449,35 @@ fn places_of_text() {
     ] {
         assert!(!schema.is_text(place), "{place:?}");
     }
+}
+
+#[test]
+fn numbers_and_booleans_become_text_where_the_api_has_text() {
+    let mut body = json!({
+        "name": 7, "ephemeral": true, "profiles": [1, "default"],
+        "config": {"limits.cpu": 2, "security.nesting": true, "user.x": null},
+        "devices": {"root": {"size": 1, "readonly": false}},
+        "source": {"alias": 24.04, "live": false}, "nosuch": 1
+    });
+    Schema::of_request("POST", "/1.0/containers?project=p").write_text(&mut body);
+    assert_eq!(
+        body,
+        json!({
+            "name": "7", "ephemeral": true, "profiles": ["1", "default"],
+            "config": {"limits.cpu": "2", "security.nesting": "true", "user.x": null},
+            "devices": {"root": {"size": "1", "readonly": "false"}},
+            "source": {"alias": "24.04", "live": false}, "nosuch": 1
+        })
+    );
+    let mut body = json!({"timeout": 30, "force": true, "action": "stop"});
+    Schema::of_request("PUT", "instances/web/state").write_text(&mut body);
+    assert_eq!(
+        body,
+        json!({"timeout": 30, "force": true, "action": "stop"})
+    );
+    let mut body = json!({"config": {"user.x": 1}});
+    Schema::of_resource("networks/br0").write_text(&mut body);
+    assert_eq!(body, json!({"config": {"user.x": "1"}}));
 }
 
 #[test]

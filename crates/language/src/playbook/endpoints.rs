@@ -3,6 +3,7 @@
 mod written;
 
 use malleus_api::Servers;
+use malleus_api::bodies::{self, Schema};
 use malleus_api::endpoints::{self as known, Endpoint, Segment, exact, is_placeholder, matching};
 use malleus_source::diagnostic::nearest;
 pub(super) use written::before_query;
@@ -91,6 +92,22 @@ pub(super) fn is_of_another_kind(path: &str, kind: &str) -> bool {
             matches!(segments.first(), Some(Segment::Literal(word)) if *word != kind)
         }
         _ => false,
+    }
+}
+
+/// What the body of a request to a path may hold.
+pub(super) fn body(method: &str, path: &str) -> Schema {
+    match below_version(before_query(path.trim_end())) {
+        Some(Below::Version(segments)) => bodies::schema(method, &segments),
+        _ => Schema::unknown(),
+    }
+}
+
+/// What the body of a resource's creation or change may hold.
+pub(super) fn body_of_resource(path: &str) -> Schema {
+    match below_version(before_query(path.trim_end())) {
+        Some(Below::Version(segments)) => bodies::schema_of_resource(&segments),
+        _ => Schema::unknown(),
     }
 }
 

@@ -310,6 +310,8 @@ pub struct Request {
     pub save: Option<Template>,
     /// When its operation is waited for.
     pub waiting: Waiting,
+    /// How numbers and booleans of the body are sent.
+    pub scalars: Scalars,
 }
 
 /// What a request sends.
@@ -432,6 +434,15 @@ pub enum Ready {
     File(Template),
 }
 
+/// How numbers and booleans are sent where the API has text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scalars {
+    /// As text.
+    AsText,
+    /// As they are: the step expects to be refused.
+    AsWritten,
+}
+
 /// A resource and what it should be.
 #[derive(Debug, Clone)]
 pub struct Ensure {
@@ -443,6 +454,8 @@ pub struct Ensure {
     pub body: Option<Template>,
     /// State of an instance: `running`, `stopped` or `frozen`.
     pub state: Option<Template>,
+    /// How numbers and booleans of the body are sent.
+    pub scalars: Scalars,
 }
 
 /// A resource that should not be there.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::bodies::scalars;
 use super::files::instead_of;
 use super::{Builder, flag};
 use crate::playbook::document::{has_template, misspelt};
@@ -42,7 +43,10 @@ impl Builder<'_> {
         }
         let body = match (step.get("body"), step.get("upload")) {
             (_, Some(file)) => Body::Upload(self.upload(file)),
-            (Some(node), None) => Body::Json(self.template(node)),
+            (Some(node), None) => {
+                let schema = endpoints::body(method, &line[offset..]);
+                Body::Json(self.body(step, node, &schema))
+            }
             (None, None) => Body::None,
         };
         let save = step.get("save").map(|file| self.save(file));
@@ -52,6 +56,7 @@ impl Builder<'_> {
             query: self.pairs(step.get("query")),
             headers: self.pairs(step.get("headers")),
             body,
+            scalars: scalars(step),
             save,
             waiting: if flag(step, "background") {
                 Waiting::Later
@@ -84,8 +89,12 @@ impl Builder<'_> {
         Some(Ensure {
             path: self.path(value, value.as_text()?, 0),
             query: self.pairs(step.get("query")),
-            body: step.get("body").map(|body| self.template(body)),
+            body: step.get("body").map(|body| {
+                let schema = endpoints::body_of_resource(path);
+                self.body(step, body, &schema)
+            }),
             state: step.get("state").map(|state| self.template(state)),
+            scalars: scalars(step),
         })
     }
 

@@ -2,6 +2,7 @@
 //! that everything else can still be checked.
 
 mod actions;
+mod bodies;
 mod expect;
 mod files;
 mod include;
@@ -18,8 +19,9 @@ use crate::playbook::plan::{
     Parallel, Plan, Retry, Step, Until, Visibility,
 };
 use crate::template::{Error, Expr, Template};
+use malleus_api::bodies::Schema;
 use malleus_core::duration;
-use malleus_source::diagnostic::Diagnostic;
+use malleus_source::diagnostic::{Diagnostic, Severity};
 use malleus_source::yaml::{Key, Kind, Node};
 use malleus_source::{Place, Source, Span};
 
@@ -124,9 +126,15 @@ impl Builder<'_> {
                     .help("leave one of the two away"),
             );
         }
-        let config = node
-            .get("project")
-            .and_then(|project| project.get("config"));
+        let project = node.get("project");
+        let config = project.and_then(|project| project.get("config"));
+        if let (Some(project), true) = (project, config.is_some()) {
+            self.judge_body(
+                project,
+                &Schema::of_request("POST", "projects"),
+                Severity::Error,
+            );
+        }
         Some(Isolate {
             span: node.span,
             config: self.pairs(config),
