@@ -56,6 +56,16 @@ pub fn text(plan: &Plan, known: &Known<'_>, engine: &Engine, detail: Detail) -> 
     page.text
 }
 
+/// Which of the known servers have all that a playbook uses.
+fn servers(plan: &Plan) -> String {
+    let servers = plan.servers();
+    if servers.is_empty() {
+        "none that is known has all that is used".to_owned()
+    } else {
+        servers.to_string()
+    }
+}
+
 struct Page<'a> {
     plan: &'a Plan,
     previewer: Previewer<'a>,
@@ -106,14 +116,13 @@ impl Page<'_> {
             ("remote", plan.remote.clone()),
             ("project", project),
             ("timeout", plan.timeout.map(duration::compact)),
+            ("servers", Some(servers(plan))),
         ]
         .into_iter()
         .filter_map(|(name, said)| Some((name.to_owned(), said?)))
         .collect();
-        if !rows.is_empty() {
-            self.line(0, "");
-            self.table(&rows);
-        }
+        self.line(0, "");
+        self.table(&rows);
     }
 
     fn inputs(&mut self, known: &Known<'_>) {

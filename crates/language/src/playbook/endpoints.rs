@@ -95,6 +95,27 @@ pub(super) fn is_of_another_kind(path: &str, kind: &str) -> bool {
     }
 }
 
+/// The known servers that take a method for a path; all of them where that is not judged.
+pub(super) fn servers(method: &str, path: &str) -> Servers {
+    let path = before_query(path);
+    let segments = match below_version(path) {
+        Some(Below::Version(segments)) if method != "OPTIONS" => segments,
+        _ => return Servers::ALL,
+    };
+    let possible = matching(&segments);
+    if possible.is_empty() {
+        return Servers::NONE;
+    }
+    let taking = possible
+        .iter()
+        .map(|endpoint| endpoint.taking(method))
+        .fold(Servers::NONE, Servers::or);
+    // The older names of some paths are not known to all that have the path.
+    let word = path.trim_start_matches("/1.0/").split('/').next();
+    word.and_then(known::alias)
+        .map_or(taking, |(_, servers)| taking.and(servers))
+}
+
 /// What the body of a request to a path may hold.
 pub(super) fn body(method: &str, path: &str) -> Schema {
     match below_version(before_query(path.trim_end())) {
@@ -360,6 +381,29 @@ mod tests {
             let message =
                 format!("neither LXD nor Incus is known to take {method} for `{path}` | {help}");
             assert_eq!(said(method, path), message);
+        }
+    }
+
+    #[test]
+    fn requests_have_servers() {
+        for (method, path, shown) in [
+            ("GET", "instances/{{ a }}", "LXD, Incus"),
+            (
+                "PATCH",
+                "network-address-sets/{{ a }}",
+                "Incus 7.0 and newer",
+            ),
+            ("POST", "/1.0/auth/groups", "LXD 5.21 and newer"),
+            ("GET", "containers/{{ a }}", "LXD 5.0 to 5.21"),
+            ("GET", "/1.0/virtual-machines/a/state", "LXD 5.0 to 5.21"),
+            ("GET", "containers/a/access", ""),
+            ("POST", "operations/a", ""),
+            ("GET", "zebra", ""),
+            ("GET", "{{ path }}", "LXD, Incus"),
+            ("GET", "/internal/ready", "LXD, Incus"),
+            ("OPTIONS", "instances", "LXD, Incus"),
+        ] {
+            assert_eq!(servers(method, path).to_string(), shown, "{method} {path}");
         }
     }
 

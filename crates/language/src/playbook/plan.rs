@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use malleus_api::Servers;
 use serde_json::Value;
 
 use crate::template::{Expr, Template};
@@ -160,6 +161,8 @@ pub struct Step {
     pub name: Option<Template>,
     /// The server it is for, where it is not the playbook's.
     pub remote: Option<Template>,
+    /// The known servers that have what its action uses, that of other steps in it aside.
+    pub servers: Servers,
     /// The name of its result.
     pub id: Option<Name>,
     /// Condition under which it runs.
@@ -270,6 +273,43 @@ pub enum Action {
     Include(Box<Include>),
     /// Waits for an operation started in the background.
     Join(Name),
+}
+
+impl Plan {
+    /// The known servers that have all that the playbook uses for certain.
+    pub fn servers(&self) -> Servers {
+        self.certain()
+            .into_iter()
+            .fold(Servers::ALL, |all, (_, servers)| all.and(servers))
+    }
+
+    /// The steps that are sent to the playbook's own server whatever happens, with the servers that have what they use:
+    /// without those that have a condition or that may fail.
+    pub(super) fn certain(&self) -> Vec<(Place, Servers)> {
+        let mut found = Vec::new();
+        certain(&self.source, &self.steps, &mut found);
+        certain(&self.source, &self.finally, &mut found);
+        found
+    }
+}
+
+fn certain(source: &Arc<Source>, steps: &[Step], found: &mut Vec<(Place, Servers)>) {
+    for step in steps {
+        if step.when.is_some() || step.remote.is_some() || step.on_error == OnError::Continue {
+            continue;
+        }
+        found.push((Place::new(source, step.span), step.servers));
+        match &step.action {
+            Action::Steps(group) => {
+                certain(source, &group.steps, found);
+                certain(source, &group.finally, found);
+            }
+            Action::Parallel(parallel) => certain(source, &parallel.steps, found),
+            Action::Include(include) => found.extend(include.plan.certain()),
+            _ => {}
+        }
+        certain(source, &step.cleanup, found);
+    }
 }
 
 impl Action {

@@ -2,6 +2,7 @@
 
 mod build;
 mod names;
+mod servers;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -92,6 +93,7 @@ impl Files<'_> {
         let mut problems = document.judge();
         let plan = build::plan(&document, self, &mut problems);
         problems.extend(names::judge(&plan, self.engine));
+        problems.extend(servers::judge(&plan));
         problems.sort_by_key(|problem| {
             let place = problem.labels.first().map(|label| &label.place);
             place.map(|place| (place.source.name() != source.name(), place.span))

@@ -125,6 +125,7 @@ impl Builder<'_> {
     pub(super) fn endpoint(&mut self, method: &str, value: &Node, offset: usize) {
         let line = value.as_text().unwrap_or_default().trim_end();
         let path = &line[offset..];
+        self.servers = self.servers.and(endpoints::servers(method, path));
         if let Some(finding) = endpoints::judge(method, path) {
             let end = offset + endpoints::before_query(path).len();
             let span = yaml::within(self.source, value.span, line, offset..end);

@@ -40,7 +40,9 @@ impl Builder<'_> {
 
     /// Says what servers refuse or ignore in a body. `worst` is for what all of them refuse.
     pub(super) fn judge_body(&mut self, body: &Node, schema: &Schema, worst: Severity) {
-        for finding in schema.check(&known(body), Servers::ALL).findings {
+        let report = schema.check(&known(body), Servers::ALL);
+        self.servers = self.servers.and(report.servers);
+        for finding in report.findings {
             let mut problem = self.finding(body, &finding);
             if finding.problem.is_certain() {
                 problem.severity = worst;

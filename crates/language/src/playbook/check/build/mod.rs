@@ -16,9 +16,10 @@ use crate::playbook::document::{Document, has_template, misspelt};
 use crate::playbook::grammar::{ACTIONS, STEP};
 use crate::playbook::plan::{
     Action, Binding, ForEach, Group, Input, InputType, Isolate, Keep, Name, Need, OnError,
-    Parallel, Plan, Retry, Step, Until, Visibility,
+    Parallel, Plan, Retry, Scalars, Step, Until, Visibility,
 };
 use crate::template::{Error, Expr, Template};
+use malleus_api::Servers;
 use malleus_api::bodies::Schema;
 use malleus_core::duration;
 use malleus_source::diagnostic::{Diagnostic, Severity};
@@ -46,6 +47,7 @@ pub(super) fn plan(document: &Document, files: &Files<'_>, problems: &mut Vec<Di
         files,
         problems,
         saved: Vec::new(),
+        servers: Servers::ALL,
     };
     builder.plan(&document.root)
 }
@@ -56,6 +58,8 @@ struct Builder<'a> {
     problems: &'a mut Vec<Diagnostic>,
     /// Files that earlier steps save: a later step may upload them though they are not there yet.
     saved: Vec<String>,
+    /// The known servers that have what the step at hand uses.
+    servers: Servers,
 }
 
 impl Builder<'_> {
@@ -274,9 +278,16 @@ impl Builder<'_> {
             }
         };
         self.companions(entries, &key.text);
-        let action = self.action(node, &key.text, value)?;
+        let around = std::mem::replace(&mut self.servers, Servers::ALL);
+        let action = self.action(node, &key.text, value);
+        let servers = std::mem::replace(&mut self.servers, around);
+        let action = action?;
         Some(Step {
             span: key.span,
+            servers: match bodies::scalars(node) {
+                Scalars::AsText => servers,
+                Scalars::AsWritten => Servers::ALL,
+            },
             name: node.get("name").map(|name| self.template(name)),
             remote: node.get("remote").map(|remote| self.template(remote)),
             id: node.get("id").and_then(name_in),
