@@ -161,7 +161,7 @@ impl Sim {
         self.daemon.faults.end();
     }
 
-    /// Its clock, for clients in this process: see [`client::Settings::clock`](malleus_client::Settings::clock).
+    /// Its clock, for clients in this process: see `Settings::clock` of the client.
     pub fn clock(&self) -> Clock {
         self.daemon.clock.source()
     }
