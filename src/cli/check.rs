@@ -125,6 +125,5 @@ fn plain(path: PathBuf) -> PathBuf {
 }
 
 fn is_playbook(path: &Path) -> bool {
-    std::fs::read_to_string(path)
-        .is_ok_and(|text| text.lines().any(|line| line.starts_with("playbook:")))
+    std::fs::read(path).is_ok_and(|bytes| malleus::playbook::is_playbook(&bytes))
 }

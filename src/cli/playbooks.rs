@@ -10,7 +10,7 @@ use malleus::artifacts::Artifacts;
 use malleus::client::Client;
 use malleus::diagnostic::Diagnostic;
 use malleus::playbook::input::resolve;
-use malleus::playbook::plan::Visibility;
+use malleus::playbook::plan::{Action, Step, Visibility};
 use malleus::playbook::{Given, Plan};
 use malleus::report::record::Outcome;
 use malleus::report::{Collector, Record, Verbosity};
@@ -83,6 +83,49 @@ pub(crate) fn plans(
     } else {
         Err(Refused::invalid(records))
     })
+}
+
+/// Takes out what is no test of its own: playbooks of a folder that another one includes. One that is named is a test.
+pub(crate) fn leave_out_parts(plans: &mut Vec<Plan>, named: &[PathBuf], console: &Console) {
+    let mut parts = Vec::new();
+    for plan in &*plans {
+        included(plan.steps.iter().chain(&plan.finally), &mut parts);
+    }
+    let same = |one: &Path, other: &Path| match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => one == other,
+    };
+    plans.retain(|plan| {
+        let path = Path::new(plan.source.name());
+        let is_part = parts.iter().any(|part| same(part, path))
+            && !named.iter().any(|named| same(named, path));
+        if is_part && console.human.says(Verbosity::Verbose) {
+            console.line(format!(
+                "{}: a part of another playbook, no test of its own",
+                path.display()
+            ));
+        }
+        !is_part
+    });
+}
+
+/// The files of all playbooks that steps include.
+fn included<'a>(steps: impl Iterator<Item = &'a Step>, found: &mut Vec<PathBuf>) {
+    for step in steps {
+        included(step.cleanup.iter(), found);
+        match &step.action {
+            Action::Steps(group) => included(group.steps.iter().chain(&group.finally), found),
+            Action::Parallel(parallel) => included(parallel.steps.iter(), found),
+            Action::Include(include) => {
+                found.push(PathBuf::from(include.plan.source.name()));
+                included(
+                    include.plan.steps.iter().chain(&include.plan.finally),
+                    found,
+                );
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Gives plans their inputs; whatever is wrong with the inputs of any of them is shown.

@@ -72,6 +72,7 @@ fn wanted(args: &Test, engine: &Engine, console: &Console) -> Result<Result<Vec<
         Ok(plans) => plans,
         Err(refused) => return Ok(Err(refused)),
     };
+    playbooks::leave_out_parts(&mut plans, &args.paths, console);
     if let Some(part) = &args.filter {
         plans.retain(|plan| plan.name.contains(part) || plan.source.name().contains(part));
         if plans.is_empty() {

@@ -4,7 +4,7 @@ use std::fmt::Arguments;
 use std::sync::Arc;
 
 use super::grammar::{ACTIONS, Key, Kind, Need, STEP, Shape, Type};
-use super::words;
+use super::{foreign, words};
 use crate::template;
 use malleus_core::duration;
 use malleus_source::diagnostic::{Diagnostic, did_you_mean, nearest};
@@ -38,7 +38,18 @@ impl Document {
             source: &self.source,
             problems: Vec::new(),
         };
-        judge.shape(&self.root, &super::grammar::PLAYBOOK);
+        let playbook = &super::grammar::PLAYBOOK;
+        let entries = self.root.as_map().unwrap_or_default();
+        let is_known = |key: &yaml::Key| playbook.keys.iter().any(|known| known.name == key.text);
+        if !entries.is_empty() && !entries.iter().any(|(key, _)| is_known(key)) {
+            judge
+                .problem(self.root.span, "this is no playbook", "")
+                .help = Some(
+                "a playbook is a mapping that begins with `playbook: 1`, and has a `name` and `steps`".into(),
+            );
+            return judge.problems;
+        }
+        judge.shape(&self.root, playbook);
         judge.problems
     }
 }
@@ -242,7 +253,15 @@ impl Judge<'_> {
                 .as_text()
                 .map_or_else(|| words::instead(node), |text| format!(", not `{text}`"));
             let message = format!("{what} must be {}{is}", words::describe_type(wanted));
-            let help = words::mend(self.source, node, wanted);
+            let help = match (what.to_string().as_str(), &node.kind) {
+                ("`mode`", yaml::Kind::Number(_)) => Some(
+                    "write the octal digits in quotes: \"0644\" is read and write for the owner, read for all".into(),
+                ),
+                ("`error`", yaml::Kind::Bool(_)) => Some(
+                    "write a part of the error's text, or \"\" for any error".into(),
+                ),
+                _ => words::mend(self.source, node, wanted),
+            };
             self.problem(node.span, message, "").help = help;
         }
     }
@@ -259,8 +278,16 @@ impl Judge<'_> {
             .strip_prefix("{{")
             .and_then(|rest| rest.strip_suffix("}}"))
         {
+            let inner = inner.replace("{{", "").replace("}}", "");
             self.problem(span, "an expression stands here, without braces", "")
                 .help = Some(format!("write `{}`", inner.trim()));
+            return;
+        }
+        if text.contains("{{") && text.contains("}}") && template::Expr::new(text, span).is_err() {
+            let bare = text.replace("{{ ", "").replace(" }}", "");
+            let bare = bare.replace("{{", "").replace("}}", "");
+            self.problem(span, "an expression stands here, without braces", "")
+                .help = Some(format!("write `{}`", bare.trim()));
             return;
         }
         if let Err(error) = template::Expr::new(text, span) {
@@ -282,10 +309,13 @@ impl Judge<'_> {
             self.problem(node.span, message, "");
             return;
         };
+        if shape.what == STEP.what {
+            self.empty_body(entries);
+        }
         for (key, value) in entries {
             match shape.keys.iter().find(|known| known.name == key.text) {
                 Some(known) => self.kind(value, &known.kind, format_args!("`{}`", key.text)),
-                None => self.unknown(key, shape),
+                None => self.unknown(node, key, shape),
             }
         }
         for missing in shape
@@ -298,31 +328,81 @@ impl Judge<'_> {
         }
     }
 
+    /// `body:` with nothing below it, and its content in the columns of the step.
+    fn empty_body(&mut self, entries: &[(yaml::Key, Node)]) {
+        for (at, (key, value)) in entries.iter().enumerate() {
+            let is_empty = value.kind == yaml::Kind::Null && value.span.start == value.span.end;
+            if key.text == "body" && is_empty {
+                let help = match entries.get(at + 1) {
+                    Some((next, _)) => format!(
+                        "indent what belongs to it deeper than `body`, as `{}` if that is meant; an empty body is `{{}}`",
+                        next.text
+                    ),
+                    None => "write what is sent below it; an empty body is `{}`".into(),
+                };
+                self.problem(key.span, "`body` is empty", "").help = Some(help);
+            }
+        }
+    }
+
     fn missing(&mut self, node: &Node, shape: &Shape, missing: &Key) {
         let message = format!("{} needs `{}`", shape.what, missing.name);
         self.problem(node.span, message, "").help = Some(missing.doc.into());
     }
 
-    fn unknown(&mut self, key: &yaml::Key, shape: &Shape) {
+    fn unknown(&mut self, node: &Node, key: &yaml::Key, shape: &Shape) {
         let known = || shape.keys.iter().map(|known| known.name);
-        let mut help = did_you_mean(&key.text, known());
-        if help.is_empty() && shape.what != STEP.what {
-            let names: Vec<String> = known().map(|name| format!("`{name}`")).collect();
-            help = format!("known here: {}", names.join(", "));
-        } else if help.is_empty() {
-            let names: Vec<String> = ACTIONS
-                .iter()
-                .map(|action| format!("`{}`", action.name))
-                .collect();
-            help = format!("the actions are {}", names.join(", "));
-        }
-        self.problem(
-            key.span,
-            format!("unknown key `{}` in {}", key.text, shape.what),
-            "",
-        )
-        .help = Some(help);
+        let message = format!("unknown key `{}` in {}", key.text, shape.what);
+        let help = empty_before(node, key)
+            .map(|empty| format!("`{empty}` above is empty: indent what belongs to it"))
+            .or_else(|| foreign::cure(&key.text, shape).map(str::to_owned))
+            .or_else(|| Some(did_you_mean(&key.text, known())).filter(|help| !help.is_empty()))
+            .unwrap_or_else(|| {
+                let is_step = shape.what == STEP.what;
+                let has_action = is_step && node.as_map().is_some_and(has_action);
+                let names: Vec<String> = if is_step && !has_action {
+                    ACTIONS
+                        .iter()
+                        .map(|action| format!("`{}`", action.name))
+                        .collect()
+                } else {
+                    known()
+                        .filter(|name| !is_step || is_of_every_step(name))
+                        .map(|name| format!("`{name}`"))
+                        .collect()
+                };
+                match (is_step, has_action) {
+                    (true, false) => format!("the actions are {}", names.join(", ")),
+                    (true, true) => format!("the keys of every step are {}", names.join(", ")),
+                    _ => format!("known here: {}", names.join(", ")),
+                }
+            });
+        self.problem(key.span, message, "").help = Some(help);
     }
+}
+
+/// The key before this one, if it has no value: this one may have been meant to be in it.
+fn empty_before<'a>(node: &'a Node, key: &yaml::Key) -> Option<&'a str> {
+    let entries = node.as_map()?;
+    let at = entries.iter().position(|(known, _)| known == key)?;
+    let (before, value) = entries[..at]
+        .iter()
+        .rev()
+        .find(|(_, value)| value.kind == yaml::Kind::Null && value.span.start == value.span.end)?;
+    (value.kind == yaml::Kind::Null).then_some(before.text.as_str())
+}
+
+fn has_action(entries: &[(yaml::Key, Node)]) -> bool {
+    entries
+        .iter()
+        .any(|(key, _)| ACTIONS.iter().any(|action| action.name == key.text))
+}
+
+/// Whether a key means something for each action.
+fn is_of_every_step(name: &str) -> bool {
+    ACTIONS
+        .iter()
+        .all(|action| action.name != name && !action.companions.contains(&name))
 }
 
 /// Whether an unknown key of a mapping is meant to be `wanted`: that it is missing need not be said then.
@@ -343,5 +423,5 @@ pub fn octal(text: &str) -> Option<u32> {
 
 /// Whether text has something to render in it.
 pub fn has_template(text: &str) -> bool {
-    text.contains("{{") || text.contains("{%") || text.contains("{#")
+    text.contains("{{") || text.contains("{%")
 }

@@ -1,5 +1,6 @@
 //! Parses and renders.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::path::{self, PathText};
 use super::taint::{self, Watch};
-use super::{Expr, Scope, Template, Text, filters, length};
+use super::{Expr, Scope, Template, Text, filters, length, strict};
 use malleus_source::{Source, Span};
 
 /// Steps one evaluation may take: far above what a playbook needs, far below what a person would wait for.
@@ -102,12 +103,15 @@ pub(super) enum Shape {
 pub(super) fn syntax() -> SyntaxConfig {
     let mut config = SyntaxConfig::builder();
     config.keep_trailing_newline(true);
+    // `${#name}` in a script is no comment: nothing is taken out of a text in silence. No text can have these marks,
+    // since YAML has no NUL.
+    config.comment_delimiters("{#\0", "\0#}");
     config.build().unwrap_or_default()
 }
 
 /// Parses a string and says what it is.
 pub(super) fn shape(text: &str) -> Result<Shape, Error> {
-    if !text.contains("{{") && !text.contains("{%") && !text.contains("{#") {
+    if !text.contains("{{") && !text.contains("{%") {
         return Ok(Shape::Plain);
     }
     length::judge_text(text)?;
@@ -161,12 +165,10 @@ impl Engine {
         environment.set_debug(true);
         environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(64);
-        environment.set_auto_escape_callback(|name| match name {
-            PATH => AutoEscape::Custom(PATH.into()),
-            _ => AutoEscape::None,
-        });
+        environment.set_auto_escape_callback(escaping);
         environment.set_formatter(format_value);
         filters::add_to(&mut environment);
+        strict::add_to(&mut environment);
         Self { environment }
     }
 
@@ -204,10 +206,7 @@ impl Engine {
 
     fn eval(&self, code: &str, scope: &Scope) -> Result<minijinja::Value, Error> {
         let watch = scope.watch(code);
-        let value = self
-            .environment
-            .compile_expression_owned(code.to_owned())
-            .and_then(|expression| expression.eval(context(scope, watch.as_ref())))
+        let value = evaluate(&self.environment, code, context(scope, watch.as_ref()))
             .map_err(|error| Error::from_engine(&error))?;
         if let Some(watch) = watch {
             watch.learn(&value);
@@ -218,6 +217,67 @@ impl Engine {
     #[cfg(test)]
     pub(super) fn value_of(&self, code: &str, scope: &Scope) -> Result<Value, Error> {
         self.eval(code, scope).and_then(|value| to_json(&value))
+    }
+}
+
+/// The value of an expression, by the language's own operators.
+fn evaluate<'e>(
+    environment: &'e Environment<'e>,
+    code: &'e str,
+    names: minijinja::Value,
+) -> Result<minijinja::Value, minijinja::Error> {
+    let expression = machinery::parse_expr(code)?;
+    let mut generator = machinery::CodeGenerator::new("expression", code);
+    generator.compile_expr(&expression);
+    let (mut instructions, _) = generator.finish();
+    strict::replace_operators(&mut instructions);
+    let mut unused = String::new();
+    let mut output = machinery::make_string_output(&mut unused);
+    let blocks = BTreeMap::new();
+    let (value, _) = machinery::eval(
+        environment,
+        &instructions,
+        names,
+        &blocks,
+        &mut output,
+        AutoEscape::None,
+    )?;
+    Ok(value.unwrap_or_default())
+}
+
+/// A text with its templates rendered, by the language's own operators.
+fn render<'e>(
+    environment: &'e Environment<'e>,
+    name: &'static str,
+    code: &'e str,
+    names: minijinja::Value,
+) -> Result<String, minijinja::Error> {
+    let template = machinery::parse(code, name, syntax())?;
+    let mut generator = machinery::CodeGenerator::new(name, code);
+    generator.compile_stmt(&template);
+    let (mut instructions, mut blocks) = generator.finish();
+    strict::replace_operators(&mut instructions);
+    blocks.values_mut().for_each(strict::replace_operators);
+    let mut text = String::new();
+    let mut output = machinery::make_string_output(&mut text);
+    machinery::eval(
+        environment,
+        &instructions,
+        names,
+        &blocks,
+        &mut output,
+        escaping(name),
+    )
+    .map(drop)?;
+    drop(output);
+    Ok(text)
+}
+
+/// Paths alone are escaped.
+fn escaping(name: &str) -> AutoEscape {
+    match name {
+        PATH => AutoEscape::Custom(PATH.into()),
+        _ => AutoEscape::None,
     }
 }
 
@@ -263,15 +323,25 @@ impl Renderer<'_> {
         to_json(&value).map_err(|error| self.fault(expr, error))
     }
 
-    /// Whether an expression holds.
+    /// Whether a condition holds.
     ///
     /// # Errors
-    /// As [`eval`](Self::eval).
+    /// As [`eval`](Self::eval), and where the value is no boolean.
     pub fn holds(&self, expr: &Expr) -> Result<bool, TemplateError> {
-        self.engine
+        let code = expr.code().trim();
+        let value = self
+            .engine
             .eval(expr.code(), self.scope)
-            .map(|value| value.is_true())
-            .map_err(|error| self.fault(expr, error))
+            .map_err(|error| self.fault(expr, error))?;
+        if value.is_undefined() {
+            let message = format!("`{code}` is undefined");
+            return Err(self.fault(expr, Error::new(message)));
+        }
+        if value.kind() != minijinja::value::ValueKind::Bool {
+            let message = strict::no_condition(code, &value);
+            return Err(self.fault(expr, Error::new(message)));
+        }
+        Ok(value.is_true())
     }
 
     /// The value of a part of an expression such as `web.status`, or nothing where it has none. For messages.
@@ -350,26 +420,21 @@ impl Renderer<'_> {
     }
 
     /// A part of a text or a path; nothing where it does not render.
-    pub(super) fn piece(&self, name: &str, code: &str) -> Option<String> {
-        let environment = &self.engine.environment;
-        environment
-            .render_named_str(name, code, self.scope.context())
-            .ok()
+    pub(super) fn piece(&self, name: &'static str, code: &str) -> Option<String> {
+        render(&self.engine.environment, name, code, self.scope.context()).ok()
     }
 
-    fn run(&self, name: &str, text: &Text) -> Result<String, TemplateError> {
+    fn run(&self, name: &'static str, text: &Text) -> Result<String, TemplateError> {
         let watch = self.scope.watch(text.code());
-        self.engine
-            .environment
-            .render_named_str(name, text.code(), context(self.scope, watch.as_ref()))
-            .map_err(|error| {
-                let error = Error::from_engine(&error);
-                let range = error.range.map(|range| widened(text.code(), range));
-                TemplateError {
-                    span: text.place(self.source, range),
-                    message: error.message,
-                }
-            })
+        let names = context(self.scope, watch.as_ref());
+        render(&self.engine.environment, name, text.code(), names).map_err(|error| {
+            let error = Error::from_engine(&error);
+            let range = error.range.map(|range| widened(text.code(), range));
+            TemplateError {
+                span: text.place(self.source, range),
+                message: error.message,
+            }
+        })
     }
 
     fn fault(&self, expr: &Expr, error: Error) -> TemplateError {
@@ -436,6 +501,7 @@ fn format_value(
                 describe(&json)
             )));
         }
+        Value::Null => return Err(strict::null_in_text()),
         other => other.to_string(),
     };
     let text = if in_path {
@@ -444,4 +510,28 @@ fn format_value(
         text
     };
     out.write_str(&text).map_err(Error::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn braces_of_shells_are_text() {
+        let engine = Engine::new();
+        let scope = Scope::default();
+        scope.bind("a", &"b".into());
+        for (text, rendered) in [
+            ("n=${#LIST} {{ a }} ${x%#}", "n=${#LIST} b ${x%#}"),
+            ("{# kept #} {{ a }}", "{# kept #} b"),
+            ("{% raw %}{{ ds }}{% endraw %}", "{{ ds }}"),
+        ] {
+            assert_eq!(
+                render(&engine.environment, TEXT, text, scope.context())
+                    .ok()
+                    .as_deref(),
+                Some(rendered)
+            );
+        }
+    }
 }

@@ -10,11 +10,12 @@ mod names;
 mod path;
 mod preview;
 mod scope;
+mod strict;
 mod taint;
 mod tree;
 
 pub use engine::{Engine, Error, Renderer, TemplateError, describe};
-pub use names::{FUNCTIONS, NameUse, Usage, filter_names};
+pub use names::{Compared, FUNCTIONS, NameUse, Usage, filter_names};
 pub use path::judge as judge_path;
 pub use preview::{Preview, Previewer};
 pub use scope::Scope;

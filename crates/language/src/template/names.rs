@@ -4,8 +4,9 @@
 use std::ops::Range;
 
 use minijinja::machinery::{self, Span, ast};
+use minijinja::value::ValueKind;
 
-use super::{engine, filters};
+use super::{engine, filters, strict};
 
 /// One use of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,8 +32,25 @@ pub struct Usage {
     pub filters: Vec<(String, Range<usize>)>,
     /// Tests with the bytes of their use.
     pub tests: Vec<(String, Range<usize>)>,
+    /// Comparisons of values that are both written out and cannot be compared: why, and the bytes.
+    pub mixed: Vec<(String, Range<usize>)>,
+    /// Comparisons of a plain name with a value that is written out.
+    pub compared: Vec<Compared>,
     /// Functions that there are not, with the bytes of their use.
     pub functions: Vec<(String, Range<usize>)>,
+}
+
+/// A plain name that is compared with a value that is written out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compared {
+    /// The name.
+    pub name: String,
+    /// Whether the value is text; a number or a boolean otherwise.
+    pub with_text: bool,
+    /// The value as it is written in JSON.
+    pub value: String,
+    /// Bytes of the name.
+    pub range: Range<usize>,
 }
 
 impl Usage {
@@ -75,6 +93,19 @@ struct Walker {
 
 fn bytes(span: Span) -> Range<usize> {
     span.start_offset as usize..span.end_offset as usize
+}
+
+/// The comparison that an operator is, if it is one.
+fn comparing(operator: ast::BinOpKind) -> Option<ast::CompareOpKind> {
+    Some(match operator {
+        ast::BinOpKind::Eq => ast::CompareOpKind::Eq,
+        ast::BinOpKind::Ne => ast::CompareOpKind::Ne,
+        ast::BinOpKind::Lt => ast::CompareOpKind::Lt,
+        ast::BinOpKind::Lte => ast::CompareOpKind::Lte,
+        ast::BinOpKind::Gt => ast::CompareOpKind::Gt,
+        ast::BinOpKind::Gte => ast::CompareOpKind::Gte,
+        _ => return None,
+    })
 }
 
 impl Walker {
@@ -185,11 +216,17 @@ impl Walker {
             ast::Expr::BinOp(inner) => {
                 self.expr(&inner.left);
                 self.expr(&inner.right);
+                if let Some(operator) = comparing(inner.op) {
+                    self.comparison(&inner.left, operator, &inner.right);
+                }
             }
             ast::Expr::Compare(inner) => {
                 self.expr(&inner.expr);
+                let mut left = &inner.expr;
                 for operand in &inner.ops {
                     self.expr(&operand.expr);
+                    self.comparison(left, operand.op, &operand.expr);
+                    left = &operand.expr;
                 }
             }
             ast::Expr::IfExpr(inner) => {
@@ -224,6 +261,41 @@ impl Walker {
                 self.exprs(&inner.keys);
                 self.exprs(&inner.values);
             }
+        }
+    }
+
+    fn comparison(
+        &mut self,
+        left: &ast::Expr<'_>,
+        operator: ast::CompareOpKind,
+        right: &ast::Expr<'_>,
+    ) {
+        let (name, value) = match (left, left.as_const(), right, right.as_const()) {
+            (_, Some(one), _, Some(other)) => {
+                if let Some(why) = strict::constants(operator, &one, &other) {
+                    let range = bytes(left.span()).start..bytes(right.span()).end;
+                    self.usage.mixed.push((why, range));
+                }
+                return;
+            }
+            (ast::Expr::Var(var), _, _, Some(value)) | (_, Some(value), ast::Expr::Var(var), _) => {
+                (var, value)
+            }
+            _ => return,
+        };
+        let is_order_or_equality =
+            !matches!(operator, ast::CompareOpKind::In | ast::CompareOpKind::NotIn);
+        let is_scalar = matches!(
+            value.kind(),
+            ValueKind::String | ValueKind::Number | ValueKind::Bool
+        );
+        if is_order_or_equality && is_scalar && !self.bound.iter().any(|bound| bound == name.id) {
+            self.usage.compared.push(Compared {
+                name: name.id.to_owned(),
+                with_text: value.kind() == ValueKind::String,
+                value: serde_json::to_string(&value).unwrap_or_default(),
+                range: bytes(name.span()),
+            });
         }
     }
 

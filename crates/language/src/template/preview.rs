@@ -142,7 +142,7 @@ impl Previewer<'_> {
     }
 
     /// Text with templates in it, each on its own.
-    fn pieces(&self, kind: &str, code: &str) -> String {
+    fn pieces(&self, kind: &'static str, code: &str) -> String {
         // Statements, and what eats the space around it, mean something together only.
         let whole = ["{%", "{#", "{{-", "-}}"];
         if whole.iter().any(|sign| code.contains(sign)) {
@@ -163,7 +163,7 @@ impl Previewer<'_> {
         shown + rest
     }
 
-    fn piece(&self, kind: &str, code: &str, usage: &Usage) -> String {
+    fn piece(&self, kind: &'static str, code: &str, usage: &Usage) -> String {
         match self.preview.state(usage) {
             State::Hidden => HIDDEN.to_owned(),
             State::Known => self

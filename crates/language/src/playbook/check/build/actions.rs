@@ -17,6 +17,38 @@ use malleus_source::yaml::{self, Kind, Node};
 /// What a request looks like.
 const FORM: &str = "a request is `METHOD path`, such as `GET instances`";
 
+/// A common slip in a path, and what to do about it.
+struct Slip {
+    message: String,
+    help: String,
+}
+
+fn slip_in_path(path: &str) -> Option<Slip> {
+    if let Some((_, behind)) = path.split_once("://") {
+        let rest = behind.split_once('/').map_or("", |(_, rest)| rest);
+        let rest = rest.strip_prefix("1.0/").unwrap_or(rest);
+        let rest = if rest.is_empty() { "instances" } else { rest };
+        return Some(Slip {
+            message: format!("`{path}` is a URL; a path of the API is needed here"),
+            help: format!(
+                "write `{rest}`; the server is chosen by `--remote`, or by `remote:` of the playbook"
+            ),
+        });
+    }
+    let (first, rest) = path.split_once(' ')?;
+    if METHODS.contains(&first) {
+        return Some(Slip {
+            message: "a path without a method is needed here".into(),
+            help: format!("write `{}`", rest.trim()),
+        });
+    }
+    let inside = path.split_once("{ ")?.1.split_once(" }")?.0;
+    Some(Slip {
+        message: format!("`{{ {inside} }}` is no template"),
+        help: format!("write `{{{{ {inside} }}}}`, with two braces on each side"),
+    })
+}
+
 impl Builder<'_> {
     pub(super) fn request(&mut self, step: &Node, value: &Node) -> Option<Request> {
         let line = value.as_text()?;
@@ -115,7 +147,9 @@ impl Builder<'_> {
             && let Err(message) = crate::template::judge_path(literal)
         {
             let span = yaml::within(self.source, value.span, line, offset..line.len());
-            self.problem(span, message);
+            let slip = slip_in_path(literal);
+            let message = slip.as_ref().map_or(message, |slip| slip.message.clone());
+            self.problem(span, message).help = slip.map(|slip| slip.help);
         }
         self.template_problems(problems);
         path

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::Files;
 use crate::playbook::document::{Document, has_template, misspelt};
+use crate::playbook::foreign;
 use crate::playbook::grammar::{ACTIONS, STEP};
 use crate::playbook::plan::{
     Action, Binding, ForEach, Group, Input, InputType, Isolate, Keep, Name, Need, OnError,
@@ -37,6 +38,9 @@ const BACKOFF: u32 = 2;
 
 /// A lease is renewed several times before it ends.
 const SHORTEST_LEASE: Duration = Duration::from_secs(60);
+
+/// What to do about braces that are no template.
+pub(super) const BRACES: &str = "`{{` and `{%` begin a template; where another program is to see them, write `{% raw %}` before and `{% endraw %}` behind the text";
 
 /// The version of the format that this program reads.
 const VERSION: u64 = 1;
@@ -203,6 +207,23 @@ impl Builder<'_> {
                 ),
             );
         }
+        if declared.is_none()
+            && let (Some(default), Some(word)) = (default, default.and_then(Node::as_text))
+            && matches!(
+                word.to_lowercase().as_str(),
+                "true" | "false" | "yes" | "no" | "on" | "off"
+            )
+        {
+            let is_true = matches!(word.to_lowercase().as_str(), "true" | "yes" | "on");
+            let place = Place::new(self.source, default.span);
+            self.problems.push(
+                Diagnostic::warning(format!("the default of `{}` is the text \"{word}\", no boolean", name.text))
+                    .at(place, "")
+                    .help(format!(
+                        "write `{is_true}`, without quotes; `{{type: string, default: \"{word}\"}}` says that text is meant"
+                    )),
+            );
+        }
         let need = if flag(node, "required") {
             Need::Required
         } else {
@@ -247,7 +268,10 @@ impl Builder<'_> {
             [one] => one,
             [] if ACTIONS
                 .iter()
-                .any(|action| misspelt(node, &STEP, action.name)) =>
+                .any(|action| misspelt(node, &STEP, action.name))
+                || entries
+                    .iter()
+                    .any(|(key, _)| foreign::cure(&key.text, &STEP).is_some()) =>
             {
                 return None;
             }
@@ -506,7 +530,11 @@ impl Builder<'_> {
     fn template(&mut self, node: &Node) -> Template {
         let mut problems = Vec::new();
         let template = Template::read(self.source, node, &mut problems);
-        self.template_problems(problems);
+        // Scripts and the like have several lines, and braces of their own.
+        let help = (!problems.is_empty() && has_lines(node)).then_some(BRACES);
+        for (span, error) in problems {
+            self.problem(span, error.message).help = help.map(str::to_owned);
+        }
         template
     }
 
@@ -567,6 +595,16 @@ fn name_in(node: &Node) -> Option<Name> {
         text: node.as_text()?.to_owned(),
         span: node.span,
     })
+}
+
+/// Whether a text in a value has several lines.
+fn has_lines(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Text(text) => text.trim_end().contains('\n'),
+        Kind::List(items) => items.iter().any(has_lines),
+        Kind::Map(entries) => entries.iter().any(|(_, value)| has_lines(value)),
+        _ => false,
+    }
 }
 
 /// The first text in a value that has a template in it.

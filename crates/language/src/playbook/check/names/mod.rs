@@ -9,8 +9,8 @@ use std::rc::Rc;
 use indexmap::IndexSet;
 
 use crate::playbook::grammar::{ACTIONS, INCLUDE_RESULT, RESERVED, RESULT, RUN, SERVER};
-use crate::playbook::plan::{Action, Expect, ForEach, Group, Matcher, Name, Plan, Step};
-use crate::template::Engine;
+use crate::playbook::plan::{Action, Expect, ForEach, Group, InputType, Matcher, Name, Plan, Step};
+use crate::template::{Engine, Expr};
 use malleus_source::Span;
 use malleus_source::diagnostic::{Diagnostic, did_you_mean};
 
@@ -25,6 +25,7 @@ pub(super) fn judge(plan: &Plan, engine: &Engine) -> Vec<Diagnostic> {
         used: HashSet::new(),
         own: Vec::new(),
         beside: HashSet::new(),
+        in_lines: false,
     };
     judge.playbook();
     judge.problems
@@ -37,6 +38,8 @@ use bindings::{all_bindings, background_ids, bindings_beside};
 enum Known {
     /// An object with just these fields.
     Fields(Rc<[String]>),
+    /// It is text, as what a command printed.
+    Text,
     /// Nothing.
     Anything,
 }
@@ -68,6 +71,8 @@ struct Judge<'a> {
     own: Vec<Span>,
     /// Where the steps of the `parallel` at hand bind names, unless they keep them to themselves.
     beside: HashSet<Span>,
+    /// Whether the text at hand has several lines, as scripts with braces of their own do.
+    in_lines: bool,
 }
 
 impl Judge<'_> {
@@ -186,6 +191,9 @@ impl Judge<'_> {
     /// What a loop binds for each of its items.
     fn bind_item(&mut self, step: &Step) {
         if step.for_each.is_some() {
+            if self.lookup("item").is_some() {
+                self.hides_item(step);
+            }
             for name in ["item", "index"] {
                 let known = Known::Anything;
                 self.set(name, Bound { span: None, known });
@@ -193,9 +201,19 @@ impl Judge<'_> {
         }
     }
 
+    /// A loop in a loop: the outer item has no name in it.
+    fn hides_item(&mut self, step: &Step) {
+        let problem = Diagnostic::warning("the `item` of this loop hides that of the loop around it")
+            .at(self.plan.place(step.span), "")
+            .help("bind the outer one to a name before: `set: {outer: \"{{ item }}\"}` as a step of the outer loop");
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
+
     fn inside(&mut self, step: &Step) {
         if let Some(expr) = &step.when {
-            self.expr(expr);
+            self.condition(expr);
         }
         for template in step.name.iter().chain(&step.remote) {
             self.template(template);
@@ -216,14 +234,20 @@ impl Judge<'_> {
         self.layer(|judge| {
             if let Known::Fields(fields) = result_of(&step.action) {
                 for field in fields.iter() {
-                    let known = Known::Anything;
+                    let known = match field.as_str() {
+                        "stdout" | "stderr" => Known::Text,
+                        _ => Known::Anything,
+                    };
                     judge.set(field, Bound { span: None, known });
                 }
             }
             judge.expect(&step.expect);
             if let Some(until) = &step.until {
-                judge.expr(&until.condition);
-                until.fail_when.iter().for_each(|expr| judge.expr(expr));
+                judge.condition(&until.condition);
+                until
+                    .fail_when
+                    .iter()
+                    .for_each(|expr| judge.condition(expr));
             }
             step.capture
                 .iter()
@@ -237,7 +261,7 @@ impl Judge<'_> {
             self.template(template);
         }
         match action {
-            Action::Check(exprs) => exprs.iter().for_each(|expr| self.expr(expr)),
+            Action::Check(exprs) => exprs.iter().for_each(|expr| self.condition(expr)),
             Action::Steps(Group { steps, finally }) => self.layer(|judge| {
                 judge.steps(steps);
                 judge.steps(finally);
@@ -268,7 +292,12 @@ impl Judge<'_> {
             self.bind(id, known);
         }
         for capture in &step.capture {
-            self.bind(&capture.name, Known::Anything);
+            let known = if !looped && is_printed_text(capture.value.code()) {
+                Known::Text
+            } else {
+                Known::Anything
+            };
+            self.bind(&capture.name, known);
         }
         match &step.action {
             Action::Set(bindings) => {
@@ -283,6 +312,43 @@ impl Judge<'_> {
             }
             _ => {}
         }
+    }
+
+    /// An expression that must be true or false; where its type is known, it is judged here.
+    fn condition(&mut self, expr: &Expr) {
+        self.expr(expr);
+        let code = expr.code().trim();
+        let input = self
+            .plan
+            .inputs
+            .iter()
+            .find(|input| input.name.text == code);
+        let what = match input.and_then(|input| input.kind) {
+            Some(InputType::Boolean) => return,
+            Some(kind) => kind.word(),
+            None if is_text_literal(code) => "text",
+            None => return,
+        };
+        let help = match what {
+            "string" | "text" => format!(
+                "write `{code} == \"…\"` or `{code} != \"\"`; a switch is an input with the default `true` or `false`, without quotes"
+            ),
+            "integer" | "number" => format!("write `{code} != 0`"),
+            _ => format!("write `{code}|length > 0`"),
+        };
+        let place = self.plan.place(expr.place(&self.plan.source, None));
+        self.problems.push(
+            Diagnostic::error(format!(
+                "a condition is true or false; `{code}` is {}",
+                if what == "text" {
+                    "a text".into()
+                } else {
+                    format!("an input of type {what}")
+                }
+            ))
+            .at(place, "")
+            .help(help),
+        );
     }
 
     fn join(&mut self, name: &Name) {
@@ -324,8 +390,23 @@ impl Judge<'_> {
                 }
             }
         }
-        expect.that.iter().for_each(|expr| self.expr(expr));
+        expect.that.iter().for_each(|expr| self.condition(expr));
     }
+}
+
+/// Whether an expression is what a command printed, at most trimmed.
+fn is_printed_text(code: &str) -> bool {
+    let mut parts = code.split('|').map(str::trim);
+    matches!(parts.next(), Some("stdout" | "stderr"))
+        && parts.all(|filter| matches!(filter, "trim" | "upper" | "lower"))
+}
+
+/// Whether an expression is one text in quotes.
+fn is_text_literal(code: &str) -> bool {
+    let quote = code.chars().next().filter(|c| matches!(c, '"' | '\''));
+    quote.is_some_and(|quote| {
+        code.len() > 1 && code.ends_with(quote) && !code[1..code.len() - 1].contains(quote)
+    })
 }
 
 /// A value with an anchor is there for its aliases.

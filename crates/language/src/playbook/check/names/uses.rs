@@ -4,8 +4,10 @@ use std::ops::Range;
 
 use super::bindings::is_bound_in_include;
 use super::{Judge, Known};
+use crate::playbook::check::build::BRACES;
 use crate::playbook::grammar::{ACTIONS, RESULT};
-use crate::template::{Expr, FUNCTIONS, NameUse, Template, Text, Usage, filter_names};
+use crate::playbook::plan::InputType;
+use crate::template::{Compared, Expr, FUNCTIONS, NameUse, Template, Text, Usage, filter_names};
 use malleus_source::Span;
 use malleus_source::diagnostic::{Diagnostic, Label, did_you_mean, nearest};
 
@@ -34,14 +36,24 @@ impl Judge<'_> {
 
     fn text(&mut self, text: &Text) {
         let source = &self.plan.source;
+        self.in_lines = text.code().trim_end().contains('\n');
         self.usage(&Usage::of_text(text.code()), |range| {
             text.place(source, Some(range))
         });
+        self.in_lines = false;
     }
 
     fn usage(&mut self, usage: &Usage, place: impl Fn(Range<usize>) -> Span) {
         for name in &usage.names {
             self.name(name, &place);
+        }
+        for (why, range) in &usage.mixed {
+            self.problems.push(
+                Diagnostic::error(why.as_str()).at(self.plan.place(place(range.clone())), ""),
+            );
+        }
+        for compared in &usage.compared {
+            self.compared(compared, place(compared.range.clone()));
         }
         let (filters, tests) = filter_names();
         for (name, range) in &usage.filters {
@@ -58,6 +70,48 @@ impl Judge<'_> {
                 self.unknown("test", name, tests, place(range.clone()));
             }
         }
+    }
+
+    /// Warns of a comparison with a value of another type than the name can have.
+    fn compared(&mut self, compared: &Compared, span: Span) {
+        let name = compared.name.as_str();
+        let input = self
+            .plan
+            .inputs
+            .iter()
+            .find(|input| input.name.text == name);
+        let (what, is_text) = match (self.lookup(name).map(|bound| bound.known), input) {
+            (Some(Known::Text), _) => ("text".to_owned(), true),
+            (Some(_), Some(input)) => match input.kind {
+                Some(
+                    kind @ (InputType::String
+                    | InputType::Integer
+                    | InputType::Number
+                    | InputType::Boolean),
+                ) => (
+                    format!("an input of type {}", kind.word()),
+                    kind == InputType::String,
+                ),
+                _ => return,
+            },
+            _ => return,
+        };
+        if is_text == compared.with_text {
+            return;
+        }
+        let Compared { value, .. } = compared;
+        let help = match (is_text, value.as_str()) {
+            (true, "true" | "false") => format!("compare with the text: `{name} == \"{value}\"`"),
+            (true, _) => format!(
+                "make it a number by `{name}|int` or `{name}|float`, or compare with \"{value}\""
+            ),
+            (false, _) => "compare with a value of its type, without quotes".into(),
+        };
+        self.problems.push(
+            Diagnostic::warning(format!("`{name}` is {what}, and never equal to {value}"))
+                .at(self.plan.place(span), "")
+                .help(help),
+        );
     }
 
     /// Called like a function: what other languages call a function is a filter here.
@@ -113,45 +167,52 @@ impl Judge<'_> {
 
     /// A name that is not in scope: unknown, or known elsewhere.
     pub(super) fn unbound(&mut self, span: Span, name: &str) {
-        let problem = match self.everywhere.get(name).and_then(|spans| spans.first()) {
-            Some(&binding) => {
-                let (message, label, help) = if self.own.contains(&binding) {
-                    (
-                        format!("`{name}` is not bound yet"),
-                        "bound by this step, once it has ended",
-                        "here the fields of the step's result are names of their own, such as `metadata`",
-                    )
-                } else if self.beside.contains(&binding) {
-                    (
-                        format!("`{name}` is not in scope here"),
-                        "bound by a step that runs beside this one",
-                        "steps side by side do not see each other's names; later steps do",
-                    )
-                } else if binding.start > span.start {
-                    (
-                        format!("`{name}` is used before it is bound"),
-                        "bound only here",
-                        "",
-                    )
-                } else {
-                    (
-                        format!("`{name}` is not in scope here"),
-                        "bound in a scope that has ended",
-                        "",
-                    )
-                };
-                let mut problem = Diagnostic::error(message)
-                    .at(self.plan.place(span), "")
-                    .help(help);
-                problem.labels.push(Label {
-                    place: self.plan.place(binding),
-                    text: label.into(),
-                });
-                problem
-            }
-            None => Diagnostic::error(format!("`{name}` is undefined"))
+        let binding = self.everywhere.get(name).and_then(|spans| spans.first());
+        let problem = if let Some(&binding) = binding {
+            let (message, label, help) = if self.own.contains(&binding) {
+                (
+                    format!("`{name}` is not bound yet"),
+                    "bound by this step, once it has ended",
+                    "here the fields of the step's result are names of their own, such as `metadata`",
+                )
+            } else if self.beside.contains(&binding) {
+                (
+                    format!("`{name}` is not in scope here"),
+                    "bound by a step that runs beside this one",
+                    "steps side by side do not see each other's names; later steps do",
+                )
+            } else if binding.start > span.start {
+                (
+                    format!("`{name}` is used before it is bound"),
+                    "bound only here",
+                    "",
+                )
+            } else {
+                (
+                    format!("`{name}` is not in scope here"),
+                    "bound in a scope that has ended",
+                    "",
+                )
+            };
+            let mut problem = Diagnostic::error(message)
                 .at(self.plan.place(span), "")
-                .help(self.suggestion(name)),
+                .help(help);
+            problem.labels.push(Label {
+                place: self.plan.place(binding),
+                text: label.into(),
+            });
+            problem
+        } else {
+            let mut help = self.suggestion(name);
+            let before = self.plan.source.text()[..span.start].trim_end();
+            if help.is_empty() && before.ends_with("${{") {
+                help = "a template is `{{ … }}`, without `$`".into();
+            } else if help.is_empty() && self.in_lines {
+                help = BRACES.into();
+            }
+            Diagnostic::error(format!("`{name}` is undefined"))
+                .at(self.plan.place(span), "")
+                .help(help)
         };
         self.problems.push(problem);
     }
@@ -176,6 +237,9 @@ impl Judge<'_> {
                 "only `expect`, `capture` and `until` of a step know its `{name}`; give the step an `id`, say `web`, \
                  and write `web.{name}` in later steps"
             ),
+            "null" | "nil" | "None" => "nothing is `none` here".into(),
+            "yes" | "on" => "write `true`".into(),
+            "no" | "off" => "write `false`".into(),
             _ if is_bound_in_include(self.plan, name) => {
                 "what an included playbook binds stays in it; its `outputs` are the result of the step, by its `id`".into()
             }
