@@ -19,7 +19,8 @@ fn until_started(events: &mut Events, instance: &str) -> Vec<ServerEvent> {
     let mut seen = Vec::new();
     loop {
         let event = events.next(within(10)).unwrap().expect("an event");
-        let last = event.action() == Some("instance-started") && event.instance() == Some(instance);
+        let last = event.action() == Some("instance-started")
+            && event.instance().as_deref() == Some(instance);
         seen.push(event);
         if last {
             return seen;
@@ -37,7 +38,7 @@ fn events_are_told() {
         let seen = until_started(&mut events, "events-told");
         let ours: Vec<_> = seen
             .iter()
-            .filter(|event| event.instance() == Some("events-told"))
+            .filter(|event| event.instance().as_deref() == Some("events-told"))
             .collect();
         let actions: Vec<_> = ours.iter().filter_map(|event| event.action()).collect();
         assert_eq!(actions, ["instance-created", "instance-started"]);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use malleus_api::path::INSTANCES;
 use serde_json::Value;
 
 use super::files::Folder;
@@ -142,7 +143,7 @@ impl Look<'_> {
     }
 
     fn get(&self, below: &str) -> Result<Reply, Error> {
-        let path = format!("/1.0/instances/{}{below}", self.instance.name);
+        let path = format!("{INSTANCES}/{}{below}", self.instance.name);
         let request = Request::get(path)
             .query("project", &self.instance.project)
             .limit(Limit::after("artifact", ONE).earlier(self.limit));
@@ -179,9 +180,6 @@ impl Look<'_> {
             dots @ ("." | "..") => dots.replace('.', "%2E"),
             name => name.to_owned(),
         };
-        PathBuf::from("instances")
-            .join(project)
-            .join(name)
-            .join(file)
+        PathBuf::from(INSTANCES).join(project).join(name).join(file)
     }
 }

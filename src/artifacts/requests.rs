@@ -5,10 +5,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
+use malleus_api::ApiPath;
 use serde_json::{Value, json};
 
 use super::events::seconds;
-use crate::client::{Content, Reply, Trace};
+use crate::client::{Content, Reply, Trace, encode};
 use crate::secret::Masker;
 
 /// The most of a body that is shown.
@@ -229,22 +230,10 @@ impl Body {
 impl Involved {
     /// The instance that a path with its query is about.
     fn of(target: &str) -> Option<Self> {
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let mut segments = path.strip_prefix("/1.0/")?.split('/');
-        let collection = segments.next()?;
-        if !["instances", "containers", "virtual-machines"].contains(&collection) {
-            return None;
-        }
-        let name = segments.next().filter(|name| !name.is_empty())?;
-        let project = query
-            .split('&')
-            .find_map(|pair| pair.strip_prefix("project="))
-            .unwrap_or("default");
+        let path = ApiPath::parse(target)?;
         Some(Self {
-            project: percent_encoding::percent_decode_str(project)
-                .decode_utf8_lossy()
-                .into_owned(),
-            name: name.to_owned(),
+            project: path.project().unwrap_or("default").to_owned(),
+            name: encode(path.instance()?),
         })
     }
 }

@@ -128,7 +128,7 @@ fn explained(error: &anyhow::Error) -> Diagnostic {
     let problem = Diagnostic::error(words(error));
     let refusal = error.downcast_ref::<client::Error>();
     let refusal = refusal.filter(|error| error.status().is_some());
-    match refusal.and_then(|error| client::meaning_of(&error.to_string())) {
+    match refusal.and_then(|error| malleus_api::messages::explain(&error.to_string())) {
         Some(meaning) => problem.help(meaning),
         None => problem,
     }

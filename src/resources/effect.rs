@@ -6,13 +6,14 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use percent_encoding::percent_decode_str;
+use malleus_api::catalog::Naming;
+use malleus_api::flavor::is_name_header;
+use malleus_api::{ApiPath, Kind};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::kind::{Kind, Naming};
 use super::resource::{Extent, Resource};
-use crate::client::{Client, Error, Operation, Reply, Request, encode};
+use crate::client::{Class, Client, Error, Operation, Reply, Request};
 
 /// What a request does, as far as it can be told before it is sent.
 #[derive(Debug, PartialEq)]
@@ -40,24 +41,32 @@ impl Effect {
     /// What a request of this client does.
     pub(super) fn of(client: &Client, request: &Request) -> Result<Self, Error> {
         let method = request.method();
-        if !matches!(method, "POST" | "DELETE") || !request.path().starts_with("/1.0/") {
+        if !matches!(method, "POST" | "DELETE") {
             return Ok(Self::Nothing);
         }
-        let at = addressed(client, request)?;
+        let Some(path) = ApiPath::parse(&client.target_of(request)?) else {
+            return Ok(Self::Nothing);
+        };
+        if path.segments().is_empty() {
+            return Ok(Self::Nothing);
+        }
         if method == "DELETE" {
-            return Ok(match Kind::of(&at.path) {
-                Some(_) => Self::Removes(at),
+            return Ok(match path.kind() {
+                Some(_) => Self::Removes(addressed(client, &path)),
                 None => Self::Nothing,
             });
         }
         let null = Value::Null;
         let body = request.json_body().unwrap_or(&null);
-        let at = in_typed_collection(at, body);
-        if let Some(kind) = Kind::in_collection(&at.path) {
+        let at = addressed(client, &path);
+        // A volume may be posted to the collection of all types, with its type in the body.
+        let path = path.in_typed_collection(body["type"].as_str().unwrap_or("custom"));
+        let at = at.at(&path);
+        if let Some(kind) = path.kind_of_members() {
             return Ok(created(kind, at, (request, body)));
         }
-        Ok(match Kind::of(&at.path) {
-            Some((kind, _)) => renamed(kind, at, body),
+        Ok(match path.kind() {
+            Some(kind) => renamed(kind, at, body),
             // A collection that is not known here; the reply's `Location` may say what was made.
             None => Self::MayCreate(at),
         })
@@ -65,34 +74,13 @@ impl Effect {
 }
 
 /// The resource that a request addresses.
-fn addressed(client: &Client, request: &Request) -> Result<Resource, Error> {
-    let target = client.target_of(request)?;
-    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-    let value = |key: &str| {
-        query.split('&').find_map(|pair| {
-            let value = pair.strip_prefix(key)?.strip_prefix('=')?;
-            let value = percent_decode_str(value).decode_utf8_lossy().into_owned();
-            (!value.is_empty()).then_some(value)
-        })
-    };
-    Ok(Resource {
-        path: path.to_owned(),
+fn addressed(client: &Client, path: &ApiPath) -> Resource {
+    Resource {
+        path: path.to_string(),
         remote: client.remote().to_string(),
-        project: value("project"),
-        target: value("target"),
+        project: path.project().map(str::to_owned),
+        target: path.target().map(str::to_owned),
         extent: Extent::Itself,
-    })
-}
-
-/// A volume may be posted to the collection of all types, with its type in the body.
-fn in_typed_collection(at: Resource, body: &Value) -> Resource {
-    let kind = body["type"].as_str().unwrap_or("custom");
-    match at.path.strip_suffix("/volumes") {
-        Some(pool) if pool.starts_with("/1.0/storage-pools/") => Resource {
-            path: format!("{pool}/volumes/{}", encode(kind)),
-            ..at
-        },
-        _ => at,
     }
 }
 
@@ -107,27 +95,20 @@ fn created(kind: &Kind, at: Resource, (request, body): (&Request, &Value)) -> Ef
         Naming::Token => None,
     };
     match name.filter(|name| !name.is_empty()) {
-        Some(name) => Effect::Creates(member(&at, &encode(&name))),
+        Some(name) => Effect::Creates(member(&at, &name)),
         None => Effect::CreatesSome(at),
     }
 }
 
-fn member(collection: &Resource, segment: &str) -> Resource {
-    Resource {
-        path: format!("{}/{segment}", collection.path),
-        ..collection.clone()
-    }
+fn member(collection: &Resource, name: &str) -> Resource {
+    collection.at(&collection.api_path().member(name))
 }
 
 /// The name of what is restored from a backup, as `X-LXD-name` or `X-Incus-name`.
 fn header_name(request: &Request) -> Option<String> {
     let mut headers = request.headers().iter();
     headers
-        .find(|(name, _)| {
-            ["X-LXD-name", "X-Incus-name"]
-                .iter()
-                .any(|known| name.eq_ignore_ascii_case(known))
-        })
+        .find(|(name, _)| is_name_header(name))
         .map(|(_, value)| value.clone())
 }
 
@@ -173,17 +154,16 @@ fn renamed(kind: &Kind, from: Resource, body: &Value) -> Effect {
     if kind.naming != Naming::Key("name") || body["migration"] == true && body["name"].is_null() {
         return Effect::Nothing;
     }
-    let mut to = from.clone();
-    if let (Some(name), Some((collection, _))) = (body["name"].as_str(), from.path.rsplit_once('/'))
-    {
-        to.path = format!("{collection}/{}", encode(name));
+    let mut path = from.api_path();
+    if let (Some(name), Some(collection)) = (body["name"].as_str(), path.parent()) {
+        path = collection.member(name);
     }
+    if let Some(pool) = body["pool"].as_str() {
+        path = path.in_pool(pool);
+    }
+    let mut to = from.at(&path);
     if let Some(project) = body["project"].as_str() {
         to.project = Some(project.to_owned());
-    }
-    if let (Some(pool), Some((_, rest))) = (body["pool"].as_str(), to.path.split_once("/volumes/"))
-    {
-        to.path = format!("/1.0/storage-pools/{}/volumes/{rest}", encode(pool));
     }
     if to == from {
         Effect::Nothing
@@ -197,32 +177,23 @@ pub(super) fn made(collection: &Resource, reply: &Reply) -> Option<Resource> {
     if let Some(begun) = reply.operation() {
         return made_by(collection, &begun);
     }
-    let location = reply.headers.get("Location")?;
-    let path = location.split('?').next()?;
-    let inside = path.strip_prefix(&collection.path)?.strip_prefix('/')?;
-    (!inside.is_empty() && !inside.contains('/')).then(|| member(collection, inside))
+    let location = ApiPath::parse(reply.headers.get("Location")?)?;
+    let name = collection.api_path().name_of_member(&location)?.to_owned();
+    is_plain(&name).then(|| member(collection, &name))
 }
 
 /// Which resource an operation says it makes in a collection.
 pub(super) fn made_by(collection: &Resource, operation: &Operation) -> Option<Resource> {
-    let kind = Kind::in_collection(&collection.path)?;
-    if operation.class == crate::client::Class::Token {
-        return Some(Resource {
-            path: format!("/1.0/operations/{}", encode(&operation.id)),
-            ..collection.clone()
-        });
+    let path = collection.api_path();
+    path.kind_of_members()?;
+    if operation.class == Class::Token {
+        return Some(collection.at(&ApiPath::of_operation(&operation.id)));
     }
-    if kind.naming == Naming::Image {
-        let fingerprint = operation.metadata["fingerprint"].as_str()?;
-        return Some(member(collection, &encode(fingerprint)));
-    }
-    let urls = operation.resources.as_object()?.values();
-    urls.filter_map(Value::as_array)
-        .flatten()
-        .filter_map(Value::as_str)
-        .find_map(|url| {
-            let path = url.split('?').next()?;
-            let name = path.strip_prefix(&collection.path)?.strip_prefix('/')?;
-            (!name.is_empty() && !name.contains('/')).then(|| member(collection, name))
-        })
+    let name = malleus_api::operation::name_of_made(&path, &operation.raw)?;
+    is_plain(&name).then(|| member(collection, &name))
+}
+
+/// Whether a name that a server gives names a member: `.` and `..` would name another path.
+fn is_plain(name: &str) -> bool {
+    !matches!(name, "" | "." | "..")
 }

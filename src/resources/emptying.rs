@@ -1,8 +1,8 @@
 //! What is in a project that goes as a whole.
 
+use malleus_api::ApiPath;
 use serde_json::Value;
 
-use super::kind::Kind;
 use super::removal::{Connect, remove_all};
 use super::resource::{Extent, Resource};
 use crate::client::{Client, Error, Limit};
@@ -44,21 +44,17 @@ pub(super) fn empty(
 
 /// The resource behind a URL of `used_by`, if it can be removed by itself.
 fn content(url: &str, project: &Resource, name: &str) -> Option<Resource> {
-    let (path, query) = url.split_once('?').unwrap_or((url, ""));
-    Kind::of(path)?;
+    let path = ApiPath::parse(url)?;
+    let kind = path.kind()?;
     // A project's default profile goes with the project, and with nothing else.
-    if path == "/1.0/profiles/default" {
+    if kind.label == "profile" && path.name() == "default" {
         return None;
     }
-    let target = query
-        .split('&')
-        .find_map(|pair| pair.strip_prefix("target="))
-        .map(str::to_owned);
     Some(Resource {
-        path: path.to_owned(),
+        path: path.to_string(),
         remote: project.remote.clone(),
         project: Some(name.to_owned()),
-        target,
+        target: path.target().map(str::to_owned),
         extent: Extent::Itself,
     })
 }

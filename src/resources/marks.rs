@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use malleus_api::catalog::KEPT_BY_PATCH;
 use serde_json::{Value, json};
 
 use super::resource::Resource;
@@ -12,6 +13,8 @@ use crate::client::{Client, Error, Request, Wait};
 pub(super) const PREFIX: &str = "user.malleus.";
 /// The key that names the run.
 pub(super) const RUN_KEY: &str = "user.malleus.run";
+/// The key of a project that a run made for itself alone: it names the run. What is in it goes with it.
+pub const ISOLATED_KEY: &str = "user.malleus.isolated";
 /// The key that says when the lease ends, in RFC 3339 by the server's clock.
 pub(super) const EXPIRES_KEY: &str = "user.malleus.expires";
 /// The key that says when somebody began to remove the run's resources, by the server's clock, and who.
@@ -26,6 +29,8 @@ pub(super) struct Marks {
     pub(super) expires: Option<SystemTime>,
     /// Who is removing it.
     pub(super) claim: Option<Claim>,
+    /// The run that made it, a project, for itself alone.
+    pub(super) isolated: Option<String>,
 }
 
 /// Somebody has begun to remove what a run has left.
@@ -61,6 +66,7 @@ impl Marks {
             run: text(RUN_KEY)?.to_owned(),
             expires: text(EXPIRES_KEY).and_then(|at| humantime::parse_rfc3339(at).ok()),
             claim: text(CLAIM_KEY).and_then(Claim::parse),
+            isolated: text(ISOLATED_KEY).map(str::to_owned),
         })
     }
 }
@@ -120,9 +126,9 @@ impl Seen {
         config[key] = value.into();
         let mut body = json!({ place: config });
         // Some kinds reset what a PATCH leaves out.
-        for key in ["description", "ingress", "egress", "target"] {
-            if let Some(value) = self.live.get(key) {
-                body[key] = value.clone();
+        for key in KEPT_BY_PATCH.iter().filter(|key| **key != place) {
+            if let Some(value) = self.live.get(*key) {
+                body[*key] = value.clone();
             }
         }
         let request = self.resource.request("PATCH").json(body);
@@ -136,20 +142,7 @@ impl Seen {
 /// How much a write to a resource disturbs, from little to much: which of a run's resources renewals and claims are
 /// written to.
 pub(super) fn write_cost(resource: &Resource) -> u8 {
-    match resource.kind() {
-        // Nothing follows from a project's config, and it is there as long as what is in it.
-        "project" => 0,
-        "custom volume" | "bucket" => 1,
-        "instance" => 2,
-        "image" => 3,
-        "network zone" => 4,
-        "storage pool" => 5,
-        "network ACL" => 6,
-        // All instances with the profile are updated.
-        "profile" => 7,
-        // The bridge is set up anew.
-        _ => 8,
-    }
+    resource.row().map_or(u8::MAX, |kind| kind.write_cost)
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ mod effect;
 mod emptying;
 mod gc;
 mod journal;
-mod kind;
 mod marks;
 mod reconcile;
 mod removal;
@@ -25,7 +24,8 @@ mod tracker;
 
 pub use gc::{Claimed, Clock, RunLeftovers, Standing, claim, release, survey};
 pub use journal::{Ending, Header, Recorded, State, VERSION};
-pub use kind::Wave;
+pub use malleus_api::Wave;
+pub use marks::ISOLATED_KEY;
 pub use reconcile::{await_quiet, settle, unnamed};
 pub use removal::{Connect, Gone, Removal, remove_all};
 pub use renewal::Renewal;

@@ -2,15 +2,15 @@
 
 use std::time::{Duration, SystemTime};
 
+use malleus_api::{Meaning, means, operation};
 use serde_json::Value;
 
 use super::journal::{Recorded, State};
-use super::kind::Kind;
 use super::marks::RUN_KEY;
-use super::removal::{Connect, read, text};
+use super::removal::{Connect, read, said, text};
 use super::resource::Resource;
 use super::resource_table::TAKES_EFFECT;
-use crate::client::{Client, Error, Limit, Request, Wait, encode};
+use crate::client::{Client, Error, Limit, Request, Wait};
 
 /// The resources of a journal that have to be removed. Waits for what the server still does for the run, and finds what
 /// was made without a known name.
@@ -88,16 +88,19 @@ fn await_running(
             .query("project", project);
         let reply = match read(client, &list, limit) {
             // The project is gone, and all that was done in it.
-            Err(error) if error.status() == Some(404) => continue,
+            Err(error) if error.status() == Some(404) || is_project_gone(&error) => continue,
             other => other?,
         };
         let all = reply.metadata().as_object().cloned().unwrap_or_default();
         for operation in all.values().filter_map(Value::as_array).flatten() {
-            let is_task = text(operation, "class") == "task" && operation["status_code"] == 103;
-            if is_task
+            // A command makes nothing, and ends with its instance.
+            let may_make = operation::ends_by_itself(text(operation, "class"))
+                && operation::is_running(operation)
+                && !operation::is_command(operation);
+            if may_make
                 && open
                     .iter()
-                    .any(|(_, resource, _)| concerns(operation, resource))
+                    .any(|(_, resource, _)| operation::concerns(operation, &resource.api_path()))
             {
                 // Ended badly or gone: the resource itself is looked at next.
                 let _ = client.wait(text(operation, "id"), &Wait::within(limit));
@@ -107,27 +110,9 @@ fn await_running(
     Ok(())
 }
 
-/// Whether an operation may be about a resource. Those that make images name none.
-fn concerns(operation: &Value, resource: &Resource) -> bool {
-    let mut urls = operation["resources"]
-        .as_object()
-        .into_iter()
-        .flat_map(|kinds| kinds.values())
-        .filter_map(Value::as_array)
-        .flatten()
-        .filter_map(Value::as_str)
-        .peekable();
-    if urls.peek().is_none() {
-        return resource.path.starts_with("/1.0/images");
-    }
-    let path = |url: &str| url.split('?').next().unwrap_or_default().to_owned();
-    urls.any(|url| {
-        let path = path(url);
-        // The resource, what it is part of, or what is part of it: such as a member of a collection.
-        path == resource.path
-            || resource.path.starts_with(&format!("{path}/"))
-            || path.starts_with(&format!("{}/", resource.path))
-    })
+/// LXD 6.8 and newer answer 500 in the place of 404.
+fn is_project_gone(error: &Error) -> bool {
+    said(error).is_some_and(|message| means(message, Meaning::NoProject))
 }
 
 /// How long work in a collection is waited for that may be anybody's.
@@ -154,7 +139,7 @@ fn marked(
     (collection, run): (&Resource, &str),
     limit: Limit,
 ) -> Result<Vec<Resource>, Error> {
-    let Some(kind) = Kind::in_collection(&collection.path) else {
+    let Some(kind) = collection.api_path().kind_of_members() else {
         return Ok(Vec::new());
     };
     let list = collection.request("GET").query("recursion", "1");
@@ -165,17 +150,12 @@ fn marked(
             .iter()
             .any(|key| text(&member[*key], RUN_KEY) == run)
     };
-    let key = if kind.label == "image" {
-        "fingerprint"
-    } else {
-        "name"
-    };
     Ok(members
         .iter()
         .filter(is_ours)
-        .map(|member| Resource {
-            path: format!("{}/{}", collection.path, encode(text(member, key))),
-            ..collection.clone()
+        .map(|member| {
+            let name = text(member, kind.listed_by());
+            collection.at(&collection.api_path().member(name))
         })
         .collect())
 }

@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use malleus_api::{Meaning, Wave, means};
 use serde_json::{Value, json};
 
 use super::emptying::empty;
-use super::kind::Wave;
 use super::resource::{Extent, Resource};
-use crate::client::{Backoff, Client, DELETING, Error, Limit, Reply, Request, Wait, passes};
+use crate::client::{Backoff, Client, DELETING, Error, Limit, Reply, Request, Wait};
 
 /// How long a resource may be busy before its removal is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -59,14 +59,23 @@ pub fn remove_all<K: Sync>(
     limit: Limit,
     done: &(dyn Fn(Removal<'_, K>) + Sync),
 ) {
-    let owner = |resource: &Resource| {
-        resources
-            .iter()
-            .find(|(_, other)| other.takes_along(resource))
+    // Two requests for one name have a record each.
+    let is_double = |at: usize, resource: &Resource| {
+        let before = &resources[..at];
+        before.iter().any(|(_, other)| other.is_same(resource))
     };
-    let (parts, mut own): (Vec<_>, Vec<_>) = resources
-        .iter()
-        .partition(|(_, resource)| owner(resource).is_some());
+    let goes_along = |resource: &Resource| {
+        let mut all = resources.iter();
+        all.any(|(_, other)| other.takes_along(resource))
+    };
+    let (mut parts, mut own) = (Vec::new(), Vec::new());
+    for (at, entry) in resources.iter().enumerate() {
+        if is_double(at, &entry.1) || goes_along(&entry.1) {
+            parts.push(entry);
+        } else {
+            own.push(entry);
+        }
+    }
     let went: Mutex<Vec<&Resource>> = Mutex::default();
     // The newest first; the sort by waves is stable.
     own.reverse();
@@ -93,11 +102,13 @@ pub fn remove_all<K: Sync>(
     let went = went.into_inner().unwrap_or_else(PoisonError::into_inner);
     for (key, resource) in parts {
         // What belongs to a resource that could not be removed is that one's to report.
-        if went.iter().any(|owner| owner.takes_along(resource)) {
+        let is_gone = went.iter().any(|other| other.is_same(resource));
+        if is_gone || went.iter().any(|owner| owner.takes_along(resource)) {
+            let gone = if is_gone { Gone::Already } else { Gone::Along };
             done(Removal {
                 key,
                 resource,
-                result: Ok(Gone::Along),
+                result: Ok(gone),
                 duration: Duration::ZERO,
             });
         }
@@ -144,7 +155,7 @@ fn remove(
         };
         let patience = if passes_by(&error) {
             busy
-        } else if is_in_use(&error) {
+        } else if says(&error, Meaning::InUse) {
             in_use
         } else {
             return gone_meanwhile(client, resource, error);
@@ -188,7 +199,7 @@ fn once(
     match delete() {
         Ok(()) => Ok(Gone::Removed),
         Err(error) if error.status() == Some(404) => Ok(Gone::Already),
-        Err(error) if resource.wave() == Wave::Instances && is_running(&error) => {
+        Err(error) if resource.wave() == Wave::Instances && says(&error, Meaning::Running) => {
             stop(client, resource, limit)?;
             match delete() {
                 // An ephemeral instance is gone as soon as it has stopped.
@@ -196,7 +207,10 @@ fn once(
                 other => other.map(|()| Gone::Removed),
             }
         }
-        Err(error) if resource.extent == Extent::WithContents => {
+        // No other refusal is a reason to touch what is in it.
+        Err(error)
+            if resource.extent == Extent::WithContents && says(&error, Meaning::NotEmpty) =>
+        {
             if empty(client, resource, connect, limit)? == 0 {
                 return Err(error);
             }
@@ -212,11 +226,7 @@ fn stop(client: &Client, instance: &Resource, limit: Limit) -> Result<(), Error>
         .request_at("PUT", "/state")
         .json(json!({"action": "stop", "force": true}));
     match carry_out(client, stop, limit) {
-        Err(error)
-            if error.status() == Some(404) || says(&error, &["already stopped", "not running"]) =>
-        {
-            Ok(())
-        }
+        Err(error) if error.status() == Some(404) || says(&error, Meaning::Stopped) => Ok(()),
         other => other,
     }
 }
@@ -229,14 +239,6 @@ fn carry_out(client: &Client, request: Request, limit: Limit) -> Result<(), Erro
 
 /// Whether the same request may well succeed a little later.
 fn passes_by(error: &Error) -> bool {
-    let busy = [
-        "busy",
-        "is not ready",
-        "try again",
-        "currently being",
-        // Somebody else's removal of the same instance has just ended.
-        "non-reusable operation",
-    ];
     error.is_transient()
         || matches!(
             error,
@@ -244,37 +246,19 @@ fn passes_by(error: &Error) -> bool {
         )
         // Of one part, not of the whole: such as a file on a member of a cluster that is just coming back.
         || matches!(error, Error::Timeout { limit, .. } if *limit == DELETING)
-        || message(error).is_some_and(|message| passes(&message))
-        || says(error, &busy)
+        || says(error, Meaning::Transient)
+        || says(error, Meaning::Busy)
 }
 
-/// Whether something that may be on its way out stands in the way.
-fn is_in_use(error: &Error) -> bool {
-    let words = [
-        "in use",
-        "currently used",
-        "being used",
-        "not empty",
-        "only empty",
-        "used by",
-        "running",
-    ];
-    says(error, &words) && !says(error, &["protected"])
+fn says(error: &Error, meaning: Meaning) -> bool {
+    said(error).is_some_and(|message| means(message, meaning))
 }
 
-fn is_running(error: &Error) -> bool {
-    says(error, &["running", "frozen"]) && !says(error, &["busy"])
-}
-
-fn says(error: &Error, words: &[&str]) -> bool {
-    message(error).is_some_and(|message| words.iter().any(|word| message.contains(word)))
-}
-
-/// What the server said, in lower case.
-fn message(error: &Error) -> Option<String> {
+/// What the server said.
+pub(super) fn said(error: &Error) -> Option<&str> {
     match error {
-        Error::Api(refusal) => Some(refusal.message.to_lowercase()),
-        Error::Operation(failure) => Some(failure.err.to_lowercase()),
+        Error::Api(refusal) => Some(&refusal.message),
+        Error::Operation(failure) => Some(&failure.err),
         _ => None,
     }
 }

@@ -4,8 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::kind::{Kind, RECORDED_OUTPUT, Wave};
-use crate::client::{Client, Request, encode};
+use malleus_api::{ApiPath, Kind, Wave};
+
+use crate::client::{Client, Request};
 
 /// A resource of a server: all that is needed to find it again, and to remove it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -40,26 +41,41 @@ pub enum Extent {
 impl Resource {
     /// When it is removed, among others.
     pub fn wave(&self) -> Wave {
-        Kind::of(&self.path).map_or(Wave::Parts, |(kind, _)| kind.wave)
+        self.row().map_or(Wave::Parts, |kind| kind.wave)
     }
 
     /// What people call its kind, as `instance`.
     pub fn kind(&self) -> &'static str {
-        Kind::of(&self.path).map_or("resource", |(kind, _)| kind.label)
+        self.row().map_or("resource", |kind| kind.label)
+    }
+
+    /// Its path as the API reads it.
+    pub fn api_path(&self) -> ApiPath {
+        ApiPath::parse(&self.path).unwrap_or_else(|| ApiPath::of([self.path.as_str()]))
+    }
+
+    /// What the catalog knows of its kind.
+    pub(super) fn row(&self) -> Option<&'static Kind> {
+        Kind::of(&ApiPath::parse(&self.path)?)
     }
 
     /// Its own name, decoded.
     pub fn name(&self) -> String {
-        let last = self.path.rsplit('/').next().unwrap_or_default();
-        percent_encoding::percent_decode_str(last)
-            .decode_utf8_lossy()
-            .into_owned()
+        self.api_path().name().to_owned()
+    }
+
+    /// The resource at another path of the same server, project and member.
+    pub(super) fn at(&self, path: &ApiPath) -> Self {
+        Self {
+            path: path.to_string(),
+            ..self.clone()
+        }
     }
 
     /// An instance, in the client's project.
     pub fn instance(client: &Client, name: &str) -> Self {
         Self {
-            path: format!("/1.0/instances/{}", encode(name)),
+            path: ApiPath::of_instance(name).to_string(),
             remote: client.remote().to_string(),
             project: client.project().map(str::to_owned),
             target: None,
@@ -69,26 +85,17 @@ impl Resource {
 
     /// What a daemon recorded of a command's output, as one resource.
     pub fn recorded_output(client: &Client, instance: &str, operation: &str) -> Self {
-        let instance = Self::instance(client, instance);
         Self {
-            path: format!(
-                "{}/logs/exec-output/exec_{}",
-                instance.path,
-                encode(operation)
-            ),
-            ..instance
+            path: ApiPath::of_recorded_output(instance, operation).to_string(),
+            ..Self::instance(client, instance)
         }
     }
 
     /// The instance and the operation of recorded output.
     pub(super) fn as_recorded_output(&self) -> Option<(String, String)> {
-        let (kind, names) = Kind::of(&self.path)?;
-        match (kind.label, names.as_slice()) {
-            (RECORDED_OUTPUT, [instance, file]) => {
-                Some((instance.clone(), file.strip_prefix("exec_")?.to_owned()))
-            }
-            _ => None,
-        }
+        let path = self.api_path();
+        let (instance, operation) = path.recorded_output()?;
+        Some((instance.to_owned(), operation.to_owned()))
     }
 
     /// A request that reads it.
@@ -115,17 +122,14 @@ impl Resource {
 
     /// Whether both are the same resource of the same server.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.path == other.path && self.is_beside(other)
+        self.api_path().is_same(&other.api_path()) && self.is_beside(other)
     }
 
     /// Whether `other` belongs to this one and goes with it: the snapshots of an instance, say.
     pub(super) fn takes_along(&self, other: &Self) -> bool {
-        let owns = matches!(self.wave(), Wave::Instances | Wave::Stores);
-        owns && self.is_beside(other)
-            && other
-                .path
-                .strip_prefix(&self.path)
-                .is_some_and(|rest| rest.starts_with('/'))
+        self.row().is_some_and(Kind::takes_parts_along)
+            && self.is_beside(other)
+            && self.api_path().rest_of(&other.api_path()).is_some()
     }
 
     /// Whether both are on the same server and in the same project.
@@ -140,11 +144,11 @@ impl Resource {
 
     /// The resource that this one belongs to, in words.
     fn owner(&self) -> Option<String> {
-        let mut path = self.path.as_str();
+        let mut path = self.api_path();
         loop {
-            path = path.rsplit_once('/')?.0;
-            if let Some((kind, names)) = Kind::of(path) {
-                return Some(format!("{} {}", kind.label, names.last()?));
+            path = path.parent()?;
+            if let Some(kind) = path.kind() {
+                return Some(format!("{} {}", kind.label, path.name()));
             }
         }
     }

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use malleus_api::{Meaning, means};
+
 use super::effect;
 use super::journal::{Ending, Entry, Header, State, Writer};
 use super::resource::{Extent, Resource};
@@ -169,7 +171,8 @@ impl ResourceTable {
     }
 
     pub(super) fn find(&self, resource: &Resource) -> Option<&Tracked> {
-        let newest = self.resources.get(self.by_path.get(&resource.path)?);
+        let newest = self.by_path.get(&resource.path);
+        let newest = newest.and_then(|number| self.resources.get(number));
         let fits = |known: &&Tracked| known.state.is_open() && known.resource.is_same(resource);
         // The same path may be in several projects.
         newest
@@ -185,7 +188,27 @@ impl ResourceTable {
         open.filter(wanted).map(|known| known.number).collect()
     }
 
+    /// A record that makes a resource which another record has made already adds nothing to it: a network of a cluster,
+    /// say, is posted once per member.
+    fn is_made_by_another(&self, number: u32) -> bool {
+        let Some(known) = self.resources.get(&number) else {
+            return false;
+        };
+        known.state != State::Made
+            && self.resources.values().any(|other| {
+                other.number != number
+                    && other.state == State::Made
+                    && other.resource.is_same(&known.resource)
+            })
+    }
+
     pub(super) fn settle(&mut self, number: u32, resource: Option<Resource>, state: State) {
+        let is_double = state == State::Made && resource.is_none();
+        let state = if is_double && self.is_made_by_another(number) {
+            State::NotOurs
+        } else {
+            state
+        };
         let Some(known) = self.resources.get_mut(&number) else {
             return;
         };
@@ -199,7 +222,11 @@ impl ResourceTable {
         if matches!(state, State::NotOurs | State::Removed)
             && let Some(known) = self.resources.remove(&number)
         {
-            self.by_path.remove(&known.resource.path);
+            // Another request for the same name has a record of its own.
+            let path = &known.resource.path;
+            if self.by_path.get(path) == Some(&number) {
+                self.by_path.remove(path);
+            }
         }
         if !is_journaled || !is_new {
             return;
@@ -229,7 +256,7 @@ impl ResourceTable {
     /// The operation that makes a resource has failed. What it leaves half done is looked for when it is removed, unless
     /// it was somebody else's.
     pub(super) fn failed(&mut self, number: u32, operation: &Operation) {
-        if is_taken(&operation.err) {
+        if made_nothing(&operation.err) {
             self.settle(number, None, State::NotOurs);
         }
     }
@@ -286,10 +313,8 @@ impl Tracked {
     }
 }
 
-/// Whether a refusal says that the name is somebody else's. LXD and Incus have several words for it.
-pub(super) fn is_taken(message: &str) -> bool {
-    let message = message.to_lowercase();
-    ["already exists", "unique constraint", "already in use by"]
-        .iter()
-        .any(|words| message.contains(words))
+/// Whether a refusal says that the request has made nothing: the name is somebody else's, or the same request may well
+/// succeed later.
+pub(super) fn made_nothing(message: &str) -> bool {
+    means(message, Meaning::Taken) || means(message, Meaning::Transient)
 }

@@ -2,14 +2,15 @@
 
 use std::time::{Duration, SystemTime};
 
+use malleus_api::catalog::Marking;
+use malleus_api::{ApiPath, Kind};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use super::effect::Effect;
-use super::kind::Kind;
 use super::marks::{EXPIRES_KEY, PREFIX, RUN_KEY};
 use super::resource::Resource;
-use crate::client::{Client, Error, Request, encode};
+use crate::client::{Client, Error, Request};
 
 /// Snapshots and backups get at least this long: their end cannot be put off by a renewal, and the server itself removes
 /// them then, also under a run that lives.
@@ -52,29 +53,6 @@ pub(super) fn server_time(ahead: i64) -> SystemTime {
     }
 }
 
-/// Where a kind of resource can carry marks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// In `config`.
-    Config,
-    /// In `properties`.
-    Properties,
-    /// Nowhere, but the server itself removes it when it expires.
-    Expiry,
-    /// Nowhere.
-    Nowhere,
-}
-
-fn place(kind: &str) -> Place {
-    match kind {
-        "instance" | "profile" | "project" | "network" | "network ACL" | "network zone"
-        | "custom volume" | "storage pool" | "bucket" => Place::Config,
-        "image" => Place::Properties,
-        "snapshot" | "backup" => Place::Expiry,
-        _ => Place::Nowhere,
-    }
-}
-
 impl Stamp {
     /// The request with the run's marks, where it creates something that can carry them: always with a lease; without
     /// one, only what the server names, which could not be found again otherwise.
@@ -87,10 +65,8 @@ impl Stamp {
             Effect::CreatesSome(collection) => (collection, false),
             _ => return Ok(None),
         };
-        let Some(kind) = Kind::of(&resource.path)
-            .map(|(kind, _)| kind)
-            .or_else(|| Kind::in_collection(&resource.path))
-        else {
+        let path = resource.api_path();
+        let Some(kind) = path.kind().or_else(|| path.kind_of_members()) else {
             return Ok(None);
         };
         let is_copy = request
@@ -119,15 +95,16 @@ impl Stamp {
             .as_str()
             .unwrap_or_default()
             .to_owned();
-        let key = match place(kind.label) {
+        let key = match kind.marking {
             // What is brought up to date was there before, and may be somebody else's.
             _ if body["source"]["refresh"] == true => return Ok(None),
             // The source of an image decides its properties; those of what is published are the request's.
-            Place::Properties if !PUBLISHED.contains(&source.as_str()) => return Ok(None),
-            Place::Config => "config",
-            Place::Properties => "properties",
-            Place::Expiry => return Ok(self.with_expiry(body, request)),
-            Place::Nowhere => return Ok(None),
+            Marking::Keys("properties") if !PUBLISHED.contains(&source.as_str()) => {
+                return Ok(None);
+            }
+            Marking::Keys(object) => object,
+            Marking::Expiry => return Ok(self.with_expiry(body, request)),
+            Marking::Nowhere => return Ok(None),
         };
         if body[key].is_null() {
             // What is given replaces all that the source would bring.
@@ -198,11 +175,11 @@ const PUBLISHED: &[&str] = &["instance", "snapshot", "container", "virtual-machi
 /// The config of the volume that is copied, without what belongs to it alone.
 fn volume_config(client: &Client, copy: &Resource, source: &Value) -> Result<Value, Error> {
     let text = |key: &str| source[key].as_str();
-    let here = copy.path.split('/').nth(3).unwrap_or_default();
-    let pool = text("pool").map_or_else(|| here.to_owned(), encode);
-    let name = below(text("name").unwrap_or_default());
-    let path = format!("/1.0/storage-pools/{pool}/volumes/custom/{name}");
-    let live = read(client, path, text("project").or(copy.project.as_deref()))?;
+    let here = copy.api_path();
+    let pool = text("pool").or_else(|| here.pool()).unwrap_or_default();
+    let path = ApiPath::of_custom_volume(pool, text("name").unwrap_or_default());
+    let project = text("project").or(copy.project.as_deref());
+    let live = read(client, path.to_string(), project)?;
     let mut config = live["config"].as_object().cloned().unwrap_or_default();
     config.retain(|key, _| !key.starts_with("volatile.") && !key.starts_with(PREFIX));
     Ok(config.into())
@@ -212,20 +189,12 @@ fn volume_config(client: &Client, copy: &Resource, source: &Value) -> Result<Val
 fn image_properties(client: &Client, image: &Resource, source: &Value) -> Result<Value, Error> {
     let name = source["name"].as_str().unwrap_or_default();
     let instance = name.split('/').next().unwrap_or_default();
-    let path = format!("/1.0/instances/{}/metadata", encode(instance));
-    let live = read(client, path, image.project.as_deref())?;
+    let path = ApiPath::of_instance(instance).member("metadata");
+    let live = read(client, path.to_string(), image.project.as_deref())?;
     let properties = live["properties"].as_object().cloned();
     let mut properties = properties.unwrap_or_default();
     properties.retain(|key, _| !key.starts_with(PREFIX));
     Ok(properties.into())
-}
-
-/// `volume/snapshot` as a path below the collection of volumes.
-fn below(name: &str) -> String {
-    match name.split_once('/') {
-        Some((volume, snapshot)) => format!("{}/snapshots/{}", encode(volume), encode(snapshot)),
-        None => encode(name),
-    }
 }
 
 /// What the server has there; null where it refuses, since it says better than we could what is wrong with the request

@@ -8,7 +8,7 @@ use super::journal::{Ending, Header, State};
 use super::removal::read;
 use super::resource::{Extent, Resource};
 use super::resource_table::{
-    Journal, Owner, Past, ResourceTable, Rest, Retention, Tracked, is_taken,
+    Journal, Owner, Past, ResourceTable, Rest, Retention, Tracked, made_nothing,
 };
 use super::store::{Kept, Store, StoreError};
 use crate::client::{Client, Error, Limit, Operation, Reply, Request};
@@ -155,10 +155,6 @@ impl Tracker {
                 });
             }
             Effect::CreatesSome(collection) => (collection, State::SomeIntended),
-            Effect::Creates(resource) if self.has(&resource) => {
-                // A network of a cluster, say, which is posted once per member.
-                return Ok(Ticket { act: Act::Nothing });
-            }
             Effect::Creates(resource) => {
                 let state = match known {
                     Before::Absent => State::Intended,
@@ -213,7 +209,8 @@ impl Tracker {
         match (&ticket.act, reply.api_error()) {
             (Act::Makes(number), None) => self.accepted(*number, reply),
             // A server that failed half-way may have made it all the same.
-            (Act::Makes(_), Some(error)) if error.status >= 500 && !is_taken(&error.message) => {}
+            (Act::Makes(_), Some(error))
+                if error.status >= 500 && !made_nothing(&error.message) => {}
             (Act::Makes(number), Some(_)) => self.now(*number, State::NotOurs),
             (Act::MayMake(at, owner, fate), None) => {
                 if let Some(resource) = effect::made(at, reply) {

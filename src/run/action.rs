@@ -256,7 +256,7 @@ impl Attempt<'_, '_> {
             .transpose()?;
         let (seen, begun, ticket) = self.send(request, before)?;
         match begun {
-            Some(begun) if begun.class == client::Class::Task => {
+            Some(begun) if begun.class.ends_by_itself() => {
                 let ended = client
                     .wait(&begun.id, &self.wait())
                     .inspect_err(|error| self.settle((&begun.id, &ticket), error))?;
@@ -285,7 +285,7 @@ impl Attempt<'_, '_> {
         let (seen, begun, ticket) = self.send(request, Before::Unknown)?;
         let Some(begun) = begun else { return Ok(seen) };
         // Others are not ended by the server: there is nothing to wait for.
-        if begun.class != client::Class::Task {
+        if !begun.class.ends_by_itself() {
             return Ok(seen.with_operation(&begun));
         }
         self.run.pending_work().pending.push(Pending {

@@ -155,8 +155,13 @@ impl<'a> Run<'a> {
         if sweep == CleanupPolicy::Everything {
             self.await_undrained(finally.limit);
         }
-        // What `finally` has made, what was in its way before, and what took long to be made.
-        self.remove_owed(sweep, &finally);
+        // What `finally` has made, what was in its way before, and what took long to be made. A `cleanup:` that did not
+        // fail may have removed something else: what its step made is removed as well, where it is still there.
+        if sweep == CleanupPolicy::Everything {
+            self.remove(self.session.tracker.open(), &finally);
+        } else {
+            self.remove_owed(sweep, &finally);
+        }
         self.settle_accounts(frame, (sweep, ending));
     }
 

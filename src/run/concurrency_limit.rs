@@ -3,6 +3,8 @@
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use malleus_api::ApiPath;
+
 use crate::client::{Client, Error};
 
 /// How often a waiting step looks whether it has been cancelled.
@@ -73,20 +75,53 @@ impl ConcurrencyLimits {
 
     /// The gate for a request, if its kind has one.
     pub(super) fn of(&self, request: &crate::client::Request) -> Option<&ConcurrencyLimit> {
-        let path = request.path().split('?').next().unwrap_or_default();
+        let path = ApiPath::parse(request.path())?;
         let action = || {
             request
                 .json_body()
                 .and_then(|body| body["action"].as_str().map(str::to_owned))
         };
-        let is_state = path.ends_with("/state");
+        let is_state = path.state_of().is_some();
         match request.method() {
             "DELETE" => Some(&self.teardown),
             "PUT" if is_state && action().as_deref() == Some("stop") => Some(&self.teardown),
             "PUT" if is_state => Some(&self.build),
-            "POST" if path.ends_with("/exec") || path.ends_with("/console") => None,
-            "POST" if path.contains("/instances") || path.ends_with("/images") => Some(&self.build),
+            "POST" if path.builds() => Some(&self.build),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Request;
+    use serde_json::json;
+
+    #[test]
+    fn older_names_of_instances_have_the_same_limits() {
+        let limits = ConcurrencyLimits::new(2);
+        let is = |request: &Request, limit: Option<&ConcurrencyLimit>| {
+            let found = limits.of(request).map(std::ptr::from_ref);
+            assert_eq!(found, limit.map(std::ptr::from_ref), "{request:?}");
+        };
+        for collection in ["instances", "containers", "virtual-machines"] {
+            is(&Request::post(collection), Some(&limits.build));
+            is(
+                &Request::post(format!("{collection}/web/snapshots")),
+                Some(&limits.build),
+            );
+            is(&Request::post(format!("{collection}/web/exec")), None);
+            let state = Request::new("PUT", format!("{collection}/web/state"));
+            is(
+                &state.clone().json(json!({"action": "start"})),
+                Some(&limits.build),
+            );
+            is(
+                &state.json(json!({"action": "stop"})),
+                Some(&limits.teardown),
+            );
+        }
+        is(&Request::post("profiles"), None);
     }
 }

@@ -1,6 +1,8 @@
 //! `ensure` and `absent`: a resource brought to a state, whatever it was before.
 
 use malleus_api::bodies::Schema;
+use malleus_api::flavor::CREATE_AND_START;
+use malleus_api::{Meaning, means};
 use serde_json::{Map, Value, json};
 
 use super::action::{ActionError, ActionResult, Attempt, Change};
@@ -132,13 +134,7 @@ impl Attempt<'_, '_> {
             body.extend(given.clone());
         }
         let starts = wanted.state.as_deref() == Some("running");
-        if starts
-            && self
-                .frame
-                .client
-                .server()
-                .has_extension("instance_create_start")
-        {
+        if starts && self.frame.client.server().has_extension(CREATE_AND_START) {
             body.insert("start".into(), true.into());
         }
         // The API leaves out what is null.
@@ -225,8 +221,8 @@ impl Attempt<'_, '_> {
         };
         let mut gone = self.exchange(&wanted.request("DELETE", path, self))?;
         let runs = |seen: &ActionResult| {
-            let words = seen.error.as_deref().unwrap_or_default().to_lowercase();
-            words.contains("running") && !words.contains("busy running")
+            let words = seen.error.as_deref();
+            words.is_some_and(|words| means(words, Meaning::Running))
         };
         if runs(&gone) && resource::is_instance(path) {
             let state = format!("{path}/state");

@@ -5,12 +5,12 @@ use serde_json::Value;
 use super::action::{ActionResult, CommandOutput};
 use super::shown::{INLINE, difference, shown, tail, values_of};
 use super::subset::{differences, span_of};
-use crate::client::meaning_of;
 use crate::diagnostic::Diagnostic;
 use crate::playbook::plan::{Action, Expect, Matcher, Plan, Step};
 use crate::secret::Masker;
 use crate::source::Span;
 use crate::template::{Expr, Renderer, Template, TemplateError};
+use malleus_api::messages;
 
 /// Judges all of a step's expectations. Every failed one becomes a diagnostic.
 pub(super) struct Judge<'a> {
@@ -101,7 +101,7 @@ impl<'a> Judge<'a> {
                         Some(status) => format!("the daemon answered {status}"),
                         None => "the operation failed".to_owned(),
                     };
-                    let meaning = meaning_of(words).map(str::to_owned);
+                    let meaning = messages::explain(words).map(str::to_owned);
                     self.fail(step.span, title, label).help = meaning;
                 }
             }

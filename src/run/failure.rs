@@ -1,12 +1,13 @@
 //! Failures as diagnostics: what went wrong, where it is written, what is known, what to do.
 
 use super::action::ActionError;
-use crate::client::{Error, Limit, NotReadyCause, meaning_of};
+use crate::client::{Error, Limit, NotReadyCause};
 use crate::diagnostic::Diagnostic;
 use crate::duration;
 use crate::playbook::plan::Plan;
 use crate::source::Span;
 use crate::template::TemplateError;
+use malleus_api::messages;
 
 /// What kept an action from showing anything.
 pub(super) fn of_trouble(plan: &Plan, span: Span, trouble: ActionError) -> Diagnostic {
@@ -69,7 +70,7 @@ fn of_client(plan: &Plan, span: Span, error: &Error, what: &str) -> Diagnostic {
             .at(plan.place(span), reason.as_str())
             .note(what)
             .note(format!("operation {operation}"))
-            .help(meaning_of(reason).map_or_else(
+            .help(messages::explain(reason).map_or_else(
                 || "look at the resource before doing this again".to_owned(),
                 |meaning| format!("{meaning}; look at the resource before doing this again"),
             )),
@@ -93,7 +94,7 @@ fn of_client(plan: &Plan, span: Span, error: &Error, what: &str) -> Diagnostic {
         other => {
             let message = other.to_string();
             let found = Diagnostic::error(&*message).at(plan.place(span), "");
-            match meaning_of(&message) {
+            match messages::explain(&message) {
                 Some(meaning) if other.status().is_some() => found.note(what).help(meaning),
                 _ => found.note(what),
             }

@@ -1,5 +1,6 @@
 //! A project of its own for a run.
 
+use malleus_api::{ApiPath, Meaning, means};
 use serde_json::{Map, Value, json};
 
 use super::action::{ActionError, Attempt};
@@ -9,6 +10,7 @@ use super::failure;
 use crate::client::Request;
 use crate::diagnostic::Diagnostic;
 use crate::playbook::plan::Isolate;
+use crate::resources::ISOLATED_KEY;
 
 /// How long making the project may take.
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
@@ -51,6 +53,8 @@ impl<'a> Run<'a> {
         let mut config = Map::new();
         config.insert("features.images".into(), "false".into());
         config.insert("features.profiles".into(), "false".into());
+        // Without this mark `malleus gc` does not touch what is in the project.
+        config.insert(ISOLATED_KEY.into(), self.session.id.clone().into());
         for (key, value) in &isolate.config {
             let value = renderer
                 .text(value)
@@ -88,16 +92,13 @@ impl<'a> Run<'a> {
 }
 
 fn attempt_path(name: &str) -> String {
-    format!("/1.0/projects/{}", crate::client::encode(name))
+    ApiPath::of_project(name).to_string()
 }
 
 fn refused(words: &str, frame: &Frame<'_>, isolate: &Isolate) -> Diagnostic {
     let problem = Diagnostic::error(format!("cannot make a project for the run: {words}"))
         .at(frame.plan.place(isolate.span), "");
-    let lower = words.to_lowercase();
-    let is_restricted = ["not authorized", "forbidden", "permission", "restricted"]
-        .iter()
-        .any(|word| lower.contains(word));
+    let is_restricted = means(words, Meaning::NotAllowed);
     if is_restricted {
         problem.help(
             "a certificate that is restricted to projects cannot make one: leave `isolate` away and name one of its projects with `project:`",

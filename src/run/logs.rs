@@ -1,5 +1,7 @@
 //! The output that daemons record of commands: whose it is, and when it is gone.
 
+use malleus_api::ApiPath;
+
 use super::action::Attempt;
 use super::executor::Run;
 use super::pending_work::ExecLog;
@@ -17,22 +19,21 @@ impl Attempt<'_, '_> {
 
     /// A plain request that has the daemon record a command's output leaves logs, as `exec` does.
     pub(super) fn note_recorded_logs(&self, request: &Request, reply: &Reply, begun: &Operation) {
-        let path = reply.path.split('?').next().unwrap_or_default();
-        let instance = below_instances(path).and_then(|rest| rest.strip_suffix("/exec"));
-        let instance = instance.filter(|name| !name.contains('/'));
-        let body = request.json_body();
-        let records = body.is_some_and(|body| body["record-output"] == true);
-        let (Some(instance), "POST", true) = (instance, request.method(), records) else {
+        let Some(path) = ApiPath::parse(&reply.path) else {
             return;
         };
-        let query = reply.path.split(['?', '&']);
-        let project = query.clone().find_map(|pair| pair.strip_prefix("project="));
+        let records = request
+            .json_body()
+            .is_some_and(|body| body["record-output"] == true);
+        let (Some(instance), "POST", true) = (path.exec_in(), request.method(), records) else {
+            return;
+        };
         let log = ExecLog {
-            client: match project {
-                Some(project) => self.frame.client.with_project(&decoded(project)),
+            client: match path.project() {
+                Some(project) => self.frame.client.with_project(project),
                 None => self.frame.client.clone(),
             },
-            instance: decoded(instance),
+            instance: instance.to_owned(),
             operation: begun.id.clone(),
         };
         self.note_log(&log);
@@ -41,14 +42,19 @@ impl Attempt<'_, '_> {
 
     /// Logs that the playbook has deleted itself, or that went with their instance, need nobody to delete them.
     pub(super) fn forget_logs(&self, request: &Request) {
-        let ("DELETE", Some(deleted)) = (request.method(), below_instances(request.path())) else {
+        let path = ApiPath::parse(request.path()).filter(|_| request.method() == "DELETE");
+        let Some((path, instance)) = path
+            .as_ref()
+            .and_then(|path| Some((path, path.instance()?)))
+        else {
             return;
         };
-        let (instance, rest) = deleted.split_once('/').unwrap_or((deleted, ""));
-        let instance = decoded(instance);
         let is_meant = |log: &ExecLog| {
             log.instance == instance
-                && (rest.is_empty() || rest.contains(&format!("exec_{}.stdout", log.operation)))
+                && (path.is_instance()
+                    // Both files are one resource, known by the first of them.
+                    || path.name().ends_with(".stdout")
+                        && path.recorded_output() == Some((instance, log.operation.as_str())))
         };
         let mut pending_work = self.run.pending_work();
         let gone: Vec<ExecLog> = pending_work
@@ -77,14 +83,4 @@ impl ExecLog {
     fn instance(&self) -> Resource {
         Resource::instance(&self.client, &self.instance)
     }
-}
-
-fn below_instances(path: &str) -> Option<&str> {
-    path.strip_prefix("/1.0/instances/")
-}
-
-fn decoded(text: &str) -> String {
-    percent_encoding::percent_decode_str(text)
-        .decode_utf8_lossy()
-        .into_owned()
 }

@@ -1,5 +1,7 @@
 //! Resources of the API as `ensure` sees them: where they are made, what of them is compared, what a change sends.
 
+use malleus_api::catalog::{KEPT_BY_PATCH, OF_CREATION};
+use malleus_api::{ApiPath, Kind};
 use serde_json::{Map, Value, json};
 
 /// Where a resource is made, and under which name.
@@ -15,36 +17,21 @@ pub(super) struct Address {
 impl Address {
     /// The address of a resource's path, which may be below `/1.0/` or begin with it.
     pub(super) fn of(path: &str) -> Option<Self> {
-        let path = path.split('?').next().unwrap_or(path);
-        let (collection, name) = path.trim_end_matches('/').rsplit_once('/')?;
-        let kind = collection.rsplit('/').next().unwrap_or(collection);
-        let name = percent_encoding::percent_decode_str(name)
-            .decode_utf8_lossy()
-            .into_owned();
+        let path = ApiPath::parse(path)?;
+        let collection = path.parent()?;
+        let key = collection.kind_of_members().and_then(Kind::name_key);
         Some(Self {
-            collection: collection.to_owned(),
-            key: match kind {
-                "forwards" | "load-balancers" => "listen_address",
-                _ => "name",
-            },
-            name,
+            collection: collection.to_string(),
+            key: key.unwrap_or("name"),
+            name: path.name().to_owned(),
         })
     }
 }
 
 /// Whether a path is that of an instance itself.
 pub(super) fn is_instance(path: &str) -> bool {
-    let path = path.strip_prefix("/1.0/").unwrap_or(path);
-    let mut segments = path.split('/');
-    segments.next() == Some("instances") && segments.next().is_some() && segments.next().is_none()
+    ApiPath::parse(path).is_some_and(|path| path.is_instance())
 }
-
-/// Keys of a body that only its creation reads; they cannot be compared with what is there.
-const OF_CREATION: &[&str] = &["source", "start", "restore", "instance_type", "name"];
-
-/// Keys that a PATCH resets where it leaves them out, for one resource or another. `config` is among them: projects
-/// replace all of it, others merge it, and the handler of network ACLs dies of a PATCH without it.
-const KEPT: &[&str] = &["description", "config", "ingress", "egress", "target"];
 
 /// One key that is not as it should be.
 #[derive(Debug, PartialEq)]
@@ -139,21 +126,19 @@ fn same_text(wanted: &str, live: &str) -> bool {
         || (wanted.parse::<i64>().is_err() && truth(wanted).is_some() && truth(wanted) == truth(live))
 }
 
-/// The method that changes a resource. For image aliases it is PUT: a PATCH of one never ends on LXD 5.0, and what
-/// [`patch`] makes of an alias is all of it.
+/// The method that changes a resource. An alias of an image takes PUT, which [`patch`] writes whole.
 pub(super) fn method(path: &str) -> &'static str {
-    let path = path.strip_prefix("/1.0/").unwrap_or(path);
-    if path.starts_with("images/aliases/") {
-        "PUT"
-    } else {
-        "PATCH"
+    let path = ApiPath::parse(path);
+    match path.as_ref().and_then(ApiPath::kind) {
+        Some(kind) if kind.label == "image alias" => "PUT",
+        _ => "PATCH",
     }
 }
 
 /// What to send so that the differences go away and nothing else changes.
 pub(super) fn patch(body: &Value, live: &Value, differences: &[Difference]) -> Value {
     let mut patch = Map::new();
-    for key in KEPT {
+    for key in KEPT_BY_PATCH {
         if let Some(value) = live.get(*key) {
             patch.insert((*key).into(), value.clone());
         }
@@ -200,18 +185,18 @@ mod tests {
     #[test]
     fn addresses() {
         for (path, expected) in [
-            ("profiles/web", Some(("profiles", "name", "web"))),
+            ("profiles/web", Some(("/1.0/profiles", "name", "web"))),
             (
                 "/1.0/images/aliases/a%2Fb",
                 Some(("/1.0/images/aliases", "name", "a/b")),
             ),
             (
                 "storage-pools/default/volumes/custom/v1?x=1",
-                Some(("storage-pools/default/volumes/custom", "name", "v1")),
+                Some(("/1.0/storage-pools/default/volumes/custom", "name", "v1")),
             ),
             (
                 "networks/br0/forwards/10.0.0.1",
-                Some(("networks/br0/forwards", "listen_address", "10.0.0.1")),
+                Some(("/1.0/networks/br0/forwards", "listen_address", "10.0.0.1")),
             ),
             ("profiles", None),
         ] {

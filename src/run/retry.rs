@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use malleus_api::{Meaning, means};
+
 use super::action::{ActionError, ActionResult};
 use crate::client::{Backoff, Client, Error, Limit, Sent};
 use crate::playbook::plan::Action;
@@ -59,7 +61,7 @@ fn passes(acted: &Result<ActionResult, ActionError>, action: &Action) -> bool {
         Ok(seen) => seen
             .error
             .as_ref()
-            .is_some_and(|words| seen.status == Some(503) || crate::client::passes(words)),
+            .is_some_and(|words| seen.status == Some(503) || means(words, Meaning::Transient)),
         Err(ActionError::Template(_)) => false,
         Err(ActionError::Client(..)) if broke_after_sending(acted) => repeatable(action),
         Err(ActionError::Client(..)) if is_lost(acted) => {

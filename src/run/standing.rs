@@ -1,5 +1,6 @@
 //! An environment that is brought to its state again: what it has is not made a second time.
 
+use malleus_api::{ApiPath, Meaning, means};
 use serde_json::{Value, json};
 
 use super::action::{ActionResult, Attempt, Change};
@@ -53,14 +54,12 @@ fn unchanged() -> Change {
 }
 
 fn asks_for_state(request: &Request) -> bool {
-    request.method() == "PUT" && request.path().ends_with("/state")
+    let path = ApiPath::parse(request.path());
+    request.method() == "PUT" && path.is_some_and(|path| path.state_of().is_some())
 }
 
 /// Whether the daemon refused because the instance is in that state already.
 fn is_in_state(seen: &ActionResult) -> bool {
-    let words = seen.error.as_deref().unwrap_or_default().to_lowercase();
-    words.contains("already")
-        && ["running", "stopped", "frozen"]
-            .iter()
-            .any(|state| words.contains(state))
+    let words = seen.error.as_deref();
+    words.is_some_and(|words| means(words, Meaning::InState))
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use malleus_api::{Meaning, means};
+
 use super::exec::{MARKER, Mode};
 use super::wait::Waiter;
 use super::{Client, Error, Exec, Exit, Limit, Wait};
@@ -62,7 +64,7 @@ impl Ending {
             Ok(exit) if exit.message.is_some() => "there is no shell in the instance".to_owned(),
             Ok(exit) => format!("the search for its processes ended with {}", exit.code),
             // A stopped instance has no processes left to kill.
-            Err(Error::Api(error)) if error.message.contains("not running") => return Ok(()),
+            Err(Error::Api(error)) if means(&error.message, Meaning::Stopped) => return Ok(()),
             Err(error) => error.to_string(),
         };
         Err(format!("the command may still be running: {reason}"))

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use humantime::format_duration;
+use malleus_api::{Meaning, means};
 
 use super::{ApiError, Flavor, NotReady, Operation, OperationError, TlsError};
 
@@ -195,34 +196,6 @@ pub struct Tried {
     pub why: String,
 }
 
-/// What servers say when the same request may well succeed a little later: nothing was changed.
-/// Compared in lower case with the server's message.
-const TRANSIENT: [&str; 15] = [
-    "database is locked",
-    "no available dqlite leader",
-    "checkpoint in progress",
-    "not leader",
-    "leadership lost",
-    "failed to begin transaction",
-    "instance is busy running",
-    // The same was asked for twice at once, and the other has just ended.
-    "matching non-reusable operation",
-    "missing event connection with target cluster member",
-    "isn't ready yet",
-    "not ready yet",
-    "not started yet",
-    "is starting up",
-    "is shutting down",
-    // While a network is deleted, an interface of somebody else's may vanish between being listed and being shown.
-    "failed to delete bridge children interfaces",
-];
-
-/// Whether a server's message is one of those that pass by themselves.
-pub fn is_transient_message(message: &str) -> bool {
-    let message = message.to_lowercase();
-    TRANSIENT.iter().any(|part| message.contains(part))
-}
-
 impl Error {
     /// The code of the server's refusal: the HTTP status of an [`Error::Api`], or the status code (400
     /// or 401) of an [`Error::Operation`].
@@ -257,8 +230,8 @@ impl Error {
             Self::Interrupted { sent, method, .. } => {
                 *sent == Sent::Nothing || matches!(method.as_str(), "GET" | "HEAD")
             }
-            Self::Api(error) => error.status == 503 || is_transient_message(&error.message),
-            Self::Operation(error) => is_transient_message(&error.err),
+            Self::Api(error) => error.status == 503 || means(&error.message, Meaning::Transient),
+            Self::Operation(error) => means(&error.err, Meaning::Transient),
             _ => false,
         }
     }

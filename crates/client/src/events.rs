@@ -3,6 +3,8 @@ use std::io;
 
 use serde_json::Value;
 
+use malleus_api::ApiPath;
+
 use super::websocket::{Frame, Socket};
 use super::{Client, Error, Limit, Operation, Request};
 
@@ -81,12 +83,9 @@ impl ServerEvent {
 
     /// The name of the instance that a lifecycle event is about, its snapshots and backups included. Taken
     /// from the source, as LXD 5.0 sends no `name`.
-    pub fn instance(&self) -> Option<&str> {
-        let path = self.source()?.split(['?', '#']).next()?;
-        let mut parts = path.strip_prefix("/1.0/")?.split('/');
-        let kinds = ["instances", "containers", "virtual-machines"];
-        parts.next().filter(|kind| kinds.contains(kind))?;
-        parts.next().filter(|name| !name.is_empty())
+    pub fn instance(&self) -> Option<String> {
+        let path = ApiPath::parse(self.source()?)?;
+        path.instance().map(str::to_owned)
     }
 
     /// The operation that an operation event is about, as it was then.
@@ -197,6 +196,7 @@ mod tests {
     fn the_instance_is_found_in_the_source() {
         for (source, expected) in [
             ("/1.0/instances/c1", Some("c1")),
+            ("/1.0/instances/c%201", Some("c 1")),
             ("/1.0/instances/c1?project=p", Some("c1")),
             ("/1.0/containers/c1", Some("c1")),
             ("/1.0/virtual-machines/v1/snapshots/s0", Some("v1")),
@@ -207,7 +207,7 @@ mod tests {
         ] {
             let raw = json!({"type": "lifecycle", "metadata": {"action": "x", "source": source}});
             let event = ServerEvent::from_value(raw).unwrap();
-            assert_eq!(event.instance(), expected, "{source}");
+            assert_eq!(event.instance().as_deref(), expected, "{source}");
         }
     }
 }

@@ -4,6 +4,8 @@ use std::io::Write;
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
+use malleus_api::{Meaning, means};
+
 use super::operation::small;
 use super::wait::Waiter;
 use super::{Client, Error, Operation, Request, Wait, encode};
@@ -165,10 +167,10 @@ impl Exit {
             };
         }
         // The text alone is left when the record was gone before it could be read.
-        let code = match (code, operation.err.to_lowercase()) {
+        let code = match (code, operation.err.as_str()) {
             (Some(code @ (126 | 127)), _) => code,
-            (_, err) if err.contains("command not found") => 127,
-            (_, err) if err.contains("command not executable") => 126,
+            (_, err) if means(err, Meaning::CommandNotFound) => 127,
+            (_, err) if means(err, Meaning::CommandNotExecutable) => 126,
             _ => return Err(Error::failed(operation, &started.method, &started.path)),
         };
         Ok(Self {

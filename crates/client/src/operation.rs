@@ -9,11 +9,16 @@ pub enum Class {
     Websocket,
     /// A token that somebody may use later: such an operation never ends by itself.
     Token,
-    /// A class this library does not know.
+    /// A class this library does not know: taken for work that ends by itself.
     Other,
 }
 
 impl Class {
+    /// Whether an operation of this class ends without anybody's doing.
+    pub fn ends_by_itself(self) -> bool {
+        matches!(self, Self::Task | Self::Other)
+    }
+
     fn of(name: &str) -> Self {
         match name {
             "task" => Self::Task,
@@ -68,10 +73,7 @@ impl Operation {
     /// The text of `metadata.<stage>_progress`, such as `"rootfs: 35% (12.3MB/s)"`: for people, as
     /// the wording differs between servers.
     pub fn progress(&self) -> Option<String> {
-        let stages = self.metadata.as_object()?;
-        let mut texts = stages.iter().filter(|(key, _)| key.ends_with("_progress"));
-        let text = texts.find_map(|(_, text)| text.as_str())?;
-        Some(text.to_owned())
+        malleus_api::operation::progress(&self.metadata).map(str::to_owned)
     }
 
     /// Reads an operation record; `None` when the value is none.

@@ -4,6 +4,8 @@ use std::panic::resume_unwind;
 use std::thread;
 use std::time::Duration;
 
+use malleus_api::{ApiPath, Meaning, means};
+
 use super::ending::{Ending, with_notes};
 use super::exec::{Mode, Started, new_marker};
 use super::{Client, Error, Exec, Exit, Limit, Output, Request, Wait, encode};
@@ -165,11 +167,11 @@ impl Client {
     /// servers of this flavor keep it. What is missing is no error.
     pub fn delete_exec_logs(&self, instance: &str, operation_id: &str) -> Result<(), Error> {
         let folders = self.server().flavor.log_folders().iter();
+        let instance = ApiPath::of_instance(instance);
         let paths = folders.flat_map(|folder| {
             [Stream::Stdout, Stream::Stderr].map(|stream| {
-                let (instance, id) = (encode(instance), encode(operation_id));
-                let extension = stream.extension();
-                format!("/1.0/instances/{instance}/{folder}/exec_{id}.{extension}")
+                let (id, extension) = (encode(operation_id), stream.extension());
+                format!("{instance}/{folder}/exec_{id}.{extension}")
             })
         });
         self.delete_logs(paths)
@@ -196,9 +198,15 @@ impl Client {
         match reply.api_error() {
             None => Ok(()),
             Some(error) if error.status == 404 => Ok(()),
-            // LXD 5.0 answers 500 with the system's words for a missing file, and servers without the
-            // old folder call its files invalid names.
-            Some(error) if is_missing(&error.message) => Ok(()),
+            // LXD 5.0 answers 500 with the system's words for a missing file; servers without the old folder call its
+            // files invalid names, or the request one that they do not implement.
+            Some(error)
+                if means(&error.message, Meaning::NoFile)
+                    || matches!(error.status, 400 | 405 | 501)
+                        && means(&error.message, Meaning::NoLogHere) =>
+            {
+                Ok(())
+            }
             Some(error) => Err(Error::Api(error)),
         }
     }
@@ -210,11 +218,6 @@ impl Client {
         }
         self.clone()
     }
-}
-
-fn is_missing(message: &str) -> bool {
-    let message = message.to_lowercase();
-    message.contains("no such file") || message.contains("not found")
 }
 
 /// The URLs in `metadata.output`: none when the command could not be started.

@@ -53,11 +53,7 @@ impl Request {
         let path = path.into();
         Self {
             method: method.into(),
-            path: if path.starts_with('/') {
-                path
-            } else {
-                format!("/1.0/{path}")
-            },
+            path: malleus_api::path::absolute(&path),
             query: Vec::new(),
             headers: Vec::new(),
             body: Body::None,
@@ -226,7 +222,7 @@ impl Request {
             add(key, value);
         }
         // Outside `/1.0` there are no projects, and `all-projects` excludes naming one.
-        let scoped = self.path().starts_with("/1.0/") && !self.has_query("all-projects");
+        let scoped = malleus_api::path::is_scoped(self.path()) && !self.has_query("all-projects");
         for (key, value) in scope
             .iter()
             .filter(|(key, _)| scoped && !self.has_query(key))

@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
-use super::error::is_transient_message;
+use malleus_api::{Meaning, means};
+
 use super::operation::operation_id;
 use super::{Backoff, Client, Content, EnvelopeKind, Error, Limit, Operation, Reply, Request};
 use malleus_core::clock::Clock;
@@ -285,12 +286,13 @@ fn judge(reply: &Reply) -> Seen {
 }
 
 fn is_deadline(text: &str) -> bool {
-    text.contains("deadline exceeded")
+    means(text, Meaning::Deadline)
 }
 
 /// Whether the text of an ended wait is the operation's own error, not the server's trouble.
 fn is_own_error(text: &str) -> bool {
-    let trouble =
-        is_deadline(text) || is_transient_message(text) || text.contains("unexpected EOF");
+    let trouble = [Meaning::Deadline, Meaning::Transient, Meaning::Broken]
+        .iter()
+        .any(|meaning| means(text, *meaning));
     !text.is_empty() && !trouble
 }

@@ -1,5 +1,7 @@
 //! The requests of a step, with the values that are known before a run.
 
+use malleus_api::ApiPath;
+use malleus_api::path::INSTANCES;
 use serde_json::{Map, Value, json};
 
 use crate::playbook::plan::{Absent, Action, Body, Command, Ensure, Exec, Io, Plan, Request};
@@ -64,7 +66,11 @@ impl Requests {
 
     fn exec(&self, exec: &Exec, previewer: Previewer<'_>) -> Vec<String> {
         let instance = escaped(&exec.instance, previewer);
-        let target = self.target(format!("/1.0/instances/{instance}/exec"), &[], previewer);
+        let target = self.target(
+            format!("{}/exec", below_version(format!("{INSTANCES}/{instance}"))),
+            &[],
+            previewer,
+        );
         let command: Vec<String> = match &exec.command {
             Command::Arguments(arguments) => {
                 arguments.iter().map(|part| previewer.text(part)).collect()
@@ -125,9 +131,7 @@ impl Requests {
 
     fn absent(&self, absent: &Absent, previewer: Previewer<'_>) -> Vec<String> {
         let path = below_version(previewer.path(&absent.path));
-        let is_instance = path
-            .strip_prefix("/1.0/instances/")
-            .is_some_and(|name| !name.contains('/'));
+        let is_instance = ApiPath::parse(&path).is_some_and(|path| path.is_instance());
         let target = self.target(path, &absent.query, previewer);
         let mut lines = vec![format!("DELETE {target}")];
         if is_instance {
@@ -148,7 +152,7 @@ impl Requests {
             .map(|(name, value)| (name.clone(), escaped(value, previewer)))
             .collect();
         if let Some(project) = &self.project
-            && (path.starts_with("/1.0/") || path.starts_with("{{"))
+            && (malleus_api::path::is_scoped(&path) || path.starts_with("{{"))
             && !has(&path, &pairs, "project")
             && !has(&path, &pairs, "all-projects")
         {
@@ -162,10 +166,10 @@ impl Requests {
 }
 
 fn below_version(path: String) -> String {
-    if path.starts_with('/') || path.starts_with("{{") {
+    if path.starts_with("{{") {
         path
     } else {
-        format!("/1.0/{path}")
+        malleus_api::path::absolute(&path)
     }
 }
 

@@ -77,8 +77,8 @@ impl RunLeftovers {
         clock.standing(self.expires)
     }
 
-    /// The resources as they can be removed without harm to runs that are not among `doomed`: a project goes with all
-    /// that is in it, but not where a run that stays has something in it.
+    /// The resources as they can be removed without harm to runs that are not among `doomed`: a project that a run made
+    /// for itself goes with its contents, but not where a run that stays has something in it.
     pub fn removable(&self, all: &[Self], doomed: &[&str]) -> Vec<Resource> {
         let is_in_use = |project: &Resource| {
             let name = project.name();
@@ -88,8 +88,8 @@ impl RunLeftovers {
                 .any(|resource| resource.project.as_deref() == Some(&name))
         };
         let extent = |mut resource: Resource| {
-            if resource.kind() == "project" && !is_in_use(&resource) {
-                resource.extent = super::Extent::WithContents;
+            if is_in_use(&resource) {
+                resource.extent = super::Extent::Itself;
             }
             resource
         };

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use malleus_api::{ApiPath, Kind, Meaning, means};
 use serde_json::Value;
 
 use super::super::marks::{Marks, write_cost};
@@ -10,28 +11,20 @@ use super::super::resource::{Extent, Resource};
 use super::RunLeftovers;
 use crate::client::{Client, Error, Limit, Request, encode};
 
-/// Features that say whose the members of a collection are: the project's own where one of them is on, those of the
-/// default project otherwise.
-const ALWAYS: &[&str] = &[];
-const PROFILES: &[&str] = &["features.profiles"];
-const IMAGES: &[&str] = &["features.images"];
-const NETWORKS: &[&str] = &["features.networks"];
-// Servers without the second feature go by the first.
-const ZONES: &[&str] = &["features.networks.zones", "features.networks"];
-const VOLUMES: &[&str] = &["features.storage.volumes"];
-const BUCKETS: &[&str] = &["features.storage.buckets"];
+/// Collections whose members can carry marks, below `/1.0/`, with their kinds: those of a project, and those of a project in
+/// a storage pool, where `{}` stands for the pool.
+fn collections() -> impl Iterator<Item = (&'static str, &'static Kind)> {
+    Kind::all()
+        .iter()
+        .filter(|kind| kind.marked_in().is_some())
+        .filter_map(|kind| Some((kind.path.strip_suffix("/{}")?, kind)))
+        .filter(|(path, _)| !SERVER_WIDE.contains(path))
+}
 
-/// Collections of a project.
-const OF_PROJECT: &[(&str, &[&str])] = &[
-    ("instances", ALWAYS),
-    ("profiles", PROFILES),
-    ("images", IMAGES),
-    ("networks", NETWORKS),
-    ("network-acls", NETWORKS),
-    ("network-zones", ZONES),
-];
-/// Collections of a project in each storage pool.
-const OF_POOL: &[(&str, &[&str])] = &[("volumes/custom", VOLUMES), ("buckets", BUCKETS)];
+/// Collections of the server as a whole.
+const PROJECTS: &str = "projects";
+const POOLS: &str = "storage-pools";
+const SERVER_WIDE: &[&str] = &[PROJECTS, POOLS];
 
 /// All that runs have left on a server, in all projects that the client may see; what a server does not have is no
 /// error. The runs that expired first come first, those without a lease last.
@@ -58,7 +51,7 @@ struct Survey<'a> {
 
 impl Survey<'_> {
     fn all(&mut self) -> Result<(), Error> {
-        let mut projects = self.collection("projects", None)?;
+        let mut projects = self.collection(PROJECTS, None)?;
         if projects.is_empty() {
             // A server without projects, or a client that may not see them.
             projects.push(serde_json::json!({"name": "default"}));
@@ -66,27 +59,20 @@ impl Survey<'_> {
         // Where it can be seen, what projects share is found in the default project.
         projects.sort_by_key(|project| text(project, "name") != "default");
         let sees_default = text(&projects[0], "name") == "default";
-        let pools = self.collection("storage-pools", None)?;
+        let pools = self.collection(POOLS, None)?;
         for project in &projects {
             let name = text(project, "name");
-            let is_own = |features: &[&str]| {
-                let config = &project["config"];
-                features.is_empty()
-                    || features.iter().any(|feature| config[*feature] == "true")
-                    || name == "default"
-                    || !sees_default
+            let is_own = |kind: &Kind| {
+                kind.is_own_in(&project["config"]) || name == "default" || !sees_default
             };
-            for (collection, features) in OF_PROJECT {
-                if is_own(features) {
+            for (collection, _) in collections().filter(|(_, kind)| is_own(kind)) {
+                if !collection.contains("{}") {
                     self.collection(collection, Some(name))?;
+                    continue;
                 }
-            }
-            for pool in &pools {
-                let pool = encode(text(pool, "name"));
-                for (collection, features) in OF_POOL {
-                    if is_own(features) {
-                        self.collection(&format!("storage-pools/{pool}/{collection}"), Some(name))?;
-                    }
+                for pool in &pools {
+                    let pool = encode(text(pool, "name"));
+                    self.collection(&collection.replace("{}", &pool), Some(name))?;
                 }
             }
         }
@@ -125,15 +111,14 @@ impl Survey<'_> {
     }
 
     fn resource(&self, path: &str, member: &Value, project: Option<&str>) -> Resource {
-        let name = match path {
-            "images" => text(member, "fingerprint"),
-            _ => text(member, "name"),
-        };
+        let collection = ApiPath::parse(path).unwrap_or_else(|| ApiPath::of([path]));
+        let listed_by = collection.kind_of_members().map_or("name", Kind::listed_by);
+        let name = text(member, listed_by);
         // Several members of a cluster may have volumes of one name.
         let is_local = path.starts_with("storage-pools/") && self.client.server().clustered;
         let location = Some(text(member, "location")).filter(|_| is_local);
         Resource {
-            path: format!("/1.0/{path}/{}", encode(name)),
+            path: collection.member(name).to_string(),
             remote: self.client.remote().to_string(),
             project: project.map(str::to_owned),
             target: location
@@ -154,7 +139,7 @@ fn is_absent(error: &Error, path: &str) -> bool {
         // A pool whose driver has no buckets.
         400 => path.ends_with("/buckets"),
         // Incus says so to certificates that are restricted to projects.
-        500 => refusal.message.contains("does not have permission"),
+        500 => means(&refusal.message, Meaning::NotAllowed),
         _ => false,
     }
 }
@@ -168,7 +153,13 @@ fn by_run(found: Vec<(Resource, Marks)>) -> Vec<RunLeftovers> {
     let mut all: Vec<RunLeftovers> = runs
         .into_iter()
         .map(|(run, mut found)| {
-            let resources = found.iter().map(|(one, _)| one.clone()).collect();
+            let resources = found
+                .iter()
+                .map(|(one, marks)| Resource {
+                    extent: extent_of(one, marks),
+                    ..one.clone()
+                })
+                .collect();
             // A renewal writes to what was renewed last, and so does a claim: one of them sees the other.
             found.sort_by_key(|(one, marks)| (std::cmp::Reverse(marks.expires), write_cost(one)));
             let claims = found.iter().filter_map(|(_, marks)| marks.claim.clone());
@@ -183,4 +174,17 @@ fn by_run(found: Vec<(Resource, Marks)>) -> Vec<RunLeftovers> {
         .collect();
     all.sort_by_key(|remains| (remains.expires.is_none(), remains.expires));
     all
+}
+
+/// What goes with a resource: the contents of a project go with it only where its run made it for itself alone. A run's
+/// mark on a project says nothing about the resources of others in it.
+fn extent_of(resource: &Resource, marks: &Marks) -> Extent {
+    let is_own = resource.kind() == "project"
+        && marks.isolated.as_ref() == Some(&marks.run)
+        && resource.name().ends_with(&format!("-{}", marks.run));
+    if is_own {
+        Extent::WithContents
+    } else {
+        Extent::Itself
+    }
 }

@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use crate::{Class, Client, Error, Limit, Operation, Request, encode};
+use malleus_api::operation;
+
+use crate::{Client, Error, Limit, Operation, Request, encode};
 
 /// An instance as one look at it showed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,26 +111,16 @@ pub(super) fn is_busy(client: &Client, instance: &str, limit: Limit) -> Result<b
         .flatten();
     let mut operations = records.filter_map(Operation::from_value);
     Ok(operations.any(|operation| {
-        operation.class == Class::Task && !operation.is_final() && concerns(&operation, instance)
+        operation.class.ends_by_itself() && !operation.is_final() && concerns(&operation, instance)
     }))
 }
 
-/// Whether an operation is about an instance.
+/// Whether an operation is about an instance itself.
 fn concerns(operation: &Operation, instance: &str) -> bool {
-    let kinds = operation.resources.as_object().into_iter().flatten();
-    let mut urls = kinds.filter_map(|(_, urls)| urls.as_array()).flatten();
-    urls.any(|url| {
-        let path = url.as_str().and_then(|url| url.split('?').next());
-        let name = path.and_then(|path| {
-            let kinds = [
-                "/1.0/instances/",
-                "/1.0/containers/",
-                "/1.0/virtual-machines/",
-            ];
-            kinds.into_iter().find_map(|kind| path.strip_prefix(kind))
-        });
-        name == Some(instance)
-    })
+    let named = operation::paths(&operation.raw);
+    named
+        .iter()
+        .any(|path| path.is_instance() && path.instance() == Some(instance))
 }
 
 /// Why the server did not tell.
@@ -160,6 +152,10 @@ mod tests {
             ),
             (
                 json!({"instances": ["/1.0/instances/c10", "/1.0/instances/c1/snapshots/x"]}),
+                false,
+            ),
+            (
+                json!({"snapshots": ["/1.0/instances/c1/snapshots/x"]}),
                 false,
             ),
             (json!(null), false),
