@@ -228,6 +228,50 @@ fn volumes_of_one_name_on_several_members_are_all_found() {
 }
 
 #[test]
+fn a_mark_on_a_project_is_none_on_what_others_have_in_it() {
+    let config = json!({"user.malleus.run": "abc", "user.malleus.expires": ENDED});
+    let isolated = json!({"user.malleus.run": "abc", "user.malleus.expires": ENDED, "user.malleus.isolated": "abc"});
+    let used_by = json!(["/1.0/instances/theirs?project=team"]);
+    for (name, config, refusal, empties) in [
+        ("team", &config, "Only empty projects can be removed", false),
+        ("team", &config, "not authorized", false),
+        // A copied mark names no run in the project's own name.
+        (
+            "team",
+            &isolated,
+            "Only empty projects can be removed",
+            false,
+        ),
+        ("team-abc", &isolated, "not authorized", false),
+        (
+            "team-abc",
+            &isolated,
+            "Only empty projects can be removed",
+            true,
+        ),
+    ] {
+        let project = json!({"name": name, "config": config, "used_by": used_by});
+        let path = format!("/1.0/projects/{name}");
+        let server = Scripted::serve(&[
+            (
+                "GET /1.0/projects?recursion=1",
+                &[sync(
+                    &json!([{"name": "default", "config": {}}, project.clone()]),
+                )],
+            ),
+            (&format!("GET {path}"), &[sync(&project)]),
+            (&format!("PATCH {path}"), &[sync(&json!({}))]),
+            (&format!("DELETE {path}"), &[error(400, 400, refusal)]),
+        ]);
+        let ran = gc(&server, &["--cleanup-timeout", "2s"]);
+        assert_eq!(ran.code(), Some(4), "{}", ran.stderr());
+        let sent = writes(&server);
+        let touched = sent.iter().any(|line| line.contains("/instances/theirs"));
+        assert_eq!(touched, empties, "{name} {refusal}: {sent:?}");
+    }
+}
+
+#[test]
 fn a_project_in_which_a_living_run_has_something_stays() {
     let project =
         json!({"name": "p", "config": {"user.malleus.run": "abc", "user.malleus.expires": ENDED}});

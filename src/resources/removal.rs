@@ -62,7 +62,7 @@ pub fn remove_all<K: Sync>(
     // Two requests for one name have a record each.
     let is_double = |at: usize, resource: &Resource| {
         let before = &resources[..at];
-        before.iter().any(|(_, other)| other.is_same(resource))
+        before.iter().any(|(_, other)| other.goes_with(resource))
     };
     let goes_along = |resource: &Resource| {
         let mut all = resources.iter();
@@ -102,7 +102,7 @@ pub fn remove_all<K: Sync>(
     let went = went.into_inner().unwrap_or_else(PoisonError::into_inner);
     for (key, resource) in parts {
         // What belongs to a resource that could not be removed is that one's to report.
-        let is_gone = went.iter().any(|other| other.is_same(resource));
+        let is_gone = went.iter().any(|other| other.goes_with(resource));
         if is_gone || went.iter().any(|owner| owner.takes_along(resource)) {
             let gone = if is_gone { Gone::Already } else { Gone::Along };
             done(Removal {

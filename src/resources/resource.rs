@@ -125,6 +125,13 @@ impl Resource {
         self.api_path().is_same(&other.api_path()) && self.is_beside(other)
     }
 
+    /// Whether one removal is enough for both: in storage pools, each member of a cluster may have its own resource of one
+    /// name.
+    pub(super) fn goes_with(&self, other: &Self) -> bool {
+        let is_local = self.api_path().pool().is_some();
+        self.is_same(other) && (!is_local || self.target == other.target)
+    }
+
     /// Whether `other` belongs to this one and goes with it: the snapshots of an instance, say.
     pub(super) fn takes_along(&self, other: &Self) -> bool {
         self.row().is_some_and(Kind::takes_parts_along)

@@ -198,7 +198,7 @@ impl ResourceTable {
             && self.resources.values().any(|other| {
                 other.number != number
                     && other.state == State::Made
-                    && other.resource.is_same(&known.resource)
+                    && other.resource.goes_with(&known.resource)
             })
     }
 
