@@ -74,6 +74,17 @@ pub(crate) struct Inventory {
     client: Client,
 }
 
+/// Work that daemons begin by themselves, after their start above all.
+const OWN_TASKS: [&str; 7] = [
+    "Cleaning up expired",
+    "Expiring log files",
+    "Pruning",
+    "Renewing server certificate",
+    "Synchronizing",
+    "Updating images",
+    "Updating instance types",
+];
+
 impl Inventory {
     /// Connects, and starts the instance that cases share.
     pub(crate) fn of(daemon: &Daemon) -> Inventory {
@@ -176,7 +187,10 @@ impl Inventory {
                 .into_iter()
                 .flatten()
             {
-                note(Kind::Operation, text(&operation["description"]));
+                let description = text(&operation["description"]);
+                if !OWN_TASKS.iter().any(|task| description.starts_with(task)) {
+                    note(Kind::Operation, description);
+                }
             }
             note(Kind::Project, project.clone());
         }
