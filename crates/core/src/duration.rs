@@ -10,8 +10,8 @@ use std::time::Duration;
 ///
 /// ```
 /// use std::time::Duration;
-/// assert_eq!(malleus::duration::parse("1m30s"), Ok(Duration::from_secs(90)));
-/// assert!(malleus::duration::parse("30").is_err());
+/// assert_eq!(malleus_core::duration::parse("1m30s"), Ok(Duration::from_secs(90)));
+/// assert!(malleus_core::duration::parse("30").is_err());
 /// ```
 pub fn parse(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a duration such as `30s`, `5m` or `1h30m`");

@@ -22,21 +22,25 @@ use super::server::exchange;
 const HANDSHAKE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Makes the socket. One that a daemon left behind is replaced; one that answers, and any other file, is not.
+///
+/// It gets its name once it listens: between `bind` and `listen` a connection is refused, as it is where a daemon was killed.
 pub(super) fn unix(path: &Path) -> io::Result<StdListener> {
-    let listener = match StdListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            let refused = |why: &str| Err(io::Error::new(error.kind(), why));
-            if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
-                return refused("there is a file of that name, which is no socket");
-            }
-            if std::os::unix::net::UnixStream::connect(path).is_ok() {
-                return refused("another daemon answers there");
-            }
-            std::fs::remove_file(path)?;
-            StdListener::bind(path)?
+    let taken = |why: &str| Err(io::Error::new(io::ErrorKind::AddrInUse, why));
+    match std::fs::symlink_metadata(path) {
+        Ok(file) if !file.file_type().is_socket() => {
+            return taken("there is a file of that name, which is no socket");
         }
-        bound => bound?,
-    };
+        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
+            return taken("another daemon answers there");
+        }
+        _ => {}
+    }
+    let unnamed = path.with_file_name(format!(".s{:06x}", fastrand::u32(..1 << 24)));
+    let listener = StdListener::bind(&unnamed)?;
+    std::fs::rename(&unnamed, path).inspect_err(|_| {
+        // Of no use without its name.
+        let _ = std::fs::remove_file(&unnamed);
+    })?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
