@@ -74,7 +74,7 @@ pub enum Identity {
 /// How a resource is changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// PATCH changes what is named, though it resets some of the keys that are left out ([`Kind::kept_by_patch`]).
+    /// PATCH changes what is named, though it resets some of the keys that are left out.
     Patch,
     /// PUT replaces the whole.
     Put,
