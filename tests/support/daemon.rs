@@ -68,7 +68,7 @@ pub(crate) fn daemons() -> Vec<Flavor> {
         .clone()
 }
 
-fn why_not(flavor: Flavor) -> Option<String> {
+pub(crate) fn why_not(flavor: Flavor) -> Option<String> {
     let check = Command::new(script("install-daemons"))
         .args(["--check", flavor.name()])
         .output()
@@ -76,7 +76,7 @@ fn why_not(flavor: Flavor) -> Option<String> {
     (!check.status.success()).then(|| String::from_utf8_lossy(&check.stderr).trim().to_owned())
 }
 
-fn live_is_required() -> bool {
+pub(crate) fn live_is_required() -> bool {
     std::env::var_os("CI").is_some_and(|ci| !ci.is_empty())
         || std::env::var_os("MALLEUS_LIVE").is_some_and(|live| live == "required")
 }

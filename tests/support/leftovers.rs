@@ -242,6 +242,10 @@ impl Inventory {
     }
 
     /// Removes what a case left, so that the next one does not find it.
+    #[allow(
+        dead_code,
+        reason = "cases remove what others left; tests have daemons of their own"
+    )]
     pub(crate) fn remove(&self, things: &BTreeSet<Thing>) {
         for thing in things {
             let client = self.client.with_project(&thing.project);

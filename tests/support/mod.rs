@@ -1,5 +1,4 @@
 //! What the integration tests share.
-#![allow(dead_code, reason = "each test program uses its own part")]
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -12,22 +11,32 @@ use std::time::Duration;
 /// instead, the tests' own limits and pauses are longer.
 pub(crate) const AT_ONCE: Duration = Duration::from_secs(5);
 
-pub(crate) mod case;
 pub(crate) mod cluster;
 pub(crate) mod container;
 pub(crate) mod daemon;
+#[cfg(feature = "sim")]
 pub(crate) mod fields;
 pub(crate) mod folder;
 pub(crate) mod ground;
 pub(crate) mod https;
 pub(crate) mod impostor;
+#[cfg(feature = "sim")]
 pub(crate) mod known;
 pub(crate) mod leftovers;
+#[cfg(feature = "sim")]
 pub(crate) mod played;
 pub(crate) mod program;
+#[cfg_attr(
+    not(feature = "sim"),
+    allow(dead_code, reason = "the tests of fidelity read it")
+)]
 pub(crate) mod proxy;
 pub(crate) mod ready;
-pub(crate) mod redact;
 pub(crate) mod scripted;
+#[cfg(feature = "sim")]
 pub(crate) mod seen;
+#[cfg_attr(
+    not(feature = "sim"),
+    allow(dead_code, reason = "the tests of fidelity read it")
+)]
 pub(crate) mod transcript;

@@ -76,10 +76,6 @@ impl Running {
         }
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Sends a signal by its name, such as `INT`; to nobody where the run has ended already.
     pub(crate) fn signal(&self, name: &str) {
         let mut kill = Command::new("kill");

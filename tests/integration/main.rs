@@ -1,0 +1,32 @@
+//! The integration tests, all in one program: to link the library takes longer than to compile them. The cases of
+//! `tests/cases` are beside it, in a program whose tests are found when it runs.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test ends by a panic, and says on which flavor"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod artifacts;
+mod client;
+mod cluster;
+mod docs;
+mod environments;
+mod faults;
+mod fixture;
+mod gc;
+mod gc_scripted;
+mod harness;
+mod isolation;
+mod lease;
+mod mutation;
+mod nothing_left;
+mod ownership_scripted;
+mod recipes;
+mod remote_cluster;
+mod remotes;
+#[cfg(feature = "sim")]
+mod sim;
