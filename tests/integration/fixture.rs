@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::support::daemon::{Daemon, Flavor, daemons};
 use crate::support::ground::Ground;
-use crate::support::program::{Running, malleus};
+use crate::support::program::{Running, malleus, own_process};
 use malleus::Fixture;
 use malleus::client::{Client, Limit, Remote, Request, Wait};
 use malleus::fixture::{Builder, FixtureError};
@@ -243,14 +243,8 @@ fn what_a_process_leaves_behind_is_removed_by_its_journal() {
         let site = Site::new(flavor);
         // Killed, and with a guard that is never dropped.
         for stays in [Some("1"), None] {
-            let mut command = Command::new(std::env::current_exe().unwrap());
+            let mut command = own_process(concat!(module_path!(), "::a_process_of_its_own"));
             command
-                .args([
-                    "--exact",
-                    "a_process_of_its_own",
-                    "--ignored",
-                    "--nocapture",
-                ])
                 .env("FIXTURE_FOLDER", site.ground.folder.path())
                 .env("FIXTURE_SOCKET", &site.ground.daemon.socket)
                 .stdout(Stdio::piped());

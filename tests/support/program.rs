@@ -21,6 +21,14 @@ pub(crate) fn malleus(folder: &Path) -> Command {
     command
 }
 
+/// One ignored test of this test program, named by its path from the crate on, in a process of its own.
+pub(crate) fn own_process(test: &str) -> Command {
+    let (_, name) = test.split_once("::").expect("a module before the name");
+    let mut command = Command::new(std::env::current_exe().expect("the path of the test program"));
+    command.args(["--exact", name, "--ignored", "--nocapture"]);
+    command
+}
+
 /// How a run ended and what it wrote.
 #[derive(Debug)]
 pub(crate) struct Ran {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::AT_ONCE;
 use crate::support::daemon::{Daemon, daemons};
+use crate::support::program::own_process;
 use malleus::client::{
     Class, Client, Content, Error, Exec, Exit, Limit, Operation, Output, Remote, Request, Signals,
     Stdio, Wait,
@@ -410,6 +411,16 @@ fn a_project_is_added_wherever_it_is_missing() {
 
 #[test]
 fn large_outputs_and_uploads_are_streamed() {
+    let test = concat!(module_path!(), "::streams_in_little_memory");
+    let ran = own_process(test).output().expect("the test runs");
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+}
+
+/// The test above runs this one in a process of its own, whose memory no other test uses.
+#[test]
+#[ignore = "belongs to the test that runs it in a process of its own"]
+fn streams_in_little_memory() {
     on_both(|client| {
         let container = Container::start(client, "client-large");
         let (mut stdout, mut stderr) = (Counter::default(), Counter::default());
