@@ -1,6 +1,7 @@
 //! What the bodies of requests may hold: keys, their types, and the keys of `config` and of devices.
 
 mod definitions;
+pub mod json_schema;
 #[cfg(test)]
 mod tests;
 

@@ -141,6 +141,16 @@ pub fn alias(word: &str) -> Option<(&'static str, Servers)> {
     Some((alias.stands_for, alias.servers))
 }
 
+/// A regular expression for the first word of a path, by all of its names.
+pub(crate) fn with_aliases(word: &str) -> String {
+    let aliases = TABLE
+        .aliases
+        .iter()
+        .filter(|alias| alias.stands_for == word);
+    let names: Vec<&str> = aliases.map(|alias| alias.word).chain([word]).collect();
+    format!("(?:{})", names.join("|"))
+}
+
 /// The segments of a path of which all is known, with the names of today: `instances/web`, `/1.0/containers/web?x=y`.
 pub fn segments(path: &str) -> Vec<Segment<'_>> {
     let path = path.split('?').next().unwrap_or_default();

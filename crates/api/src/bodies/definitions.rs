@@ -26,10 +26,10 @@ pub(super) struct Definitions {
 
 /// Which types a request takes.
 #[derive(Debug)]
-struct Request {
-    methods: &'static str,
-    path: &'static str,
-    types: Vec<&'static str>,
+pub(super) struct Request {
+    pub(super) methods: &'static str,
+    pub(super) path: &'static str,
+    pub(super) types: Vec<&'static str>,
 }
 
 /// A map with known keys.
@@ -43,7 +43,7 @@ pub(super) struct Type {
 
 #[derive(Debug)]
 pub(super) struct Field {
-    key: &'static str,
+    pub(super) key: &'static str,
     pub(super) shape: Shape,
     pub(super) servers: Servers,
 }
@@ -70,7 +70,7 @@ pub(super) enum Shape {
 /// Things that have a configuration, or devices.
 #[derive(Debug)]
 pub(super) struct Kind {
-    name: &'static str,
+    pub(super) name: &'static str,
     /// The key beside `config` that says which variant it is.
     pub(super) chosen_by: Option<&'static str>,
     variants: Vec<(&'static str, Servers)>,
@@ -156,18 +156,16 @@ impl Definitions {
             .filter_map(|name| self.type_named(name))
     }
 
-    #[cfg(test)]
     pub(super) fn types(&self) -> &[Type] {
         &self.types
     }
 
-    /// Method and path of every request.
-    #[cfg(test)]
-    pub(super) fn requests(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        self.requests.iter().flat_map(|request| {
-            let methods = request.methods.split(',');
-            methods.map(|method| (method, request.path))
-        })
+    pub(super) fn kinds(&self) -> &[Kind] {
+        &self.kinds
+    }
+
+    pub(super) fn requests(&self) -> impl Iterator<Item = &Request> {
+        self.requests.iter()
     }
 
     pub(super) fn type_named(&self, name: &str) -> Option<&Type> {
@@ -211,9 +209,8 @@ impl Type {
         self.fields_named(key).map(|field| &field.shape)
     }
 
-    #[cfg(test)]
-    pub(super) fn all_shapes(&self) -> impl Iterator<Item = &Shape> {
-        self.fields.iter().map(|field| &field.shape)
+    pub(super) fn fields(&self) -> &[Field] {
+        &self.fields
     }
 
     pub(super) fn keys(&self, servers: Servers) -> impl Iterator<Item = &'static str> {

@@ -1,5 +1,6 @@
 //! The language as a JSON Schema, for editors: made of the same table that the loader reads.
 
+use malleus_api::bodies::json_schema::{self, Rule};
 use serde_json::{Map, Value, json};
 
 use super::grammar::{ACTIONS, INPUT, Kind, Need, PLAYBOOK, STEP, Shape, Type};
@@ -7,12 +8,19 @@ use super::grammar::{ACTIONS, INPUT, Kind, Need, PLAYBOOK, STEP, Shape, Type};
 /// The JSON Schema (2020-12) of a playbook.
 pub fn schema() -> Value {
     let mut root = shape(&PLAYBOOK);
-    let definitions = json!({
-        "step": step(),
-        "steps": {"type": "array", "items": {"$ref": "#/$defs/step"}},
-        "expression": expression(),
-        "duration": duration(),
-    });
+    let mut definitions = Map::new();
+    for (name, definition) in [
+        ("step", step()),
+        (
+            "steps",
+            json!({"type": "array", "items": {"$ref": "#/$defs/step"}}),
+        ),
+        ("expression", expression()),
+        ("duration", duration()),
+    ] {
+        definitions.insert(name.into(), definition);
+    }
+    definitions.append(&mut json_schema::definitions());
     let mut schema = Map::new();
     schema.insert(
         "$schema".into(),
@@ -22,7 +30,7 @@ pub fn schema() -> Value {
     if let Value::Object(root) = &mut root {
         schema.append(root);
     }
-    schema.insert("$defs".into(), definitions);
+    schema.insert("$defs".into(), definitions.into());
     schema.into()
 }
 
@@ -52,7 +60,43 @@ fn step() -> Value {
         dependent.insert(key.into(), json!(["until"]));
     }
     step["dependentRequired"] = dependent.into();
+    step["if"] = json!({"not": may_fail()});
+    step["then"] = json!({"allOf": bodies()});
     step
+}
+
+/// Bodies, by the request or the resource that a step names.
+fn bodies() -> Vec<Value> {
+    let of = |key: &str, rules: Vec<Rule>| -> Vec<Value> {
+        rules
+            .into_iter()
+            .map(|rule| {
+                json!({
+                    "if": {"properties": {key: {"type": "string", "pattern": rule.pattern}}, "required": [key]},
+                    "then": {"properties": {"body": rule.body}},
+                })
+            })
+            .collect()
+    };
+    let mut all = of("request", json_schema::requests());
+    all.extend(of("ensure", json_schema::resources()));
+    all
+}
+
+/// A step that may be refused: what it sends is its author's affair.
+fn may_fail() -> Value {
+    let failure = json!({"anyOf": [{"type": "integer", "minimum": 400}, {"type": "string"}]});
+    let status = json!({"anyOf": [failure, {"type": "array", "contains": failure}]});
+    json!({"anyOf": [
+        {"properties": {"on_error": {"const": "continue"}}, "required": ["on_error"]},
+        {
+            "properties": {"expect": {"type": "object", "anyOf": [
+                {"required": ["error"]},
+                {"properties": {"status": status}, "required": ["status"]},
+            ]}},
+            "required": ["expect"],
+        },
+    ]})
 }
 
 fn shape(shape: &Shape) -> Value {
