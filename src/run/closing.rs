@@ -3,11 +3,12 @@
 use super::action::{Attempt, DRAIN};
 use super::cleanup_policy::CleanupPolicy;
 use super::event::{Kind, Phase, StepOutcome, StepShape};
-use super::executor::{Frame, Run, Stop};
+use super::executor::{Frame, Run, Stop, caught};
 use super::failure;
 use super::servers::RemoteClients;
 use crate::client::{Client, Error, Limit, Wait};
 use crate::diagnostic::Diagnostic;
+use crate::playbook::plan::Step;
 use crate::resources::{
     self, Ending, Extent, Gone, Mark, Removal, Resource, Rest, Ticket, Tracked,
 };
@@ -142,7 +143,7 @@ impl<'a> Run<'a> {
             };
             self.let_settle(&self.session.tracker.made_by(next.step), cleanup.limit);
             let before = self.pending_work().summary.left.len();
-            self.each(next.steps, &own);
+            self.each_caught(next.steps, &own);
             if self.pending_work().summary.left.len() > before {
                 // What its own cleanup could not remove is tracked as any other.
                 self.session.tracker.reclaim(next.step);
@@ -150,7 +151,7 @@ impl<'a> Run<'a> {
         }
         self.remove_owed(sweep, &cleanup);
         let finally = self.cleanup_frame(frame, Phase::Finally);
-        self.each(&frame.plan.finally, &finally);
+        self.each_caught(&frame.plan.finally, &finally);
         self.delete_logs(frame);
         if sweep == CleanupPolicy::Everything {
             self.await_undrained(finally.limit);
@@ -281,6 +282,14 @@ impl<'a> Run<'a> {
                 duration: removal.duration,
             },
         );
+    }
+
+    /// Carries out steps of the cleanup. A panic in one ends them, not the cleanup.
+    fn each_caught(&self, steps: &'a [Step], frame: &Frame<'a>) {
+        if let Err(problem) = caught(|| self.each(steps, frame)) {
+            self.pending_work().summary.failed += 1;
+            self.emit(&frame.events, Kind::Warning(problem));
+        }
     }
 
     fn delete_logs(&self, frame: &Frame<'a>) {

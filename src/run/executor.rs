@@ -1,6 +1,7 @@
 //! The story of a run: steps, then what must be done whatever happened.
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -146,12 +147,33 @@ pub fn run(plan: &Plan, session: &Session<'_>, sink: &dyn Sink) -> Summary {
         if let Some(lease_renewer) = &run.lease_renewer {
             threads.spawn(|| lease_renewer.serve());
         }
-        let summary = run.all(plan);
-        run.log_deleter.retire();
-        if let Some(lease_renewer) = &run.lease_renewer {
+        // Dropped however the run ends: the scope waits for both threads, also where a panic passes through.
+        let _helpers = Helpers(&run);
+        run.all(plan)
+    })
+}
+
+/// The threads beside a run, which end when this is dropped.
+struct Helpers<'r, 'a>(&'r Run<'a>);
+
+impl Drop for Helpers<'_, '_> {
+    fn drop(&mut self) {
+        self.0.log_deleter.retire();
+        if let Some(lease_renewer) = &self.0.lease_renewer {
             lease_renewer.retire();
         }
-        summary
+    }
+}
+
+/// Does a part of a run. A panic in it is a failure like another: what has been made is still removed.
+pub(super) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, Diagnostic> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied());
+        Diagnostic::error("malleus itself has failed; this is a fault of malleus")
+            .note(text.unwrap_or("a panic without a message").to_owned())
     })
 }
 
@@ -335,10 +357,16 @@ impl<'a> Run<'a> {
                 return self.close(plan, Interruption::None, IndexMap::new());
             }
         };
-        let stopped = self
-            .isolate(&mut frame)
-            .and_then(|()| self.steps(&plan.steps, &frame))
-            .and_then(|()| self.join_rest(&frame));
+        let steps = caught(|| {
+            self.isolate(&mut frame)
+                .and_then(|()| self.steps(&plan.steps, &frame))
+                .and_then(|()| self.join_rest(&frame))
+        });
+        let stopped = steps.unwrap_or_else(|problem| {
+            self.pending_work().summary.failed += 1;
+            self.emit(&root, Kind::Warning(problem));
+            Err(Stop::Failed)
+        });
         let outputs = match stopped {
             Ok(()) => self.outputs(&frame).unwrap_or_else(|problem| {
                 self.pending_work().summary.failed += 1;
@@ -349,10 +377,16 @@ impl<'a> Run<'a> {
         };
         let have_held = stopped.is_ok() && self.pending_work().summary.failed == 0;
         let verdict = match self.session.before_cleanup {
-            Some(before_cleanup) if have_held => before_cleanup(&RunOutputs {
-                outputs: &outputs,
-                client: &frame.client,
-            }),
+            Some(before_cleanup) if have_held => {
+                let provided = RunOutputs {
+                    outputs: &outputs,
+                    client: &frame.client,
+                };
+                caught(|| before_cleanup(&provided)).unwrap_or_else(|problem| {
+                    self.emit(&root, Kind::Warning(problem));
+                    Verdict::Failed
+                })
+            }
             _ => Verdict::Fine,
         };
         let (interruption, ending) = if stopped == Err(Stop::Cancelled) || client.is_cancelled() {
@@ -375,7 +409,10 @@ impl<'a> Run<'a> {
     fn examine(&self, ending: Ending) {
         if let Some(on_failure) = self.session.on_failure {
             let client = &self.session.client.detached();
-            on_failure(&FailedRun { client, ending });
+            let failed = FailedRun { client, ending };
+            if let Err(problem) = caught(|| on_failure(&failed)) {
+                self.emit(&EventSink::Sink(self.sink), Kind::Warning(problem));
+            }
         }
     }
 

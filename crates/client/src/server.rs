@@ -25,11 +25,15 @@ pub struct Server {
     pub auth: String,
     /// `environment` as it came; null for untrusted clients.
     pub environment: Value,
-    /// How many seconds the server's clock was ahead of ours when the client connected; behind, where negative.
+    /// How many seconds the server's clock was ahead of ours when the client connected; behind, where negative. 0 where it is
+    /// more than ten years off, or the server does not say what time it is.
     pub ahead: i64,
     /// The whole metadata of `GET /1.0`.
     pub metadata: Value,
 }
+
+/// How far a server's clock may be off to be believed, in seconds: ten years.
+const FARTHEST_AHEAD: u64 = 10 * 365 * 24 * 60 * 60;
 
 impl Server {
     /// Whether the server announces an API extension.
@@ -51,7 +55,11 @@ impl Server {
             i64::try_from(seconds).unwrap_or(i64::MAX)
         };
         if let Some(theirs) = date.and_then(|date| httpdate::parse_http_date(date).ok()) {
-            self.ahead = since(theirs) - since(SystemTime::now());
+            let ahead = since(theirs) - since(SystemTime::now());
+            // A clock that is further off says nothing, and times that are reckoned with it would be no dates.
+            if ahead.unsigned_abs() <= FARTHEST_AHEAD {
+                self.ahead = ahead;
+            }
         }
         self
     }
@@ -79,5 +87,29 @@ impl Server {
             ahead: 0,
             metadata,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_more_than_ten_years_off_is_not_believed() {
+        let server = || {
+            let metadata = serde_json::json!({"environment": {"server": "incus"}});
+            Server::from_metadata(metadata).expect("a server")
+        };
+        let ahead = |date: &str| server().at(Some(date)).ahead;
+        for date in [
+            "Fri, 31 Dec 9999 23:59:59 GMT",
+            "Thu, 01 Jan 1970 00:00:00 GMT",
+            "soon",
+        ] {
+            assert_eq!(ahead(date), 0, "{date}");
+        }
+        let later = SystemTime::now() + std::time::Duration::from_secs(3600);
+        let ahead = ahead(&httpdate::fmt_http_date(later));
+        assert!((3595..=3600).contains(&ahead), "{ahead}");
     }
 }

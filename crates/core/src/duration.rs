@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// The longest duration that is taken: sums of times must stay dates.
+pub const LONGEST: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
+
 /// Reads a duration: digits, optionally with a fraction, and a unit `ms`, `s`, `m`, `h` or `d`.
 /// Several may follow each other, as in `1h30m`.
 ///
@@ -50,7 +53,10 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         total += number * seconds;
         rest = &rest[letters..];
     }
-    Duration::try_from_secs_f64(total).map_err(|_| wrong())
+    Duration::try_from_secs_f64(total)
+        .ok()
+        .filter(|duration| *duration <= LONGEST)
+        .ok_or_else(|| format!("`{text}` is longer than ten years (`3650d`)"))
 }
 
 /// A duration for people: `0.31s`, `12.0s`, `2m05s`.
@@ -101,6 +107,7 @@ mod tests {
             ("1.5s", 1500),
             ("1h30m", 5_400_000),
             ("0s", 0),
+            ("3650d", 315_360_000_000),
         ] {
             assert_eq!(parse(text), Ok(Duration::from_millis(millis)), "{text}");
         }
@@ -116,7 +123,9 @@ mod tests {
             ("", "missing"),
             ("1x", "not a unit"),
             ("1.2.3s", "not a duration"),
-            ("99999999999999999999999d", "not a duration"),
+            ("99999999999999999999999d", "longer than ten years"),
+            ("100000000h", "longer than ten years"),
+            ("3650d1s", "longer than ten years"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");

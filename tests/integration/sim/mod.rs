@@ -5,3 +5,4 @@ mod cluster;
 mod faults;
 mod fidelity;
 mod https;
+mod panics;
