@@ -2,8 +2,9 @@
 
 use std::time::SystemTime;
 
-use malleus_api::catalog::KEPT_BY_PATCH;
-use serde_json::{Value, json};
+use malleus_api::compare::Difference;
+use malleus_api::write;
+use serde_json::Value;
 
 use super::resource::Resource;
 use crate::client::Limit;
@@ -121,20 +122,13 @@ impl Seen {
     }
 
     fn patch(&self, (key, value): (&str, &str)) -> Request {
-        let place = place_in(&self.live);
-        let mut config = self.live[place].clone();
-        config[key] = value.into();
-        let mut body = json!({ place: config });
-        // Some kinds reset what a PATCH leaves out.
-        for key in KEPT_BY_PATCH.iter().filter(|key| **key != place) {
-            if let Some(value) = self.live.get(*key) {
-                body[*key] = value.clone();
-            }
-        }
-        let request = self.resource.request("PATCH").json(body);
+        let mark = Difference::of_key(place_in(&self.live), key, value);
+        let path = self.resource.api_path();
+        let write = write::write(&path, (&Value::Null, &self.live), &[mark]);
+        let request = self.resource.request(write.method).json(write.body);
         match &self.etag {
-            Some(etag) => request.if_match(etag),
-            None => request,
+            Some(etag) if write.is_conditional => request.if_match(etag),
+            _ => request,
         }
     }
 }
@@ -148,6 +142,7 @@ pub(super) fn write_cost(resource: &Resource) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn marks_are_read_where_they_are() {

@@ -277,7 +277,7 @@ impl<'a> Run<'a> {
         AttemptOutcome {
             fields,
             captures,
-            touched: seen.error.is_none(),
+            touched: seen.error.is_none() || is_changed(seen),
             cancelled: false,
             remark: seen
                 .change
@@ -340,8 +340,8 @@ fn forgiven(mut seen: ActionResult, step: &Step, phase: Phase) -> ActionResult {
 }
 
 fn changed(step: &Step, seen: &ActionResult) -> bool {
-    if let Some(change) = &seen.change {
-        return change.outcome != "unchanged";
+    if seen.change.is_some() {
+        return is_changed(seen);
     }
     match &step.action {
         Action::Request(request) => {
@@ -351,6 +351,13 @@ fn changed(step: &Step, seen: &ActionResult) -> bool {
         Action::Push(_) => seen.error.is_none(),
         _ => false,
     }
+}
+
+/// Whether an action that brings a resource to a state has changed something, be it that it failed afterwards.
+fn is_changed(seen: &ActionResult) -> bool {
+    seen.change
+        .as_ref()
+        .is_some_and(|change| change.outcome != "unchanged")
 }
 
 /// `created`, `unchanged`, `changed config.user.x: "1" → "2"`.

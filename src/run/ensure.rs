@@ -1,12 +1,14 @@
 //! `ensure` and `absent`: a resource brought to a state, whatever it was before.
 
 use malleus_api::bodies::Schema;
+use malleus_api::compare::{Difference, differences};
 use malleus_api::flavor::CREATE_AND_START;
-use malleus_api::{Meaning, means};
+use malleus_api::write::{self, without_nulls};
+use malleus_api::{ApiPath, Kind, Meaning, means};
 use serde_json::{Map, Value, json};
 
 use super::action::{ActionError, ActionResult, Attempt, Change};
-use super::resource::{self, Address};
+use super::shown::shown;
 use crate::client::{self, Request};
 use crate::playbook::plan::{Absent, Ensure, Scalars};
 use crate::resources::Before;
@@ -84,15 +86,18 @@ impl Attempt<'_, '_> {
             if live.error.is_some() {
                 return Ok(live);
             }
-            let difference = resource::differences(&wanted.path, &wanted.body, &live.metadata);
+            let path = wanted.api_path();
+            let difference = differences(&path, &wanted.body, &live.metadata);
             if difference.is_empty() {
                 return self.finish_ensure(wanted, change, Some(live));
             }
-            let patch = resource::patch(&wanted.body, &live.metadata, &difference);
+            let write = write::write(&path, (&wanted.body, &live.metadata), &difference);
             let mut request = wanted
-                .request(resource::method(&wanted.path), &wanted.path, self)
-                .json(patch);
-            if let Some(etag) = &live.etag {
+                .request(write.method, &wanted.path, self)
+                .json(write.body);
+            if let Some(etag) = &live.etag
+                && write.is_conditional
+            {
                 request = request.if_match(etag);
             }
             let changed = self.exchange(&request)?;
@@ -102,8 +107,7 @@ impl Attempt<'_, '_> {
                 _ if changed.error.is_some() => return Ok(changed),
                 _ => {
                     change.outcome = "changed";
-                    change.difference =
-                        difference.iter().map(resource::Difference::shown).collect();
+                    change.difference = difference.iter().map(as_json).collect();
                     return self.finish_ensure(wanted, change, None);
                 }
             }
@@ -118,7 +122,8 @@ impl Attempt<'_, '_> {
     }
 
     fn create(&self, wanted: &Wanted) -> Result<ActionResult, client::Error> {
-        let Some(address) = Address::of(&wanted.path) else {
+        let path = wanted.api_path();
+        let Some(collection) = path.parent() else {
             return Ok(ActionResult {
                 status: Some(404),
                 error: Some(
@@ -128,18 +133,17 @@ impl Attempt<'_, '_> {
                 ..ActionResult::default()
             });
         };
+        let key = collection.kind_of_members().and_then(Kind::name_key);
         let mut body = Map::new();
-        body.insert(address.key.into(), address.name.clone().into());
-        if let Value::Object(given) = &wanted.body {
-            body.extend(given.clone());
+        body.insert(key.unwrap_or("name").into(), path.name().into());
+        if let Value::Object(given) = without_nulls(&wanted.body) {
+            body.extend(given);
         }
         let starts = wanted.state.as_deref() == Some("running");
         if starts && self.frame.client.server().has_extension(CREATE_AND_START) {
             body.insert("start".into(), true.into());
         }
-        // The API leaves out what is null.
-        body.retain(|_, value| !value.is_null());
-        let request = wanted.request("POST", &address.collection, self);
+        let request = wanted.request("POST", &collection.to_string(), self);
         self.exchange_knowing(&request.json(Value::Object(body)), Before::Absent)
     }
 
@@ -153,16 +157,30 @@ impl Attempt<'_, '_> {
     ) -> Result<ActionResult, client::Error> {
         let look = || self.exchange(&wanted.request("GET", &wanted.path, self));
         let mut live = seen.map_or_else(look, Ok)?;
-        if let Some(state) = &wanted.state
-            && live.error.is_none()
-        {
+        if live.error.is_some() {
+            live.change = Some(change);
+            return Ok(live);
+        }
+        let left = differences(&wanted.api_path(), &wanted.body, &live.metadata);
+        if !left.is_empty() {
+            return Ok(self.not_taken(&left, change, live));
+        }
+        if let Some(state) = &wanted.state {
             let is = live.metadata["status"]
                 .as_str()
                 .unwrap_or_default()
                 .to_lowercase();
             if is != *state {
-                let moved = self.set_state(wanted, (&is, state))?;
+                let mut moved = if state == "stopped" && live.metadata["ephemeral"] == true {
+                    live.error = Some(format!(
+                        "it is ephemeral and {is}: the server deletes it when it stops; remove it with `absent:` instead"
+                    ));
+                    live
+                } else {
+                    self.set_state(wanted, (&is, state))?
+                };
                 if moved.error.is_some() {
+                    moved.change = Some(change);
                     return Ok(moved);
                 }
                 if change.outcome != "created" {
@@ -176,6 +194,33 @@ impl Attempt<'_, '_> {
         }
         live.change = Some(change);
         Ok(live)
+    }
+
+    /// The result where the server has another state than the one that was written, without a word of refusal.
+    fn not_taken(
+        &self,
+        left: &[Difference],
+        mut change: Change,
+        live: ActionResult,
+    ) -> ActionResult {
+        let masker = self.run.masker;
+        let told: Vec<String> = left
+            .iter()
+            .map(|one| {
+                let (is, should) = (shown(masker, &one.from), shown(masker, &one.to));
+                format!("{} is {is}, not {should}", one.place())
+            })
+            .collect();
+        let left: Vec<Value> = left.iter().map(as_json).collect();
+        if change.outcome == "changed" && left == change.difference {
+            change.outcome = "unchanged";
+        }
+        change.difference = left;
+        ActionResult {
+            error: Some(format!("the server did not take it: {}", told.join(", "))),
+            change: Some(change),
+            ..live
+        }
     }
 
     fn set_state(
@@ -224,7 +269,7 @@ impl Attempt<'_, '_> {
             let words = seen.error.as_deref();
             words.is_some_and(|words| means(words, Meaning::Running))
         };
-        if runs(&gone) && resource::is_instance(path) {
+        if runs(&gone) && wanted.api_path().is_instance() {
             let state = format!("{path}/state");
             let stop = wanted.request("PUT", &state, self);
             let stopped = self.exchange(&stop.json(json!({"action": "stop", "force": true})))?;
@@ -261,10 +306,19 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
+    fn api_path(&self) -> ApiPath {
+        ApiPath::parse(&self.path).unwrap_or_else(|| ApiPath::of([self.path.as_str()]))
+    }
+
     pub(super) fn request(&self, method: &str, path: &str, attempt: &Attempt<'_, '_>) -> Request {
         self.query.iter().fold(
             Request::new(method, path).limit(attempt.limit),
             |request, (name, value)| request.query(name, value),
         )
     }
+}
+
+/// A difference for people and for the step's result.
+fn as_json(difference: &Difference) -> Value {
+    json!({"path": difference.place(), "from": difference.from, "to": difference.to})
 }

@@ -99,6 +99,9 @@ impl<'a> Judge<'a> {
                     let status = self.seen.status.filter(|status| *status >= 400);
                     let label = match status {
                         Some(status) => format!("the daemon answered {status}"),
+                        None if self.seen.change.is_some() => {
+                            "it is not as it should be".to_owned()
+                        }
                         None => "the operation failed".to_owned(),
                     };
                     let meaning = messages::explain(words).map(str::to_owned);

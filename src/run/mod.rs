@@ -20,7 +20,6 @@ mod logs;
 mod lost_reply;
 mod parallel;
 mod pending_work;
-mod resource;
 mod retry;
 mod servers;
 mod shown;

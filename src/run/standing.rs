@@ -1,7 +1,7 @@
 //! An environment that is brought to its state again: what it has is not made a second time.
 
 use malleus_api::{ApiPath, Meaning, means};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::action::{ActionResult, Attempt, Change};
 use super::ensure::Wanted;
@@ -25,7 +25,7 @@ impl Attempt<'_, '_> {
 
     /// A resource that the environment has is compared with the request that made it, and changed where it differs.
     fn stand(&self, request: &Request, resource: &Resource) -> Result<ActionResult, Error> {
-        let mut wanted = Wanted {
+        let wanted = Wanted {
             path: resource.path.clone(),
             query: request.query_pairs().to_vec(),
             body: request.json_body().cloned().unwrap_or_else(|| json!({})),
@@ -36,11 +36,6 @@ impl Attempt<'_, '_> {
             // Somebody else has removed it.
             self.run.session.tracker.gone(resource);
             return self.exchange(request);
-        }
-        if let Value::Object(body) = &mut wanted.body {
-            for key in ["name", "listen_address", "certificate"] {
-                body.shift_remove(key);
-            }
         }
         self.bring(&wanted)
     }

@@ -17,6 +17,27 @@ const BOOLEANS: [&str; 8] = ["true", "false", "yes", "no", "on", "off", "1", "0"
 /// Beginnings of keys that every `config` takes: the user's own, and those that servers write.
 const FREE_KEYS: [&str; 2] = ["user.", "volatile."];
 
+/// Keys of types, and beginnings of keys of a configuration, whose texts are the author's and mean nothing to servers.
+const PROSE: [&str; 3] = ["description", "name", "value"];
+const PROSE_KEYS: [&str; 5] = [
+    "user.",
+    "environment.",
+    "cloud-init.",
+    "raw.",
+    "linux.sysctl.",
+];
+
+/// What servers make of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// Nothing, or nothing that is known.
+    Verbatim,
+    /// A boolean, in one of several words.
+    Boolean,
+    /// A setting of their own: an address, an amount, a list.
+    Setting,
+}
+
 /// What the body of a request may hold.
 #[derive(Debug, Clone)]
 pub struct Schema {
@@ -148,6 +169,27 @@ impl Schema {
         !self.types.is_empty()
     }
 
+    /// Whether the body has a key, on any server.
+    pub fn has_key(&self, key: &str) -> bool {
+        self.types
+            .iter()
+            .any(|kind| kind.fields_named(key).next().is_some())
+    }
+
+    /// What servers make of a text, at a place that keys and indices name.
+    pub fn reading(&self, place: &[impl AsRef<str>]) -> Reading {
+        let place: Vec<&str> = place.iter().map(AsRef::as_ref).collect();
+        let Some((first, rest)) = place.split_first() else {
+            return Reading::Verbatim;
+        };
+        let mut shapes = self.types.iter().flat_map(|kind| kind.shapes(first));
+        let is_prose = PROSE.contains(place.last().unwrap_or(first));
+        shapes
+            .find_map(|shape| reading(shape, rest))
+            .filter(|_| !is_prose)
+            .unwrap_or(Reading::Verbatim)
+    }
+
     /// Judges a body for some servers: what is known to any of them is right. Null stands for what is not known yet, and
     /// is not judged (servers take it for every key, as if the key were not there).
     pub fn check(&self, body: &Value, servers: Servers) -> Report {
@@ -228,6 +270,42 @@ fn inside(shape: &'static Shape, step: &str) -> Vec<&'static Shape> {
         Shape::Config(_) => vec![&Shape::Text],
         Shape::Devices => vec![&definitions::DEVICE],
         _ => Vec::new(),
+    }
+}
+
+/// The reading of a text at a place in something of a shape.
+fn reading(shape: &'static Shape, place: &[&str]) -> Option<Reading> {
+    match (shape, place) {
+        (Shape::Config(name), [key]) => Some(reading_of_setting(name, key)),
+        (Shape::Devices, [_, key]) => Some(reading_of_setting("device", key)),
+        (Shape::Text | Shape::Words(_), []) => Some(Reading::Setting),
+        (Shape::Map(_), _) => Some(Reading::Verbatim),
+        (_, [first, rest @ ..]) => inside(shape, first)
+            .into_iter()
+            .find_map(|shape| reading(shape, rest)),
+        _ => None,
+    }
+}
+
+fn reading_of_setting(name: &str, key: &str) -> Reading {
+    let (name, key) = match key.strip_prefix("volume.") {
+        Some(rest) if name == "storage-pool" => ("storage-volume", rest),
+        _ => (name, key),
+    };
+    if PROSE_KEYS.iter().any(|prose| key.starts_with(prose)) {
+        return Reading::Verbatim;
+    }
+    let keys = DEFINITIONS
+        .kind(name)
+        .into_iter()
+        .flat_map(|kind| &kind.keys);
+    let shapes = keys
+        .filter(|known| known.matches(key))
+        .map(|known| known.shape == Shape::Boolean);
+    match shapes.reduce(|one, other| one && other) {
+        None => Reading::Verbatim,
+        Some(true) => Reading::Boolean,
+        Some(false) => Reading::Setting,
     }
 }
 

@@ -491,15 +491,12 @@ impl Kind {
     }
 }
 
-/// Keys of a body that only the making of a resource reads; a resource that is there shows none of them.
-pub const OF_CREATION: &[&str] = &["source", "start", "restore", "instance_type", "name"];
-
 /// Keys that a PATCH resets where it leaves them out, for one kind or another. `config` is among them: projects replace
 /// all of it, others merge it, and the handler of network ACLs ends the connection at a PATCH without it.
-pub const KEPT_BY_PATCH: &[&str] = &["description", "config", "ingress", "egress", "target"];
+pub(crate) const KEPT_BY_PATCH: &[&str] = &["description", "config", "ingress", "egress", "target"];
 
 /// Keys of a GET's reply that the server keeps by itself: a PUT of the whole leaves them out.
-pub const SERVER_OWNED: &[&str] = &[
+pub(crate) const SERVER_OWNED: &[&str] = &[
     "name",
     "used_by",
     "status",

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`path`] | what a path addresses |
 //! | [`catalog`] | kinds of resources: how each is named, changed, marked, told apart, removed |
+//! | [`compare`], [`write`] | where a resource is not as it should be, and the request that changes it |
 //! | [`endpoints`], [`bodies`] | which paths, methods and keys which servers take |
 //! | [`messages`] | what daemons say, by meaning |
 //! | [`operation`] | what an operation acts on, whether it ends by itself |
@@ -13,12 +14,14 @@
 
 pub mod bodies;
 pub mod catalog;
+pub mod compare;
 pub mod endpoints;
 pub mod flavor;
 pub mod messages;
 pub mod operation;
 pub mod path;
 mod servers;
+pub mod write;
 
 pub use catalog::{Kind, Wave};
 pub use flavor::Flavor;

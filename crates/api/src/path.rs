@@ -53,6 +53,14 @@ impl ApiPath {
         {
             today.clone_into(first);
         }
+        // The name of an alias may have slashes: servers take all that follows for it.
+        if let [images, aliases, _, _, ..] = segments.as_slice()
+            && images == "images"
+            && aliases == "aliases"
+        {
+            let name = segments.split_off(2).join("/");
+            segments.push(name);
+        }
         let query = query
             .split('&')
             .filter(|pair| !pair.is_empty())

@@ -147,11 +147,33 @@ fn edit(
     if !kind.bodies.1.is_empty() {
         valid::texts(body, ("config", &format!("{}.config", kind.bodies.1)))?;
     }
-    object = changed(kind, object, (body, &call.method));
+    let mut body = body.clone();
+    if let Some(store) = kind.mixes_in
+        && call.method == "PATCH"
+    {
+        mix_in(
+            &mut body,
+            world
+                .collections
+                .get(&Place::of(store, place.project()), place.parent()),
+        );
+    }
+    object = changed(kind, object, (&body, &call.method));
     (kind.check)(world, (place, name), &object).map_err(|wrong| wrong.refusal(kind.unfit.1))?;
     world.collections.put(place, name, object);
     (kind.follow)(world, name);
     Ok(Reply::empty())
+}
+
+/// Adds the config of what a resource is below to the one that is sent.
+fn mix_in(body: &mut Map<String, Value>, above: Option<&Value>) {
+    let config = body.entry("config").or_insert_with(|| json!({}));
+    let above = above.and_then(|above| above["config"].as_object());
+    if let Some(config) = config.as_object_mut() {
+        for (key, value) in above.into_iter().flatten() {
+            config.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
 }
 
 /// A resource after a change.

@@ -132,6 +132,8 @@ pub(crate) struct Kind {
     /// What PUT and PATCH take, and what the `ETag` covers.
     pub(crate) editable: &'static [&'static str],
     pub(crate) patching: Patching,
+    /// The store of what it is below, where `PATCH` takes the config of that for one's own.
+    pub(crate) mixes_in: Option<&'static str>,
     pub(crate) renaming: Renaming,
     pub(crate) tag: Tag,
     pub(crate) creation: Creation,
@@ -182,6 +184,7 @@ impl Kind {
         shape: &[],
         editable: &["config", "description"],
         patching: Patching::MergesOnly(&["config"]),
+        mixes_in: None,
         renaming: Renaming::Possible,
         tag: Tag::Both,
         creation: Creation::Located,
@@ -302,20 +305,51 @@ impl Kind {
     }
 }
 
-/// A value as the daemons store it: maps sorted by their keys, and the rules of an ACL in the order of their fields.
+/// The fields of a rule of an ACL in their order, and those that are lists.
+const RULE: [&str; 10] = [
+    "action",
+    "source",
+    "destination",
+    "protocol",
+    "source_port",
+    "destination_port",
+    "icmp_type",
+    "icmp_code",
+    "description",
+    "state",
+];
+const LISTS_IN_RULE: [&str; 4] = ["source", "destination", "source_port", "destination_port"];
+
+/// A value as the daemons store it: maps sorted by their keys, and the rules of an ACL with their fields alone, without
+/// blanks in lists.
 pub(crate) fn in_order(value: &Value) -> Value {
-    const LAST: &str = "state";
     match value {
+        Value::Object(map) if map.contains_key("action") && map.contains_key("state") => {
+            let fields = RULE.iter().filter_map(|key| {
+                let field = map.get(*key).filter(|field| **field != "")?;
+                Some(((*key).to_owned(), field_of_rule(key, field)))
+            });
+            Value::Object(fields.collect())
+        }
         Value::Object(map) => {
-            let mut entries: Vec<_> = map.iter().collect();
-            let rule = map.contains_key("action") && map.contains_key(LAST);
-            entries.sort_by_key(|(key, _)| (rule && key.as_str() == LAST, key.as_str()));
-            let entries = entries
-                .into_iter()
-                .map(|(key, value)| (key.clone(), in_order(value)));
-            Value::Object(entries.collect())
+            let mut map: Map<String, Value> = map
+                .iter()
+                .map(|(key, value)| (key.clone(), in_order(value)))
+                .collect();
+            map.sort_keys();
+            Value::Object(map)
         }
         Value::Array(items) => Value::Array(items.iter().map(in_order).collect()),
         plain => plain.clone(),
+    }
+}
+
+fn field_of_rule(key: &str, field: &Value) -> Value {
+    match field.as_str() {
+        Some(text) if LISTS_IN_RULE.contains(&key) => {
+            let parts: Vec<&str> = text.split(',').map(str::trim).collect();
+            parts.join(",").into()
+        }
+        _ => field.clone(),
     }
 }

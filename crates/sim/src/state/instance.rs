@@ -230,9 +230,11 @@ impl World {
     /// An instance's object.
     pub(crate) fn instance_object(&self, instance: &Instance) -> Value {
         let (expanded_config, expanded_devices) = self.expanded(instance);
+        let mut devices = Value::Object(instance.devices.clone());
+        devices.sort_all_objects();
         json!({
             "architecture": instance.architecture, "config": instance.config,
-            "devices": instance.devices, "ephemeral": instance.ephemeral,
+            "devices": devices, "ephemeral": instance.ephemeral,
             "profiles": instance.profiles, "stateful": false,
             "description": instance.description, "created_at": instance.created,
             "expanded_config": expanded_config, "expanded_devices": expanded_devices,

@@ -62,6 +62,7 @@ const RECORDS: Kind = Kind {
         ("name", Blank::Name),
     ],
     editable: &["config", "description", "entries"],
+    mixes_in: Some("network-zones"),
     renaming: Renaming::Never,
     bodies: ("NetworkZoneRecordsPost", "NetworkZoneRecordPut"),
     missing: (
