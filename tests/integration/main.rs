@@ -30,3 +30,4 @@ mod remote_cluster;
 mod remotes;
 #[cfg(feature = "sim")]
 mod sim;
+mod walls;

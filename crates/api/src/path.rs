@@ -91,6 +91,11 @@ impl ApiPath {
         Self::of([INSTANCES, instance, "logs", "exec-output", &file])
     }
 
+    /// What is below an instance: its `state`, its `exec`, its `files`.
+    pub fn of_instance_part(name: &str, part: &str) -> Self {
+        Self::of([INSTANCES, name, part])
+    }
+
     /// An operation.
     pub fn of_operation(id: &str) -> Self {
         Self::of(["operations", id])
@@ -316,6 +321,13 @@ pub fn absolute(path: &str) -> String {
     } else {
         format!("{VERSION}/{path}")
     }
+}
+
+/// A path without the `/1.0/` that [`absolute`] adds.
+pub fn relative(path: &str) -> &str {
+    path.strip_prefix(VERSION)
+        .and_then(|rest| rest.strip_prefix('/'))
+        .unwrap_or(path)
 }
 
 /// Whether requests to an absolute path are about a project: nothing outside of `/1.0/` is.

@@ -4,11 +4,11 @@ use std::io::Write;
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
-use malleus_api::{Meaning, means};
+use malleus_api::{ApiPath, Meaning, means};
 
 use super::operation::small;
 use super::wait::Waiter;
-use super::{Client, Error, Operation, Request, Wait, encode};
+use super::{Client, Error, Operation, Request, Wait};
 
 /// The environment variable that every command started by this library carries, with an identifier of
 /// its own: by it the command and its children are found again when they have to be ended.
@@ -87,7 +87,7 @@ impl Exec {
     }
 
     pub(super) fn path(&self) -> String {
-        format!("instances/{}/exec", encode(&self.instance))
+        ApiPath::of_instance_part(&self.instance, "exec").to_string()
     }
 
     /// The request that starts the command, with the marker to find it by.

@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use malleus_api::ApiPath;
 use tungstenite::client::{IntoClientRequest, client_with_config};
 use tungstenite::handshake::HandshakeError;
 use tungstenite::protocol::Role;
@@ -164,7 +165,9 @@ impl Caller for Scope {
 impl Client {
     /// Opens the websocket of an operation that goes by this secret.
     pub(super) fn open_operation(&self, operation: &str, secret: &str) -> Result<Socket, Error> {
-        let shown = format!("/1.0/operations/{operation}/websocket");
+        let shown = ApiPath::of_operation(operation)
+            .member("websocket")
+            .to_string();
         let path = format!("{shown}?secret={}", encode(secret));
         self.open_websocket(&path, &shown)
     }

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use super::FileContent;
 use super::attributes::{Attributes, FileInfo, FileKind};
 use crate::exchange::{Choose, LARGEST_IN_MEMORY, Sink};
-use crate::{Client, Content, Error, Headers, Limit, Reply, Request, encode};
+use crate::{Client, Content, Error, Headers, Limit, Reply, Request};
+use malleus_api::ApiPath;
 use malleus_core::percent::encode_bytes;
 
 /// How many links lead to a file at most, as in Linux.
@@ -32,9 +33,9 @@ pub(crate) struct Files<'a> {
 
 impl Files<'_> {
     pub(super) fn request(&self, method: &str, path: &Path) -> Request {
-        let instance = encode(self.instance);
+        let files = ApiPath::of_instance_part(self.instance, "files");
         let path = encode_bytes(path.as_os_str().as_bytes());
-        let request = Request::new(method, format!("instances/{instance}/files?path={path}"));
+        let request = Request::new(method, format!("{files}?path={path}"));
         // Without a limit of its own an exchange has that of the client.
         match self.limit.remaining() {
             Some(_) => request.limit(self.limit),

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::Addresses;
 use super::status::unclear;
-use crate::{Client, Error, Limit, Request, encode};
+use crate::{Client, Error, Limit, Request};
+use malleus_api::ApiPath;
 
 /// The state of an instance that runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,7 +41,8 @@ pub(super) fn read(
     instance: &str,
     limit: Limit,
 ) -> Result<Result<Network, String>, Error> {
-    let request = Request::get(format!("instances/{}/state", encode(instance))).limit(limit);
+    let state = ApiPath::of_instance_part(instance, "state");
+    let request = Request::get(state.to_string()).limit(limit);
     match client.request(&request) {
         Ok(reply) => Ok(Ok(Network::from_value(reply.metadata()))),
         // An instance that stops at this moment has no state; that it stopped is noticed elsewhere.

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use malleus_api::operation;
+use malleus_api::{ApiPath, operation};
 
-use crate::{Client, Error, Limit, Operation, Request, encode};
+use crate::{Client, Error, Limit, Operation, Request};
 
 /// An instance as one look at it showed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl Instance {
 
 /// `GET /1.0/instances/<name>`: some milliseconds of the server's time.
 pub(super) fn look(client: &Client, instance: &str, limit: Limit) -> Result<Seen, Error> {
-    let request = Request::get(format!("instances/{}", encode(instance))).limit(limit);
+    let request = Request::get(ApiPath::of_instance(instance).to_string()).limit(limit);
     let reply = match client.request(&request) {
         Ok(reply) => reply,
         Err(Error::Api(error)) if error.status == 404 => return Ok(Seen::Missing),

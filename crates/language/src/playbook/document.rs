@@ -11,6 +11,8 @@ use malleus_source::diagnostic::{Diagnostic, did_you_mean, nearest};
 use malleus_source::yaml::{self, Node};
 use malleus_source::{Place, Source, Span};
 
+pub use super::words::is_name;
+
 /// A file's content, as written.
 #[derive(Debug)]
 pub struct Document {
@@ -52,31 +54,6 @@ impl Document {
         judge.shape(&self.root, playbook);
         judge.problems
     }
-}
-
-/// Whether a text can be a name in expressions.
-pub fn is_name(text: &str) -> bool {
-    let mut chars = text.chars();
-    chars
-        .next()
-        .is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
-        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
-        && !matches!(
-            text,
-            "true"
-                | "false"
-                | "none"
-                | "True"
-                | "False"
-                | "None"
-                | "not"
-                | "and"
-                | "or"
-                | "in"
-                | "is"
-                | "if"
-                | "else"
-        )
 }
 
 struct Judge<'a> {

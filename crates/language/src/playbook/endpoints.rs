@@ -5,6 +5,7 @@ mod written;
 use malleus_api::Servers;
 use malleus_api::bodies::{self, Schema};
 use malleus_api::endpoints::{self as known, Endpoint, Segment, exact, is_placeholder, matching};
+use malleus_api::path::relative;
 use malleus_source::diagnostic::nearest;
 pub(super) use written::before_query;
 use written::split;
@@ -111,7 +112,7 @@ pub(super) fn servers(method: &str, path: &str) -> Servers {
         .map(|endpoint| endpoint.taking(method))
         .fold(Servers::NONE, Servers::or);
     // The older names of some paths are not known to all that have the path.
-    let word = path.trim_start_matches("/1.0/").split('/').next();
+    let word = relative(path).split('/').next();
     word.and_then(known::alias)
         .map_or(taking, |(_, servers)| taking.and(servers))
 }

@@ -1,9 +1,33 @@
 //! What messages of the grammar say about keys, types and what was written instead.
 
-use super::document::is_name;
 use super::grammar::{Kind, METHODS, Type};
 use malleus_source::Source;
 use malleus_source::yaml::{self, Node};
+
+/// Whether a text can be a name in expressions.
+pub fn is_name(text: &str) -> bool {
+    let mut chars = text.chars();
+    chars
+        .next()
+        .is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && !matches!(
+            text,
+            "true"
+                | "false"
+                | "none"
+                | "True"
+                | "False"
+                | "None"
+                | "not"
+                | "and"
+                | "or"
+                | "in"
+                | "is"
+                | "if"
+                | "else"
+        )
+}
 
 /// What a kind is called in messages.
 pub(super) fn describe(kind: &Kind) -> String {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use malleus_api::path::is_scoped;
 use malleus_core::percent;
 use minijinja::value::Object;
 
@@ -27,7 +28,7 @@ pub(super) fn encode(value: &str) -> Result<String, String> {
 
 /// A path that came as one value, such as an operation's own URL.
 pub(super) fn whole(value: &str) -> Result<String, String> {
-    if value.starts_with("/1.0/") {
+    if is_scoped(value) {
         Ok(value.to_owned())
     } else {
         Err(format!(

@@ -10,6 +10,7 @@ use crate::playbook::endpoints;
 use crate::playbook::grammar::{EXEC, METHODS};
 use crate::playbook::plan::{Absent, Body, Command, Ensure, Exec, Io, Request, Waiting};
 use crate::template::Template;
+use malleus_api::path::INSTANCES;
 use malleus_source::Place;
 use malleus_source::diagnostic::{Diagnostic, did_you_mean};
 use malleus_source::yaml::{self, Kind, Node};
@@ -27,7 +28,7 @@ fn slip_in_path(path: &str) -> Option<Slip> {
     if let Some((_, behind)) = path.split_once("://") {
         let rest = behind.split_once('/').map_or("", |(_, rest)| rest);
         let rest = rest.strip_prefix("1.0/").unwrap_or(rest);
-        let rest = if rest.is_empty() { "instances" } else { rest };
+        let rest = if rest.is_empty() { INSTANCES } else { rest };
         return Some(Slip {
             message: format!("`{path}` is a URL; a path of the API is needed here"),
             help: format!(
@@ -110,7 +111,7 @@ impl Builder<'_> {
             self.endpoint("PATCH", value, 0);
         }
         if let Some(state) = step.get("state")
-            && endpoints::is_of_another_kind(path, "instances")
+            && endpoints::is_of_another_kind(path, INSTANCES)
         {
             self.problem(
                 state.span,
