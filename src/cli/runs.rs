@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
-use malleus::diagnostic::count;
+use malleus::diagnostic::{Diagnostic, count};
 use malleus::duration;
 use malleus::resources::{Ending, Life, Listed};
 use serde_json::{Value, json};
@@ -16,6 +16,15 @@ use super::table::table;
 
 pub(crate) fn main(args: &Runs, console: &Console) -> Result<Code> {
     let all = store()?.all()?;
+    for listed in &all {
+        let problem = match &listed.recorded {
+            Ok(known) => known.damage().map(Diagnostic::warning),
+            Err(error) => Some(Diagnostic::warning(error.to_string())),
+        };
+        if let Some(problem) = problem {
+            console.problem(&problem);
+        }
+    }
     match args.format {
         ListFormat::Json => {
             let all: Value = all.iter().map(as_json).collect();
@@ -100,6 +109,7 @@ fn as_json(listed: &Listed) -> Value {
                 "environment": known.header.environment,
                 "file": known.header.file,
                 "started": known.header.started,
+                "damaged_lines": known.damaged,
                 "resources": resources,
             })
         }

@@ -1,6 +1,7 @@
 //! `malleus up`: an environment that stays until `malleus down`.
 
 use anyhow::{Context, Result, bail};
+use malleus::diagnostic::Diagnostic;
 use malleus::report::record::Outcome;
 use malleus::resources::{Life, Store, Tracker};
 use malleus::run::{CleanupPolicies, CleanupPolicy};
@@ -36,7 +37,7 @@ pub(crate) fn main(common: &Common, args: &Up, console: &Console) -> Result<Code
             "an environment of `--sim` would end with this command; serve one with `malleus sim --socket PATH` and name it with `--remote PATH`"
         );
     };
-    let identity = identity(&ready, name, store)?;
+    let identity = identity(&ready, name, store, console)?;
     if identity.tracker.is_resumed() {
         // What was there before this attempt is not its to take away.
         way.cleanup_policies = CleanupPolicies::always(CleanupPolicy::Nothing);
@@ -58,7 +59,7 @@ pub(crate) fn main(common: &Common, args: &Up, console: &Console) -> Result<Code
 }
 
 /// A new environment, or the living one of this name, which the playbook brings to its state again.
-fn identity(ready: &Ready, name: &str, store: &Store) -> Result<Identity> {
+fn identity(ready: &Ready, name: &str, store: &Store, console: &Console) -> Result<Identity> {
     let all = store.all()?;
     let known = all.into_iter().find(|listed| {
         let recorded = listed.recorded.as_ref().ok();
@@ -74,6 +75,9 @@ fn identity(ready: &Ready, name: &str, store: &Store) -> Result<Identity> {
         );
     }
     let kept = store.open(&known.run)?;
+    if let Some(damage) = kept.recorded.damage() {
+        console.problem(&Diagnostic::warning(damage));
+    }
     let header = playbooks::header(&ready.plan, &known.run, Some(name));
     Ok(Identity {
         id: known.run,

@@ -1,6 +1,6 @@
 //! What became of intentions whose outcome nobody wrote down: the server is asked.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use malleus_api::{Meaning, means, operation};
 use serde_json::Value;
@@ -13,13 +13,14 @@ use super::resource_table::TAKES_EFFECT;
 use crate::client::{Client, Error, Limit, Request, Wait};
 
 /// The resources of a journal that have to be removed. Waits for what the server still does for the run, and finds what
-/// was made without a known name.
+/// was made without a known name. The run's process has sent nothing from `quiet_since` on.
 ///
 /// # Errors
 /// Those of the client.
 pub fn settle(
     recorded: &Recorded,
     connect: Connect<'_>,
+    quiet_since: Instant,
     limit: Limit,
 ) -> Result<Vec<(u32, Resource)>, Error> {
     let open: Vec<(u32, &Resource, State)> = recorded
@@ -33,12 +34,9 @@ pub fn settle(
     remotes.sort_unstable();
     remotes.dedup();
     let is_unsettled = open.iter().any(|(_, _, state)| *state != State::Made);
-    if is_unsettled
-        && let Some(age) = recorded
-            .last
-            .and_then(|last| SystemTime::now().duration_since(last).ok())
-    {
-        std::thread::sleep(TAKES_EFFECT.saturating_sub(age));
+    if is_unsettled {
+        // Not by the journal's times: the clock may have been set since.
+        std::thread::sleep(TAKES_EFFECT.saturating_sub(quiet_since.elapsed()));
     }
     for remote in remotes {
         let client = connect(remote)?;

@@ -1,7 +1,8 @@
 //! Environments: brought up, looked at, brought up again, used by a command, brought down.
 
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -283,19 +284,127 @@ fn a_journal_may_end_in_the_middle_of_a_line() {
         let table = site.ends(0, &["runs"]).stdout();
         assert!(table.contains("2 resources"), "{table}");
 
-        // A line that is damaged in the middle is said, and nothing is guessed.
-        fs::write(journal, whole.replacen("{\"create\"", "{\"creat\"", 1)).expect("damaged");
-        let told = site.ends(2, &["down", "--all"]).stderr();
-        assert!(told.contains("line 2 is damaged"), "{told}");
-        assert!(site.ends(0, &["runs"]).stdout().contains("unreadable"));
-        fs::write(journal, &whole).expect("mended");
-
         // A journal of a newer version is left alone.
         fs::write(journal, whole.replacen("\"journal\":1", "\"journal\":9", 1)).expect("newer");
         let told = site.ends(2, &["down", "--all"]).stderr();
         assert!(told.contains("a newer malleus wrote it"), "{told}");
         fs::write(journal, &whole).expect("mended");
         site.ends(0, &["down", "--all"]);
+        site.assert_clean();
+    });
+}
+
+#[test]
+fn a_damaged_line_of_a_journal_takes_no_other_along() {
+    on_both(|site| {
+        site.ends(0, &["up", "env.yaml"]);
+        let journal = site.journals().remove(0);
+        let whole = fs::read_to_string(&journal).expect("a journal");
+        // As after a disk that was full: a line that was begun, and the next one right behind it.
+        let torn = whole.replacen("\n{\"at\"", "\n{\"at\":\"2026-{\"at\"", 1);
+        assert_ne!(torn, whole);
+        fs::write(&journal, torn).expect("damaged");
+        let runs = site.ends(0, &["runs"]);
+        assert!(runs.stdout().contains("2 resources"), "{}", runs.stdout());
+        let told = runs.stderr();
+        assert!(told.contains("line 2 is damaged"), "{told}");
+        let told = site.ends(0, &["down", "--all"]).stderr();
+        assert!(told.contains("line 2 is damaged"), "{told}");
+        site.assert_clean();
+
+        // The line with a name is lost: all else is removed, and the loss is said.
+        site.ends(0, &["up", "env.yaml"]);
+        let journal = site.journals().remove(0);
+        let whole = fs::read_to_string(&journal).expect("a journal");
+        fs::write(&journal, whole.replacen("{\"create\"", "{\"creat\"", 1)).expect("damaged");
+        let told = site.ends(4, &["down", "--all"]).stderr();
+        assert!(told.contains("line 2 is damaged"), "{told}");
+        assert!(told.contains("1 resource of run"), "{told}");
+        let left = site.left();
+        assert!(
+            matches!(&left[..], [one] if one.contains("profile")),
+            "{left:?}"
+        );
+        fs::write(&journal, &whole).expect("mended");
+        site.ends(0, &["down", "--all"]);
+        site.assert_clean();
+    });
+}
+
+#[test]
+fn a_journal_that_others_may_have_written_is_not_obeyed() {
+    on_both(|site| {
+        site.ends(0, &["up", "env.yaml"]);
+        let journal = site.journals().remove(0);
+        let runs = journal.parent().expect("a folder").to_owned();
+        let state = runs.parent().expect("a folder").to_owned();
+        let set = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+        };
+        for (path, mode, usual) in [
+            (&journal, 0o666, 0o600),
+            (&journal, 0o620, 0o600),
+            (&runs, 0o777, 0o700),
+            (&state, 0o777, 0o700),
+        ] {
+            set(path, mode);
+            let told = site.ends(2, &["down", "--all"]).stderr();
+            assert!(told.contains("other users may write to it"), "{told}");
+            let cure = format!("chmod go-w {}", path.display());
+            assert!(told.contains(&cure), "{told}");
+            assert!(!site.left().is_empty());
+            set(path, usual);
+        }
+        // Nor is one begun where others may write.
+        set(&state, 0o777);
+        let told = site
+            .ends(2, &["up", "env.yaml", "--name", "other"])
+            .stderr();
+        assert!(told.contains("other users may write to it"), "{told}");
+        set(&state, 0o700);
+        // A link, and a file of somebody else, where the user may make one.
+        let elsewhere = state.join("elsewhere");
+        fs::rename(&journal, &elsewhere).expect("moved");
+        symlink(&elsewhere, &journal).expect("a link");
+        let told = site.ends(2, &["down", "--all"]).stderr();
+        assert!(told.contains("no regular file"), "{told}");
+        fs::rename(&elsewhere, &journal).expect("moved");
+        if std::os::unix::fs::chown(&journal, Some(65534), None).is_ok() {
+            let told = site.ends(2, &["down", "--all"]).stderr();
+            assert!(told.contains("it belongs to user 65534"), "{told}");
+            std::os::unix::fs::chown(&journal, Some(0), None).expect("root is allowed to");
+        }
+        site.ends(0, &["down", "--all"]);
+        site.assert_clean();
+    });
+}
+
+#[test]
+fn an_unreadable_journal_stops_no_other() {
+    on_both(|site| {
+        site.ends(0, &["up", "env.yaml"]);
+        let stray = site.ground.store().join("aaaaaa.jsonl");
+        fs::write(&stray, "no journal\n").expect("written");
+        let told = site.ends(1, &["down", "--all"]).stderr();
+        assert!(told.contains("aaaaaa.jsonl"), "{told}");
+        assert_eq!(site.left(), Vec::<String>::new());
+        assert_eq!(site.journals(), [stray.clone()]);
+        site.ends(2, &["down", "--all"]);
+        fs::remove_file(stray).expect("removed");
+        site.assert_clean();
+    });
+}
+
+#[test]
+fn two_that_bring_down_the_same_wait_for_each_other() {
+    on_both(|site| {
+        for name in ["a", "b", "c"] {
+            site.ends(0, &["up", "env.yaml", "--name", name]);
+        }
+        let down = || Running::start(&mut site.command(&["down", "--all"]), None);
+        for ran in [down(), down()].map(Running::end) {
+            assert_eq!(ran.code(), Some(0), "{}", ran.stderr());
+        }
         site.assert_clean();
     });
 }

@@ -5,4 +5,5 @@ pub mod clock;
 pub mod duration;
 pub mod fault;
 pub mod percent;
+pub mod private;
 pub mod secret;

@@ -212,7 +212,11 @@ impl<'a> CleanupPolicy<'a> {
 /// The run's journal, where it is on this machine and nobody writes it.
 fn journal(remains: &RunLeftovers) -> Result<Option<Kept>, Reason> {
     match store().map(|store| store.open(&remains.run)) {
-        Ok(Ok(kept)) => Ok(Some(kept)),
+        Ok(Ok(kept)) => {
+            // Without the line `malleus down` takes this for a run in progress.
+            let _ = kept.comes_down();
+            Ok(Some(kept))
+        }
         Ok(Err(StoreError::Busy { .. })) => Err(Reason::refusal(
             "it is still in progress on this machine: end it first, or wait until it has ended",
         )),
