@@ -23,7 +23,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 use runner::case::{Case, blessing, cases, folders};
 use runner::daemons::RealDaemon;
-use support::daemon::{Flavor, live_is_required, why_not};
+use support::daemon::{Generation, live_is_required, why_not};
 
 /// Areas whose cases need no daemon, and those that run on each flavor.
 const OFFLINE: [&str; 3] = ["check", "show", "usage"];
@@ -35,11 +35,11 @@ fn main() -> ExitCode {
     let processors = thread::available_parallelism().map_or(1, Into::into);
     arguments.test_threads.get_or_insert(2 * processors);
 
-    let mut groups = vec![vec![areas()], offline()];
+    let mut groups = vec![vec![areas(), reasons()], offline()];
     if blessing() {
         groups.push(bless());
     } else {
-        groups.extend(Flavor::ALL.map(live));
+        groups.extend(Generation::ALL.map(live));
         #[cfg(feature = "sim")]
         groups.extend(simulated::groups());
     }
@@ -71,6 +71,21 @@ fn areas() -> Trial {
     })
 }
 
+fn reasons() -> Trial {
+    Trial::test("every_difference_of_a_generation_has_a_reason", || {
+        let wrong: Vec<_> = all(&LIVE)
+            .iter()
+            .filter(|case| !case.is_explained())
+            .map(|case| case.name.clone())
+            .collect();
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        let wrong = wrong.join(", ");
+        Err(format!("expected files of incus7 and why.incus7 come together: {wrong}").into())
+    })
+}
+
 fn all(areas: &[&str]) -> Vec<Arc<Case>> {
     areas
         .iter()
@@ -84,7 +99,7 @@ fn offline() -> Vec<Trial> {
         Trial::test(case.name.clone(), move || {
             let outcome = case.run(None);
             if blessing() {
-                case.bless(&outcome, None);
+                case.bless(&outcome, &[]);
                 return Ok(());
             }
             passed(case.judge(&outcome, None))
@@ -93,25 +108,25 @@ fn offline() -> Vec<Trial> {
     all(&OFFLINE).into_iter().map(trial).collect()
 }
 
-/// The cases on the real daemon of a flavor: ignored where it cannot be had, unless live tests are required.
-fn live(flavor: Flavor) -> Vec<Trial> {
-    let missing = why_not(flavor);
+/// The cases on a real daemon: ignored where it cannot be had, unless live tests are required.
+fn live(generation: Generation) -> Vec<Trial> {
+    let missing = why_not(generation);
     if let Some(why) = &missing
         && !live_is_required()
     {
-        eprintln!("\n*** CASES ON {flavor} ARE LEFT OUT ***\n{why}\n");
+        eprintln!("\n*** CASES ON {generation} ARE LEFT OUT ***\n{why}\n");
     }
-    let daemon = Arc::new(RealDaemon::new(flavor));
+    let daemon = Arc::new(RealDaemon::new(generation));
     let trial = |case: Arc<Case>| {
         let (daemon, missing) = (Arc::clone(&daemon), missing.clone());
         let ignored = missing.is_some() && !live_is_required();
-        let trial = Trial::test(format!("{flavor}::{}", case.name), move || {
+        let trial = Trial::test(format!("{generation}::{}", case.name), move || {
             if let Some(why) = missing {
                 return Err(why.into());
             }
             let judged = daemon.with(|daemon| {
                 let outcome = case.run(Some(daemon));
-                case.judge(&outcome, Some(flavor))
+                case.judge(&outcome, Some(daemon.generation))
             });
             passed(judged?)
         });
@@ -120,22 +135,23 @@ fn live(flavor: Flavor) -> Vec<Trial> {
     all(&LIVE).into_iter().map(trial).collect()
 }
 
-/// Expected files are common to the flavors, and LXD's own where they differ: a case is run on both before they are written.
+/// Expected files are common to the daemons, with others beside them where a daemon differs: a case is run on all of them before
+/// they are written.
 fn bless() -> Vec<Trial> {
-    let daemons = Arc::new(Flavor::ALL.map(RealDaemon::new));
+    let daemons = Arc::new(Generation::ALL.map(RealDaemon::new));
     let trial = |case: Arc<Case>| {
         let daemons = Arc::clone(&daemons);
         Trial::test(format!("bless::{}", case.name), move || {
-            if let Some(why) = Flavor::ALL.into_iter().find_map(why_not) {
+            if let Some(why) = Generation::ALL.into_iter().find_map(why_not) {
                 return Err(format!(
-                    "expected files are written where all flavors are there: {why}"
+                    "expected files are written where all daemons can be had: {why}"
                 )
                 .into());
             }
-            let [incus, lxd] = &*daemons;
-            let common = incus.with(|daemon| case.run(Some(daemon)))?;
-            let own = lxd.with(|daemon| case.run(Some(daemon)))?;
-            case.bless(&common, Some(&own));
+            let on = |daemon: &RealDaemon| daemon.with(|daemon| case.run(Some(daemon)));
+            let [incus, lxd, incus7] = &*daemons;
+            let common = on(incus)?;
+            case.bless(&common, &[("lxd", on(lxd)?), ("incus7", on(incus7)?)]);
             Ok(())
         })
     };
@@ -184,7 +200,7 @@ mod simulated {
         Trial::test(format!("sim-{flavor}::{}", case.name), move || {
             let wrong = daemons.with(|daemon| {
                 let outcome = case.run(Some(daemon));
-                case.judge(&outcome, Some(flavor))
+                case.judge(&outcome, Some(daemon.generation))
             });
             match (wrong, listed) {
                 (Some(_), true) => Ok(()),

@@ -14,6 +14,7 @@ fn real_clusters_run_the_scenario_and_answer_as_simulated_ones_do() {
     for flavor in daemons() {
         println!("--- {flavor}");
         let cluster = Cluster::start(flavor);
+        let _network = cluster.enter_network();
         for member in &cluster.members {
             std::net::TcpStream::connect(&member.address).expect("it listens");
         }
@@ -37,7 +38,9 @@ fn real_clusters_run_the_scenario_and_answer_as_simulated_ones_do() {
             .request(&Request::get("instances"))
             .expect("a list");
         assert_eq!(left.metadata(), &serde_json::json!([]), "{flavor}");
-        wrong.extend(compare(&cluster, flavor));
+        if flavor == flavor.flavor().into() {
+            wrong.extend(compare(&cluster, flavor.flavor()));
+        }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

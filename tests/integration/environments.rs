@@ -7,7 +7,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::daemon::{Flavor, daemons};
+use crate::support::daemon::{Generation, daemons};
 use crate::support::ground::Ground;
 use crate::support::program::{LONGEST, Ran, Running, malleus};
 use malleus::client::{Limit, Request, Wait};
@@ -38,8 +38,8 @@ struct Site {
 }
 
 impl Site {
-    fn new(flavor: Flavor) -> Self {
-        let ground = Ground::new(flavor);
+    fn new(generation: Generation) -> Self {
+        let ground = Ground::new(generation);
         ground.write("env.yaml", PLAYBOOK);
         Self { ground }
     }

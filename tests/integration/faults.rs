@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::daemon::{Daemon, Flavor, daemons};
+use crate::support::daemon::{Daemon, Generation, daemons};
 use crate::support::leftovers::Inventory;
 use crate::support::program::{LONGEST, Ran, Running, malleus};
 use crate::support::proxy::Proxy;
@@ -14,7 +14,7 @@ use crate::support::scripted::{Answer, Scripted, error, sync};
 use serde_json::json;
 
 /// Runs a case on every brand at the same time.
-fn on_both(case: fn(Flavor)) {
+fn on_both(case: fn(Generation)) {
     thread::scope(|threads| {
         for flavor in daemons() {
             threads.spawn(move || case(flavor));

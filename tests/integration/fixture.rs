@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::daemon::{Daemon, Flavor, daemons};
+use crate::support::daemon::{Daemon, Flavor, Generation, daemons};
 use crate::support::ground::Ground;
 use crate::support::program::{Running, malleus, own_process};
 use malleus::Fixture;
@@ -49,8 +49,8 @@ struct Site {
 }
 
 impl Site {
-    fn new(flavor: Flavor) -> Self {
-        let ground = Ground::new(flavor);
+    fn new(generation: Generation) -> Self {
+        let ground = Ground::new(generation);
         ground.write("web.yaml", WEB);
         Self { ground }
     }

@@ -96,7 +96,7 @@ fn a_private_daemon_can_be_killed_and_started_again_and_leaves_nothing() {
         let reply = get(&daemon.socket, "/1.0");
         assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
         assert!(
-            reply.contains(&format!(r#""server":"{flavor}""#)),
+            reply.contains(&format!(r#""server":"{}""#, flavor.flavor())),
             "{reply}"
         );
         launch(&daemon, "lasting");
@@ -115,6 +115,32 @@ fn a_private_daemon_can_be_killed_and_started_again_and_leaves_nothing() {
         assert!(!processes_of(&dir).is_empty());
         drop(daemon);
         assert_nothing_left(&dir);
+    }
+}
+
+/// The network devices that the calling thread sees.
+fn network_devices() -> String {
+    fs::read_to_string("/proc/thread-self/net/dev").expect("a list")
+}
+
+#[test]
+fn networks_of_a_daemon_are_seen_in_its_own_network_only() {
+    for flavor in daemons() {
+        let daemon = Daemon::start(flavor);
+        let body = r#"{"name": "mlown", "type": "bridge"}"#;
+        let reply = send(
+            &daemon.socket,
+            &format!(
+                "POST /1.0/networks HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            ),
+        );
+        assert!(reply.starts_with("HTTP/1.1 201"), "{flavor}: {reply}");
+        assert!(!network_devices().contains("mlown"), "{flavor}");
+        let inside = daemon.enter_network();
+        assert!(network_devices().contains("mlown"), "{flavor}");
+        drop(inside);
+        assert!(!network_devices().contains("mlown"), "{flavor}");
     }
 }
 
@@ -148,11 +174,12 @@ fn a_killed_script_takes_the_daemon_along_and_the_next_start_removes_the_directo
 #[test]
 fn a_command_gets_the_daemon_and_passes_its_exit_code_on() {
     for flavor in daemons() {
-        let other = match flavor {
+        let brand = flavor.flavor();
+        let other = match brand {
             Flavor::Incus => Flavor::Lxd,
             Flavor::Lxd => Flavor::Incus,
         };
-        let [dir, socket] = flavor.variables();
+        let [dir, socket] = brand.variables();
         let [_, foreign] = other.variables();
         let check = format!(
             r#"[ "${socket}" = "${dir}/unix.socket" ] && [ -S "${socket}" ] && [ -z "${foreign}" ] && echo "${dir}"; exit 7"#

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::daemon::{Flavor, daemons};
+use crate::support::daemon::{Generation, daemons};
 use crate::support::ground::Ground;
 use crate::support::program::{Ran, Running, malleus};
 use malleus::client::{Client, Limit, Remote, Request, Wait};
@@ -56,25 +56,19 @@ const ELSEWHERE: &str = r"
 /// A private daemon, what it holds, and a folder for the program.
 struct Site {
     ground: Ground,
-    subnet: &'static str,
 }
 
 impl Site {
-    fn new(flavor: Flavor, subnets: [&'static str; 2]) -> Self {
-        let ground = Ground::new(flavor);
+    fn new(generation: Generation) -> Self {
+        let ground = Ground::new(generation);
         ground.write("everything.yaml", EVERYTHING);
-        let subnet = match flavor {
-            Flavor::Incus => subnets[0],
-            Flavor::Lxd => subnets[1],
-        };
-        Self { ground, subnet }
+        Self { ground }
     }
 
     fn start(&self, command: &str) -> Running {
         let mut program = malleus(self.ground.folder.path());
-        program.args([command, "everything.yaml", "--var"]);
-        program.arg(format!("subnet={}", self.subnet));
-        program.arg("--remote").arg(&self.ground.daemon.socket);
+        program.args([command, "everything.yaml", "--remote"]);
+        program.arg(&self.ground.daemon.socket);
         Running::start(&mut program, None)
     }
 
@@ -113,7 +107,7 @@ impl Site {
     }
 }
 
-fn on_both(case: fn(Flavor)) {
+fn on_both(case: fn(Generation)) {
     thread::scope(|threads| {
         for flavor in daemons() {
             threads.spawn(move || case(flavor));
@@ -124,7 +118,7 @@ fn on_both(case: fn(Flavor)) {
 #[test]
 fn a_killed_run_is_brought_down_from_its_journal() {
     on_both(|flavor| {
-        let site = Site::new(flavor, ["10.77.2.1/24", "10.77.3.1/24"]);
+        let site = Site::new(flavor);
         for moment in site.moments() {
             let running = site.start("test");
             thread::sleep(moment);
@@ -142,7 +136,7 @@ fn a_killed_run_is_brought_down_from_its_journal() {
 #[test]
 fn an_interrupted_run_leaves_nothing_by_itself() {
     on_both(|flavor| {
-        let site = Site::new(flavor, ["10.77.4.1/24", "10.77.5.1/24"]);
+        let site = Site::new(flavor);
         let playbook = format!("{EVERYTHING}{}", ELSEWHERE.trim_start_matches('\n'));
         fs::write(site.ground.folder.path().join("everything.yaml"), playbook).expect("written");
         let signals = [("INT", 130), ("TERM", 143), ("HUP", 129)];
@@ -168,7 +162,7 @@ fn an_interrupted_run_leaves_nothing_by_itself() {
 #[test]
 fn what_a_daemon_that_was_killed_forgot_is_brought_down() {
     on_both(|flavor| {
-        let mut site = Site::new(flavor, ["10.77.6.1/24", "10.77.7.1/24"]);
+        let mut site = Site::new(flavor);
         for moment in site.moments().into_iter().step_by(2) {
             let running = site.start("test");
             thread::sleep(moment);
@@ -195,17 +189,12 @@ fn what_a_daemon_that_was_killed_forgot_is_brought_down() {
 #[test]
 fn two_runs_at_once_leave_each_other_alone() {
     on_both(|flavor| {
-        let site = Site::new(flavor, ["10.77.8.1/24", "10.77.9.1/24"]);
-        let playbook = EVERYTHING.replace("10.77.1.1/24", "none");
-        fs::write(site.ground.folder.path().join("everything.yaml"), playbook).expect("written");
+        let site = Site::new(flavor);
         let runs: Vec<Running> = (0..2)
             .map(|number| {
                 let mut program = malleus(site.ground.folder.path());
-                let address = site
-                    .subnet
-                    .replace(".1/24", &format!(".{}/28", 1 + number * 16));
                 program.args(["test", "everything.yaml", "--var"]);
-                program.arg(format!("subnet={address}"));
+                program.arg(format!("subnet=10.77.{}.1/24", 2 + number));
                 Running::start(
                     program.arg("--remote").arg(&site.ground.daemon.socket),
                     None,
@@ -237,7 +226,7 @@ inputs: {fingerprint: {type: string, required: true}}
 #[test]
 fn what_cannot_be_removed_is_named_with_the_line_that_removes_it() {
     on_both(|flavor| {
-        let site = Site::new(flavor, ["10.77.10.1/24", "10.77.11.1/24"]);
+        let site = Site::new(flavor);
         let client =
             Client::connect(&Remote::Unix(site.ground.daemon.socket.clone())).expect("connected");
         let alias = client.request(&Request::get("images/aliases/busybox"));

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::daemon::{Daemon, Flavor, daemons};
+use crate::support::daemon::{Daemon, Generation, daemons};
 use crate::support::leftovers::Inventory;
 use crate::support::program::{Ran, Running};
 use malleus::source::Source;
@@ -26,8 +26,8 @@ struct Ground {
 }
 
 impl Ground {
-    fn new(flavor: Flavor) -> Self {
-        let daemon = Daemon::start(flavor);
+    fn new(generation: Generation) -> Self {
+        let daemon = Daemon::start(generation);
         let folder = tempfile::tempdir().unwrap();
         for entry in fs::read_dir(recipes()).unwrap() {
             let path = entry.unwrap().path();

@@ -77,11 +77,26 @@ fn instances(cluster: &Cluster, member: usize) -> Vec<String> {
     all
 }
 
+/// Waits until the other members have heard of one. Incus 7 asks nothing of it before.
+fn wait_until_online(cluster: &Cluster, member: usize) {
+    let ask = Request::get(format!("cluster/members/{}", cluster.members[member].name));
+    let begun = Instant::now();
+    loop {
+        let reply = cluster.members[0].connect().request(&ask).unwrap();
+        if reply.metadata()["status"] == "Online" {
+            return;
+        }
+        assert!(begun.elapsed() < LONGEST, "{}", reply.metadata());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
 #[test]
 fn a_fleet_lives_on_all_members_and_outlives_some_of_them() {
     for flavor in daemons() {
         println!("--- {flavor}");
         let mut cluster = Cluster::start(flavor);
+        let _network = cluster.enter_network();
         let folder = tempfile::tempdir().unwrap();
         let home = folder.path();
         let ask = json!({"name": "test", "type": "client", "token": true});
@@ -158,6 +173,7 @@ fn a_fleet_lives_on_all_members_and_outlives_some_of_them() {
         );
         assert_eq!(instances(&cluster, 0), ["on-n3"]);
         cluster.members[2].daemon.restart();
+        wait_until_online(&cluster, 2);
         let said = good(home, &["down", "--all", "--cleanup-timeout", "60s"]);
         assert!(said.contains("fleet") && said.contains("long"), "{said}");
         assert!(instances(&cluster, 0).is_empty());

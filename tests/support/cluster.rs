@@ -1,6 +1,5 @@
 //! A cluster of three private daemons on this machine's loopback.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -9,7 +8,8 @@ use malleus::client::{Client, Limit, Remote, Request, Wait};
 use serde_json::{Value, json};
 
 use super::container::connect;
-use super::daemon::{Daemon, Flavor, Seed};
+use super::daemon::{Daemon, Generation, InNetwork, Seed};
+use super::https::free_address;
 
 /// Members of a cluster, the first of them the one that began it.
 const NAMES: [&str; 3] = ["n1", "n2", "n3"];
@@ -32,20 +32,21 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// Starts three daemons and makes a cluster of them, by the API alone.
-    pub(crate) fn start(flavor: Flavor) -> Cluster {
-        let members: Vec<Member> = std::thread::scope(|threads| {
-            let started: Vec<_> = NAMES
-                .iter()
-                .enumerate()
-                .map(|(at, &name)| {
+    pub(crate) fn start(generation: Generation) -> Cluster {
+        let [first, others @ ..] = NAMES;
+        let first = Member::start(first, Daemon::start(generation));
+        let others: Vec<Member> = std::thread::scope(|threads| {
+            let started: Vec<_> = others
+                .map(|name| {
                     // What the others hold is the cluster's once they join.
-                    let seed = if at == 0 { Seed::Image } else { Seed::Nothing };
-                    threads.spawn(move || Member::start(name, flavor, seed))
+                    threads.spawn(|| Member::start(name, first.daemon.start_beside(Seed::Nothing)))
                 })
+                .into_iter()
                 .collect();
             let ended = started.into_iter().map(std::thread::ScopedJoinHandle::join);
             ended.map(|member| member.expect("started")).collect()
         });
+        let members: Vec<Member> = std::iter::once(first).chain(others).collect();
         let first = members[0].connect();
         let enabled = json!({"server_name": members[0].name, "enabled": true});
         run(&first, &Request::put("cluster").json(enabled));
@@ -60,6 +61,11 @@ impl Cluster {
             cluster.add(member);
         }
         cluster
+    }
+
+    /// Moves the calling thread into the network of the members, see [`Daemon::enter_network`].
+    pub(crate) fn enter_network(&self) -> InNetwork {
+        self.members[0].daemon.enter_network()
     }
 
     /// Has a daemon join.
@@ -105,8 +111,8 @@ impl Drop for Cluster {
 }
 
 impl Member {
-    fn start(name: &'static str, flavor: Flavor, seed: Seed) -> Member {
-        let daemon = Daemon::start_with(flavor, seed);
+    fn start(name: &'static str, daemon: Daemon) -> Member {
+        let _network = daemon.enter_network();
         let address = free_address();
         let config = json!({"config": {"core.https_address": address}});
         let client = connect(&daemon);
@@ -126,12 +132,6 @@ impl Member {
 fn run(client: &Client, request: &Request) {
     let wait = Wait::within(Limit::after("test", Duration::from_secs(120)));
     client.run(request, &wait).expect("done");
-}
-
-/// An address on loopback that nobody listens at now.
-fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").to_string()
 }
 
 fn text(value: &Value) -> String {

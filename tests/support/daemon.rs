@@ -1,11 +1,15 @@
 //! Private LXD and Incus daemons for live tests: a holder of the script `tests/private-daemon`.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
+use std::marker::PhantomData;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
 
 /// The brand of a daemon.
@@ -41,36 +45,87 @@ impl fmt::Display for Flavor {
     }
 }
 
-/// The brands live tests can run on here.
+/// A daemon that `tests/private-daemon` can start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Generation {
+    /// The Incus that is installed on this machine.
+    Incus,
+    /// The LXD that is installed on this machine.
+    Lxd,
+    /// Incus 7, in a Debian root of its own.
+    Incus7,
+}
+
+impl Generation {
+    pub(crate) const ALL: [Generation; 3] =
+        [Generation::Incus, Generation::Lxd, Generation::Incus7];
+
+    /// The name that the scripts know it by.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Generation::Incus => "incus",
+            Generation::Lxd => "lxd",
+            Generation::Incus7 => "incus7",
+        }
+    }
+
+    pub(crate) fn flavor(self) -> Flavor {
+        match self {
+            Generation::Incus | Generation::Incus7 => Flavor::Incus,
+            Generation::Lxd => Flavor::Lxd,
+        }
+    }
+}
+
+/// The generation that simulated daemons answer as.
+impl From<Flavor> for Generation {
+    fn from(flavor: Flavor) -> Self {
+        match flavor {
+            Flavor::Incus => Generation::Incus,
+            Flavor::Lxd => Generation::Lxd,
+        }
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The daemons that live tests run on here.
 ///
-/// A brand that is not installed, or a test run without root, is said on stderr, past the test
+/// A daemon that is not installed, or a test run without root, is said on stderr, past the test
 /// runner's capture, once per process.
 ///
 /// # Panics
 /// Where live tests must not be left out: `CI` is set, or `MALLEUS_LIVE=required`.
-pub(crate) fn daemons() -> Vec<Flavor> {
-    static AVAILABLE: OnceLock<Vec<Flavor>> = OnceLock::new();
+pub(crate) fn daemons() -> Vec<Generation> {
+    static AVAILABLE: OnceLock<Vec<Generation>> = OnceLock::new();
     AVAILABLE
         .get_or_init(|| {
-            let (available, missing): (Vec<_>, Vec<_>) = Flavor::ALL
+            let (available, missing): (Vec<_>, Vec<_>) = Generation::ALL
                 .into_iter()
-                .map(|flavor| (flavor, why_not(flavor)))
+                .map(|generation| (generation, why_not(generation)))
                 .partition(|(_, why)| why.is_none());
-            for (flavor, why) in missing {
+            for (generation, why) in missing {
                 let why = why.unwrap_or_default();
-                let text = format!("\n*** LIVE TESTS ON {flavor} ARE LEFT OUT ***\n{why}\n");
+                let text = format!("\n*** LIVE TESTS ON {generation} ARE LEFT OUT ***\n{why}\n");
                 assert!(!live_is_required(), "{text}");
                 // Not eprintln!, whose output the test runner keeps back.
                 io::stderr().write_all(text.as_bytes()).ok();
             }
-            available.into_iter().map(|(flavor, _)| flavor).collect()
+            available
+                .into_iter()
+                .map(|(generation, _)| generation)
+                .collect()
         })
         .clone()
 }
 
-pub(crate) fn why_not(flavor: Flavor) -> Option<String> {
+pub(crate) fn why_not(generation: Generation) -> Option<String> {
     let check = Command::new(script("install-daemons"))
-        .args(["--check", flavor.name()])
+        .args(["--check", generation.name()])
         .output()
         .expect("tests/install-daemons runs");
     (!check.status.success()).then(|| String::from_utf8_lossy(&check.stderr).trim().to_owned())
@@ -110,10 +165,13 @@ impl Seed {
 /// It ends, with its instances and its directory, when this value is dropped, or with the test
 /// process, however that ends.
 pub(crate) struct Daemon {
+    pub(crate) generation: Generation,
     pub(crate) flavor: Flavor,
     /// `INCUS_DIR` or `LXD_DIR`.
     pub(crate) dir: PathBuf,
     pub(crate) socket: PathBuf,
+    /// Its network namespace: a file below `/proc`.
+    network: PathBuf,
     pid: u32,
     holder: Child,
     orders: Option<ChildStdin>,
@@ -122,26 +180,34 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     /// The daemon that the tests of this process share; tests use names of their own in it.
-    pub(crate) fn shared(flavor: Flavor) -> &'static Daemon {
-        static INCUS: OnceLock<Daemon> = OnceLock::new();
-        static LXD: OnceLock<Daemon> = OnceLock::new();
-        let shared = match flavor {
-            Flavor::Incus => &INCUS,
-            Flavor::Lxd => &LXD,
-        };
-        shared.get_or_init(|| Daemon::start(flavor))
+    pub(crate) fn shared(generation: Generation) -> &'static Daemon {
+        static SHARED: [OnceLock<Daemon>; 3] = [const { OnceLock::new() }; 3];
+        let shared = &SHARED[generation as usize];
+        shared.get_or_init(|| Daemon::start(generation))
     }
 
     /// A daemon of one's own, for tests that kill it, or look at all there is.
-    pub(crate) fn start(flavor: Flavor) -> Daemon {
-        Self::start_with(flavor, Seed::Image)
+    pub(crate) fn start(generation: Generation) -> Daemon {
+        Self::start_with(generation, Seed::Image)
     }
 
     /// As [`Daemon::start`], with less in it.
-    pub(crate) fn start_with(flavor: Flavor, seed: Seed) -> Daemon {
-        let mut holder = Command::new(script("private-daemon"))
-            .arg(flavor.name())
-            .args(seed.option())
+    pub(crate) fn start_with(generation: Generation, seed: Seed) -> Daemon {
+        Self::start_in(generation, seed, None)
+    }
+
+    /// A daemon of the same generation in the same network, so that both reach each other.
+    pub(crate) fn start_beside(&self, seed: Seed) -> Daemon {
+        Self::start_in(self.generation, seed, Some(&self.network))
+    }
+
+    fn start_in(generation: Generation, seed: Seed, network: Option<&Path>) -> Daemon {
+        let mut command = Command::new(script("private-daemon"));
+        command.arg(generation.name()).args(seed.option());
+        if let Some(network) = network {
+            command.arg("--network").arg(network);
+        }
+        let mut holder = command
             .arg("--hold")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -150,9 +216,11 @@ impl Daemon {
         let orders = holder.stdin.take();
         let answers = BufReader::new(holder.stdout.take().expect("stdout is piped"));
         let mut daemon = Daemon {
-            flavor,
+            generation,
+            flavor: generation.flavor(),
             dir: PathBuf::new(),
             socket: PathBuf::new(),
+            network: PathBuf::new(),
             pid: 0,
             holder,
             orders,
@@ -160,6 +228,12 @@ impl Daemon {
         };
         daemon.read_description();
         daemon
+    }
+
+    /// Moves the calling thread, and what it starts from now on, into the daemon's network: only there its addresses can be
+    /// reached. Its unix socket can from everywhere.
+    pub(crate) fn enter_network(&self) -> InNetwork {
+        InNetwork::enter(&self.network)
     }
 
     /// The daemon's own process; another one after [`Daemon::restart`].
@@ -191,6 +265,7 @@ impl Daemon {
         let text = |key: &str| answer[key].as_str().map(PathBuf::from);
         self.dir = text("dir").expect("the description has a dir");
         self.socket = text("socket").expect("the description has a socket");
+        self.network = text("network").expect("the description has a network");
         self.pid = answer["pid"]
             .as_u64()
             .and_then(|pid| pid.try_into().ok())
@@ -210,7 +285,7 @@ impl Daemon {
         assert!(
             !line.is_empty(),
             "the {} daemon did not start: see stderr",
-            self.flavor
+            self.generation
         );
         serde_json::from_str(&line).expect("the holder answers in JSON")
     }
@@ -221,4 +296,33 @@ impl Drop for Daemon {
         drop(self.orders.take());
         self.holder.wait().ok();
     }
+}
+
+/// The calling thread is in the network of a daemon; where it was before, once this is dropped.
+pub(crate) struct InNetwork {
+    before: File,
+    /// Another thread would be moved into the network of this one.
+    _not_send: PhantomData<*const ()>,
+}
+
+impl InNetwork {
+    fn enter(network: &Path) -> InNetwork {
+        let before = File::open("/proc/thread-self/ns/net").expect("the thread's network");
+        move_into(&File::open(network).expect("the daemon's network"));
+        InNetwork {
+            before,
+            _not_send: PhantomData,
+        }
+    }
+}
+
+impl Drop for InNetwork {
+    fn drop(&mut self) {
+        move_into(&self.before);
+    }
+}
+
+fn move_into(network: &File) {
+    move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
+        .expect("root may enter networks");
 }

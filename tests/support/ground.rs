@@ -9,14 +9,14 @@ use std::time::Duration;
 use malleus::client::{Client, Limit, Remote, Request, Wait};
 use serde_json::{Value, json};
 
-use super::daemon::{Daemon, Flavor, daemons};
+use super::daemon::{Daemon, Generation, daemons};
 use super::leftovers::{Inventory, Thing};
 use super::program::{Ran, Running, malleus};
 
-pub(crate) fn on_both(case: fn(Flavor)) {
+pub(crate) fn on_both(case: fn(Generation)) {
     thread::scope(|threads| {
-        for flavor in daemons() {
-            threads.spawn(move || case(flavor));
+        for generation in daemons() {
+            threads.spawn(move || case(generation));
         }
     });
 }
@@ -31,8 +31,8 @@ pub(crate) struct Ground {
 }
 
 impl Ground {
-    pub(crate) fn new(flavor: Flavor) -> Self {
-        let daemon = Daemon::start(flavor);
+    pub(crate) fn new(generation: Generation) -> Self {
+        let daemon = Daemon::start(generation);
         let inventory = Inventory::of(&daemon);
         let before = inventory.look();
         let client = Client::connect(&Remote::Unix(daemon.socket.clone())).expect("connected");

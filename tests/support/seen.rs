@@ -85,6 +85,12 @@ pub(crate) fn note_events(seen: &mut Seen, events: &[Value]) {
 /// Notes every value of a JSON text at its place.
 pub(crate) fn note(seen: &mut Seen, place: &str, value: &Value) {
     match value {
+        // Operations tell of progress where the machine takes its time, and have no metadata where it does not.
+        Value::Object(map)
+            if !map.is_empty() && map.keys().all(|key| key.ends_with("_progress")) =>
+        {
+            seen.insert(place.to_owned(), Value::Null.to_string());
+        }
         Value::Object(map) => {
             if map.is_empty() {
                 seen.insert(place.to_owned(), "{}".to_owned());

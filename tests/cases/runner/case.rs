@@ -14,10 +14,11 @@
 //! | `requests` | requests that reached the daemon, perhaps none | not looked at |
 //! | `made` | files that the run left in its folder | none |
 //! | `leaves` | what the run left in the daemon | nothing |
+//! | `why.incus7` | why Incus 7 has expected files of its own | it has none |
 //! | `never` | texts that no output and no file that was made may hold, in no encoding | none |
 //!
-//! `*` in an expected file stands for anything. `stderr.lxd` and the like go before the common file on that flavor. All other
-//! files are the case's own and are there when it runs.
+//! `*` in an expected file stands for anything. `stderr.lxd` and `stderr.incus7` go before the common file on that daemon. All
+//! other files are the case's own and are there when it runs.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -29,7 +30,7 @@ use std::time::{Duration, Instant};
 
 use super::daemons::CaseDaemon;
 use super::redact::Redactor;
-use crate::support::daemon::Flavor;
+use crate::support::daemon::Generation;
 use crate::support::leftovers::Thing;
 use crate::support::program::{LONGEST, Ran, Running, malleus};
 
@@ -37,8 +38,12 @@ use crate::support::program::{LONGEST, Ran, Running, malleus};
 const EXPECTED: [&str; 7] = [
     "code", "stdout", "stderr", "requests", "made", "leaves", "leaked",
 ];
+/// Daemons that may have expected files of their own; the common ones are those of `incus`.
+const OWN: [&str; 2] = ["lxd", "incus7"];
 /// How a case is run.
-const GIVEN: [&str; 5] = ["args", "env", "stdin", "signal", "never"];
+const GIVEN: [&str; 6] = ["args", "env", "stdin", "signal", "never", WHY];
+/// Says why another generation of a flavor has expected files of its own.
+const WHY: &str = "why.incus7";
 
 /// What an expected file holds where anything will do.
 const ANYTHING: &str = "*\n";
@@ -130,6 +135,15 @@ impl Case {
         })
     }
 
+    /// Whether a reason is given where Incus 7 has expected files of its own, and only there.
+    pub(crate) fn is_explained(&self) -> bool {
+        let differs = EXPECTED
+            .iter()
+            .any(|name| self.read(&format!("{name}.incus7")).is_some());
+        let reason = self.read(WHY).is_some_and(|text| !text.trim().is_empty());
+        differs == reason
+    }
+
     fn lines(&self, file: &str) -> Vec<String> {
         let text = self.read(file).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
@@ -166,7 +180,7 @@ impl Case {
                 .map(|argument| placed(argument, folder.path())),
         );
         if let Some(daemon) = daemon {
-            let [_, socket] = daemon.flavor.variables();
+            let [_, socket] = daemon.generation.flavor().variables();
             command.env(socket, &daemon.proxy.socket);
             redactor.path(&daemon.proxy.socket, "{socket}");
         }
@@ -247,7 +261,7 @@ impl Case {
     /// What is in the daemon that was not there before. A little patience: a killed process takes its time.
     fn leaves(&self, daemon: &CaseDaemon, before: &BTreeSet<Thing>, redactor: &Redactor) -> String {
         let expected = self
-            .expected("leaves", Some(daemon.flavor))
+            .expected("leaves", Some(daemon.generation))
             .unwrap_or_default();
         let start = Instant::now();
         loop {
@@ -268,7 +282,10 @@ impl Case {
     fn copy_to(&self, target: &Path) -> BTreeSet<String> {
         let files = files_below(&self.folder);
         let own = |file: &String| {
-            let stem = file.strip_suffix(".lxd").unwrap_or(file);
+            let own = OWN
+                .iter()
+                .find_map(|own| file.strip_suffix(own)?.strip_suffix('.'));
+            let stem = own.unwrap_or(file);
             !EXPECTED.contains(&stem) && !GIVEN.contains(&file.as_str())
         };
         let files: BTreeSet<String> = files.into_iter().filter(own).collect();
@@ -280,19 +297,21 @@ impl Case {
         files
     }
 
-    /// What an expected file says on a brand.
-    fn expected(&self, name: &str, flavor: Option<Flavor>) -> Option<String> {
-        let own = (flavor == Some(Flavor::Lxd))
-            .then(|| self.read(&format!("{name}.lxd")))
-            .flatten();
+    /// What an expected file says on a daemon.
+    fn expected(&self, name: &str, generation: Option<Generation>) -> Option<String> {
+        let own = generation.and_then(|generation| self.read(&format!("{name}.{generation}")));
         own.or_else(|| self.read(name))
     }
 
     /// Where the outcome is not the expected one: a text for people.
-    pub(crate) fn judge(&self, outcome: &Outcome, flavor: Option<Flavor>) -> Option<String> {
+    pub(crate) fn judge(
+        &self,
+        outcome: &Outcome,
+        generation: Option<Generation>,
+    ) -> Option<String> {
         let mut wrong = String::new();
         for (&name, seen) in outcome {
-            let expected = match (self.expected(name, flavor), usual(name)) {
+            let expected = match (self.expected(name, generation), usual(name)) {
                 (None, None) => continue,
                 (None, Some(usual)) => usual.to_owned(),
                 (Some(expected), _) if expected == ANYTHING => continue,
@@ -321,8 +340,8 @@ impl Case {
         (!wrong.is_empty()).then_some(wrong)
     }
 
-    /// Writes the expected files: common ones, and LXD's own where the flavors differ.
-    pub(crate) fn bless(&self, common: &Outcome, lxd: Option<&Outcome>) {
+    /// Writes the expected files: common ones, and a daemon's own where it differs.
+    pub(crate) fn bless(&self, common: &Outcome, others: &[(&str, Outcome)]) {
         for name in EXPECTED {
             if self.read(name).is_some_and(|text| text == ANYTHING) {
                 continue;
@@ -332,11 +351,11 @@ impl Case {
             let seen = common.get(name).filter(|_| wanted);
             let seen = seen.map_or(usual.unwrap_or_default(), String::as_str);
             self.write(name, seen, !wanted || Some(seen) == usual);
-            let own = lxd
-                .and_then(|outcome| outcome.get(name))
-                .filter(|_| wanted)
-                .map_or(seen, String::as_str);
-            self.write(&format!("{name}.lxd"), own, own == seen);
+            for (daemon, outcome) in others {
+                let own = outcome.get(name).filter(|_| wanted);
+                let own = own.map_or(seen, String::as_str);
+                self.write(&format!("{name}.{daemon}"), own, own == seen);
+            }
         }
     }
 

@@ -6,13 +6,13 @@ use std::mem;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::support::daemon::{Daemon, Flavor};
+use crate::support::daemon::{Daemon, Flavor, Generation};
 use crate::support::leftovers::Inventory;
 use crate::support::proxy::Proxy;
 
 /// A daemon with what a case sees of it.
 pub(crate) struct CaseDaemon {
-    pub(crate) flavor: Flavor,
+    pub(crate) generation: Generation,
     pub(crate) proxy: Proxy,
     pub(crate) inventory: Inventory,
     /// Ends when this value is dropped.
@@ -30,19 +30,19 @@ enum Owner {
 }
 
 impl CaseDaemon {
-    fn new(flavor: Flavor, socket: &Path, owner: Owner) -> Self {
+    fn new(generation: Generation, socket: &Path, owner: Owner) -> Self {
         Self {
-            flavor,
+            generation,
             proxy: Proxy::before(socket),
             inventory: Inventory::at(socket),
             _owner: owner,
         }
     }
 
-    fn real(flavor: Flavor) -> Self {
-        let daemon = Daemon::start(flavor);
+    fn real(generation: Generation) -> Self {
+        let daemon = Daemon::start(generation);
         let socket = daemon.socket.clone();
-        Self::new(flavor, &socket, Owner::Real { _daemon: daemon })
+        Self::new(generation, &socket, Owner::Real { _daemon: daemon })
     }
 
     #[cfg(feature = "sim")]
@@ -54,13 +54,13 @@ impl CaseDaemon {
         };
         let sim = Sim::start(Options::new(simulated)).expect("it starts");
         let socket = sim.socket().to_owned();
-        Self::new(flavor, &socket, Owner::Simulated { _daemon: sim })
+        Self::new(flavor.into(), &socket, Owner::Simulated { _daemon: sim })
     }
 }
 
-/// The real daemon of a flavor.
+/// The real daemon of a generation.
 pub(crate) struct RealDaemon {
-    flavor: Flavor,
+    generation: Generation,
     state: Mutex<State>,
 }
 
@@ -72,9 +72,9 @@ enum State {
 }
 
 impl RealDaemon {
-    pub(crate) fn new(flavor: Flavor) -> Self {
+    pub(crate) fn new(generation: Generation) -> Self {
         Self {
-            flavor,
+            generation,
             state: Mutex::new(State::NotStarted),
         }
     }
@@ -83,11 +83,13 @@ impl RealDaemon {
     pub(crate) fn with<T>(&self, work: impl FnOnce(&CaseDaemon) -> T) -> Result<T, String> {
         let mut state = lock(&self.state);
         let daemon = match mem::replace(&mut *state, State::CannotStart) {
-            State::NotStarted => Box::new(CaseDaemon::real(self.flavor)),
+            State::NotStarted => Box::new(CaseDaemon::real(self.generation)),
             State::Idle(daemon) => daemon,
             State::CannotStart => {
-                let flavor = self.flavor;
-                return Err(format!("the {flavor} daemon does not start: see stderr"));
+                let generation = self.generation;
+                return Err(format!(
+                    "the {generation} daemon does not start: see stderr"
+                ));
             }
         };
         *state = State::NotStarted;

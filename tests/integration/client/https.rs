@@ -21,6 +21,7 @@ fn requests_files_and_websockets_pass() {
     for flavor in daemons() {
         println!("--- {flavor}");
         let daemon = Daemon::start(flavor);
+        let _network = daemon.enter_network();
         let server = https(&connect(&daemon));
         let client = Client::connect(&remote(&server)).unwrap();
         assert_eq!(client.server().auth, "trusted");
@@ -61,6 +62,7 @@ fn what_is_in_flight_is_cancelled_at_once() {
     for flavor in daemons() {
         println!("--- {flavor}");
         let daemon = Daemon::start(flavor);
+        let _network = daemon.enter_network();
         let client = Client::connect(&remote(&https(&connect(&daemon)))).unwrap();
         let mut events = client.events(&[EventType::Operation]).unwrap();
         let cancelled = thread::scope(|threads| {
@@ -227,6 +229,7 @@ fn the_next_address_is_taken_when_one_is_away() {
     for flavor in daemons() {
         println!("--- {flavor}");
         let daemon = Daemon::start(flavor);
+        let _network = daemon.enter_network();
         let mut server = https(&connect(&daemon));
         let good = server.addresses[0].clone();
         server.addresses = vec![free_address().parse().unwrap(), good.clone()];
@@ -250,6 +253,7 @@ fn a_proxy_passes_the_connection_on_and_sees_nothing_of_it() {
     for flavor in daemons() {
         println!("--- {flavor}");
         let daemon = Daemon::start(flavor);
+        let _network = daemon.enter_network();
         let direct = https(&connect(&daemon));
         let proxy = Impostor::start(Manner::Proxy(direct.addresses[0].authority()));
         let named = "server.example:1".parse().unwrap();

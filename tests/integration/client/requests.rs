@@ -164,7 +164,7 @@ fn the_server_says_what_it_is() {
     for flavor in daemons() {
         let client = connect(Daemon::shared(flavor));
         let server = client.server();
-        assert_eq!(server.flavor.to_string(), flavor.name());
+        assert_eq!(server.flavor.to_string(), flavor.flavor().name());
         assert!(server.has_extension("container_exec_recording"));
         assert!(!server.has_extension("no_such_extension"));
         assert!(!server.clustered);

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::support::daemon::{Daemon, Flavor, daemons};
+use crate::support::daemon::{Daemon, Flavor, Generation, daemons};
 use crate::support::known::Ledger;
 use crate::support::played::{self, Played};
 use crate::support::program::{Running, malleus};
@@ -28,7 +28,8 @@ fn simulated_daemons_answer_as_real_ones_do() {
     let wrong: Vec<String> = thread::scope(|threads| {
         let runs: Vec<_> = daemons()
             .into_iter()
-            .map(|flavor| threads.spawn(move || compare(flavor)))
+            .filter(|generation| *generation == generation.flavor().into())
+            .map(|generation| threads.spawn(move || compare(generation)))
             .collect();
         runs.into_iter()
             .flat_map(|run| run.join().expect("no panic"))
@@ -43,20 +44,19 @@ fn simulated_daemons_answer_as_real_ones_do() {
 }
 
 /// The differences that are not known, and the known ones that are not there.
-fn compare(flavor: Flavor) -> Vec<String> {
+fn compare(generation: Generation) -> Vec<String> {
+    let flavor = generation.flavor();
     let mut ledger = Ledger::read(flavor, &file("known"));
     let (suite, playbooks) = thread::scope(|threads| {
         let suite = threads.spawn(|| {
-            let (real, sim) = (Daemon::start(flavor), sim(flavor));
+            let (real, sim) = (Daemon::start(generation), sim(flavor));
             let real = Suite::on(&real.socket, flavor).run();
             (real, Suite::on(sim.socket(), flavor).run())
         });
         let playbooks = threads.spawn(|| {
-            let (real, sim) = (Daemon::start(flavor), sim(flavor));
+            let (real, sim) = (Daemon::start(generation), sim(flavor));
             import(&sim);
-            let network = network(flavor);
-            let real = scenarios(&real.socket, &network);
-            (real, scenarios(sim.socket(), &network))
+            (scenarios(&real.socket), scenarios(sim.socket()))
         });
         (
             suite.join().expect("no panic"),
@@ -109,7 +109,7 @@ fn read(name: &str) -> String {
 }
 
 /// Runs all scenarios on a daemon, one after the other: some look at all that there is.
-fn scenarios(socket: &Path, network: &str) -> Vec<(String, Played)> {
+fn scenarios(socket: &Path) -> Vec<(String, Played)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
     let proxy = Proxy::recording(socket);
     let entries = std::fs::read_dir(folder).expect("the scenarios");
@@ -123,7 +123,7 @@ fn scenarios(socket: &Path, network: &str) -> Vec<(String, Played)> {
         .iter()
         .map(|file| {
             let name = file.file_stem().expect("a name").to_string_lossy();
-            (name.into_owned(), scenario(&proxy, file, network))
+            (name.into_owned(), scenario(&proxy, file))
         })
         .collect();
     assert_eq!(held(socket), before, "what the scenarios leave");
@@ -147,20 +147,14 @@ fn held(socket: &Path) -> BTreeSet<String> {
     let own = all.filter_map(|path| path.as_str().map(str::to_owned));
     let networks = client.request(&Request::get("networks").query("recursion", "1"));
     let networks = networks.expect("a list").metadata().clone();
-    // The others are bridges of this machine.
+    // The others are devices that the daemon has not made.
     let networks = networks.as_array().cloned().unwrap_or_default();
     let managed = networks.into_iter().filter(|one| one["managed"] == true);
     own.chain(managed.map(|one| one["name"].to_string()))
         .collect()
 }
 
-/// The beginning of the addresses of a network that nobody else on this machine makes.
-fn network(flavor: Flavor) -> String {
-    let own = std::process::id() % 120 * 2 + u32::from(flavor == Flavor::Lxd);
-    format!("10.97.{own}.")
-}
-
-fn scenario(proxy: &Proxy, file: &Path, network: &str) -> Played {
+fn scenario(proxy: &Proxy, file: &Path) -> Played {
     let home = tempfile::tempdir().expect("a folder");
     proxy.clear();
     let mut command = malleus(home.path());
@@ -170,13 +164,9 @@ fn scenario(proxy: &Proxy, file: &Path, network: &str) -> Played {
     if file.ends_with("files.yaml") {
         command.args(["--var", &format!("to={}", home.path().display())]);
     }
-    if file.ends_with("web-tier.yaml") {
-        command.args(["--var", &format!("address={network}1/24")]);
-    }
     let ran = Running::start(&mut command, None).end();
     assert_eq!(ran.code(), Some(0), "{}: {}", file.display(), ran.stderr());
-    let mut own = runs(&ran.stderr());
-    own.push((network.to_owned(), "{network}.".to_owned()));
+    let own = runs(&ran.stderr());
     let exchanges = proxy.transcript.as_ref().expect("it records").exchanges();
     Played::of(&exchanges, &own)
 }
@@ -195,8 +185,6 @@ struct Suite {
     socket: PathBuf,
     client: Client,
     prefix: &'static str,
-    /// What names of networks and their addresses begin with: networks are the machine's, and other daemons may be at work.
-    network: (String, String),
     image: String,
     operation: Value,
 }
@@ -215,12 +203,10 @@ impl Suite {
             Flavor::Incus => "X-Incus-",
             Flavor::Lxd => "X-LXD-",
         };
-        let own = std::process::id() % 100 * 2 + u32::from(flavor == Flavor::Lxd);
         Suite {
             socket: socket.to_owned(),
             client,
             prefix,
-            network: (format!("br{own}-"), format!("10.{}.", own + 20)),
             image,
             operation: Value::Null,
         }
@@ -254,8 +240,6 @@ impl Suite {
         let id = self.operation["id"].as_str().unwrap_or_default();
         let line = line
             .replace("*-", self.prefix)
-            .replace("br-", &self.network.0)
-            .replace("10.98.", &self.network.1)
             .replace("{image}", &self.image)
             .replace("{prefix}", &self.image[..6])
             .replace("{operation}", id);

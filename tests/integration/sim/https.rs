@@ -203,14 +203,19 @@ fn what_does_not_speak_tls_gets_no_answer() {
 
 #[test]
 fn simulated_daemons_answer_over_https_as_real_ones_do() {
-    for flavor in daemons() {
+    for generation in daemons() {
+        let flavor = generation.flavor();
+        if generation != flavor.into() {
+            continue;
+        }
         let brand = match flavor {
             Flavor::Incus => SimFlavor::Incus,
             Flavor::Lxd => SimFlavor::Lxd,
         };
         let sim = start(brand);
         let simulated = play(local(&sim), |identity| remote(&sim, identity));
-        let daemon = Daemon::start(flavor);
+        let daemon = Daemon::start(generation);
+        let _network = daemon.enter_network();
         let (address, certificate) = listen(&connect(&daemon));
         let real = play(connect(&daemon), |identity| {
             let pin = Trust::Pinned(certificate.fingerprint());
