@@ -63,12 +63,42 @@ pub(super) enum ActionError {
     /// A template in it failed.
     Template(TemplateError),
     /// The client failed, other than by a refusal.
-    Client(Box<client::Error>, String),
+    Client(Box<ClientFailure>),
+}
+
+/// Why a request or a command has no result.
+#[derive(Debug)]
+pub(super) struct ClientFailure {
+    pub(super) error: client::Error,
+    /// The request or the command.
+    pub(super) what: String,
+    /// What else is known, such as the output so far: masked.
+    pub(super) notes: Vec<String>,
 }
 
 impl ActionError {
     pub(super) fn client(error: client::Error, what: String) -> Self {
-        Self::Client(Box::new(error), what)
+        Self::Client(Box::new(ClientFailure {
+            error,
+            what,
+            notes: Vec::new(),
+        }))
+    }
+
+    /// The error of the client, if it is one.
+    pub(super) fn client_error(&self) -> Option<&client::Error> {
+        match self {
+            Self::Client(failure) => Some(&failure.error),
+            Self::Template(_) => None,
+        }
+    }
+
+    /// Adds what else is known to an error of the client.
+    pub(super) fn with_notes(mut self, notes: Vec<String>) -> Self {
+        if let Self::Client(failure) = &mut self {
+            failure.notes.extend(notes);
+        }
+        self
     }
 }
 
@@ -188,7 +218,7 @@ impl Attempt<'_, '_> {
     pub(super) fn act(&self, step: &plan::Step) -> Result<ActionResult, ActionError> {
         match &step.action {
             Action::Request(request) => self.request(step, request),
-            Action::Exec(exec) => self.exec(exec),
+            Action::Exec(exec) => self.exec(step, exec),
             Action::Join(name) => self.join(name),
             Action::Push(push) => self.push(push),
             Action::Pull(pull) => self.pull(pull),

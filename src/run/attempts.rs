@@ -207,13 +207,13 @@ impl<'a> Run<'a> {
                 (Ok(seen), ended)
             }
             Err(trouble) => {
-                let touched =
-                    matches!(&trouble, ActionError::Client(error, _) if error.may_have_been_sent());
+                let error = trouble.client_error();
+                let touched = error.is_some_and(client::Error::may_have_been_sent);
+                let cancelled = matches!(error, Some(client::Error::Cancelled));
                 let mut fields = ActionResult::default().fields_of(&step.action);
                 fields.insert("failed".into(), true.into());
                 fields.insert("attempts".into(), number.into());
                 fields.insert("changed".into(), touched.into());
-                let cancelled = matches!(&trouble, ActionError::Client(error, _) if matches!(**error, client::Error::Cancelled));
                 let failures = vec![failure::of_trouble(frame.plan, step.span, trouble)];
                 let captures = vec![Value::Null; step.capture.len()];
                 (

@@ -5,14 +5,24 @@ use std::sync::OnceLock;
 
 use super::action::{ActionError, ActionResult, Attempt, CommandOutput, refusal};
 use super::pending_work::ExecLog;
-use crate::client::{self, Client, Exec, Operation, Output, Stdio, Wait};
-use crate::playbook::plan::{self, Command, Io};
+use super::shown::tail;
+use crate::client::{self, Client, Exec, Exit, LastOutput, Operation, Output, Stdio, Wait};
+use crate::playbook::plan::{self, Command, Io, Step, Visibility};
 use crate::template::{Renderer, Template, TemplateError};
 
-type Ran = (client::Exit, Vec<u8>, Vec<u8>);
+/// What a command wrote.
+#[derive(Default)]
+struct Written {
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
 
 impl Attempt<'_, '_> {
-    pub(super) fn exec(&self, action: &plan::Exec) -> Result<ActionResult, ActionError> {
+    pub(super) fn exec(
+        &self,
+        step: &Step,
+        action: &plan::Exec,
+    ) -> Result<ActionResult, ActionError> {
         let (exec, stdin) = self.render_exec(action)?;
         let limit = action.timeout.map_or(self.limit, |after| {
             let client = &self.frame.client;
@@ -28,33 +38,53 @@ impl Attempt<'_, '_> {
             shown_command(&exec.command)
         );
         let client = &self.frame.client;
+        let mut written = Written::default();
         let ran = match &action.io {
-            Io::Recorded => self.recorded(client, &exec, &wait),
-            Io::Streamed(_) => streamed(client, &exec, stdin, &wait),
+            Io::Recorded => self.recorded(client, &exec, &wait, &mut written),
+            Io::Streamed(_) => streamed(client, &exec, stdin, &wait, &mut written),
         };
         match ran {
-            Ok((exit, stdout, stderr)) => Ok(ActionResult {
+            Ok(exit) => Ok(ActionResult {
                 metadata: exit.operation.metadata.clone(),
                 operation: exit.operation.raw.clone(),
                 command: Some(CommandOutput {
                     exit_code: exit.code,
                     message: exit.message,
-                    stdout,
-                    stderr,
+                    stdout: written.stdout,
+                    stderr: written.stderr,
                 }),
                 what,
                 ..ActionResult::default()
             }),
-            Err(error) => refusal(error, &what),
+            Err(error) => {
+                refusal(error, &what).map_err(|error| error.with_notes(self.so_far(step, &written)))
+            }
         }
     }
 
+    /// What a command has written that was ended before its own end: why it did not end is often there.
+    fn so_far(&self, step: &Step, written: &Written) -> Vec<String> {
+        [("stderr", &written.stderr), ("stdout", &written.stdout)]
+            .into_iter()
+            .filter(|(_, bytes)| !bytes.is_empty())
+            .map(|(name, bytes)| {
+                let name = format!("{name} so far");
+                match step.visibility {
+                    Visibility::Secret => format!("{name}: *** {} bytes", bytes.len()),
+                    _ => tail(self.run.masker, &name, bytes),
+                }
+            })
+            .collect()
+    }
+
+    /// Runs a command with its output recorded by the server. `written` gets what it wrote, also where it is ended early.
     fn recorded(
         &self,
         client: &Client,
         exec: &Exec,
         wait: &Wait<'_>,
-    ) -> Result<Ran, client::Error> {
+        written: &mut Written,
+    ) -> Result<Exit, client::Error> {
         let log = |operation: &Operation| ExecLog {
             client: client.clone(),
             instance: exec.instance.clone(),
@@ -69,19 +99,21 @@ impl Attempt<'_, '_> {
             started: Some(&started),
             ..*wait
         };
-        let recorded = client.exec_recorded(exec, &wait).inspect_err(|_| {
+        let mut last = LastOutput::default();
+        let ran = client.exec_recorded_or_last(exec, &wait, &mut last);
+        let recorded = ran.inspect_err(|_| {
             // The client has ended the command and deleted its logs, as far as it could: the end of the run makes sure.
             self.run.pending_work().logs.extend(begun.get().cloned());
+            (written.stdout, written.stderr) = (last.stdout, last.stderr);
         })?;
-        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let fetched = recorded.fetch(Output {
-            stdout: &mut stdout,
-            stderr: &mut stderr,
+            stdout: &mut written.stdout,
+            stderr: &mut written.stderr,
         });
         let exit = recorded.exit.clone();
         // Off the step's own time, but never lost: what the log deleter cannot delete is tried again at the end.
         self.run.log_deleter.delete(recorded, log(&exit.operation));
-        fetched.map(|()| (exit, stdout, stderr))
+        fetched.map(|()| exit)
     }
 
     fn render_exec(&self, action: &plan::Exec) -> Result<(Exec, Option<String>), TemplateError> {
@@ -125,16 +157,15 @@ fn streamed(
     exec: &Exec,
     stdin: Option<String>,
     wait: &Wait<'_>,
-) -> Result<Ran, client::Error> {
-    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    written: &mut Written,
+) -> Result<Exit, client::Error> {
     let io = Stdio {
         stdin: stdin.map(|text| Box::new(Cursor::new(text)) as Box<dyn Read + Send>),
-        stdout: &mut stdout,
-        stderr: &mut stderr,
+        stdout: &mut written.stdout,
+        stderr: &mut written.stderr,
         signals: None,
     };
-    let exit = client.exec_stream(exec, io, wait)?;
-    Ok((exit, stdout, stderr))
+    client.exec_stream(exec, io, wait)
 }
 
 pub(super) fn number(renderer: &Renderer<'_>, template: &Template) -> Result<u32, TemplateError> {

@@ -148,7 +148,7 @@ impl<'a> Judge<'a> {
         if let Some(failure) = self.failures.last_mut() {
             for (name, bytes) in output.into_iter().filter(|(_, bytes)| !bytes.is_empty()) {
                 if failure.notes.iter().all(|note| !note.starts_with(name)) {
-                    failure.notes.push(labelled(name, &tail(masker, bytes)));
+                    failure.notes.push(tail(masker, name, bytes));
                 }
             }
         }
@@ -216,7 +216,7 @@ impl<'a> Judge<'a> {
                     Ok(value) => self.subset(what, wanted, &value),
                     Err(error) => {
                         let span = wanted.span();
-                        let note = labelled(what, &tail(self.masker, seen.as_bytes()));
+                        let note = tail(self.masker, what, seen.as_bytes());
                         self.fail(span, format!("{what} is not JSON: {error}"), "")
                             .notes
                             .push(note);
@@ -251,7 +251,7 @@ impl<'a> Judge<'a> {
             Err(fault) => self.fault(fault),
             Ok(part) if seen.contains(&part) => {}
             Ok(part) => {
-                let note = labelled(what, &tail(self.masker, seen.as_bytes()));
+                let note = tail(self.masker, what, seen.as_bytes());
                 self.fail(
                     wanted.span(),
                     format!("{what} does not contain what was expected"),
@@ -271,7 +271,7 @@ impl<'a> Judge<'a> {
         match regex_lite::Regex::new(&pattern) {
             Ok(regex) if regex.is_match(seen) => {}
             Ok(_) => {
-                let note = labelled(what, &tail(self.masker, seen.as_bytes()));
+                let note = tail(self.masker, what, seen.as_bytes());
                 self.fail(
                     wanted.span(),
                     format!("{what} does not match"),
@@ -340,11 +340,6 @@ impl<'a> Judge<'a> {
 }
 
 /// `stdout: text`; text of several lines begins on a line of its own.
-fn labelled(name: &str, text: &str) -> String {
-    let gap = if text.starts_with('\n') { "" } else { " " };
-    format!("{name}:{gap}{text}")
-}
-
 fn checks(step: &Step) -> &[Expr] {
     match &step.action {
         Action::Check(conditions) => conditions,

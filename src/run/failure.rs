@@ -13,7 +13,11 @@ use malleus_api::messages;
 pub(super) fn of_trouble(plan: &Plan, span: Span, trouble: ActionError) -> Diagnostic {
     match trouble {
         ActionError::Template(fault) => of_template_error(plan, &fault),
-        ActionError::Client(error, what) => of_client(plan, span, &error, &what),
+        ActionError::Client(failure) => {
+            let mut found = of_client(plan, span, &failure.error, &failure.what);
+            found.notes.extend(failure.notes);
+            found
+        }
     }
 }
 

@@ -67,25 +67,26 @@ fn passes(acted: &Result<ActionResult, ActionError>, action: &Action) -> bool {
         Err(ActionError::Client(..)) if is_lost(acted) => {
             deletes(action) || matches!(action, Action::Ensure(_) | Action::Absent(_))
         }
-        Err(ActionError::Client(error, _)) => error.is_transient(),
+        Err(ActionError::Client(failure)) => failure.error.is_transient(),
     }
 }
 
 fn broke_after_sending(acted: &Result<ActionResult, ActionError>) -> bool {
-    let Err(ActionError::Client(error, _)) = acted else {
-        return false;
-    };
     matches!(
-        **error,
-        Error::Interrupted {
+        client_error(acted),
+        Some(Error::Interrupted {
             sent: Sent::Maybe,
             ..
-        }
+        })
     )
 }
 
 fn is_lost(acted: &Result<ActionResult, ActionError>) -> bool {
-    matches!(acted, Err(ActionError::Client(error, _)) if matches!(**error, Error::Lost { .. }))
+    matches!(client_error(acted), Some(Error::Lost { .. }))
+}
+
+fn client_error(acted: &Result<ActionResult, ActionError>) -> Option<&Error> {
+    acted.as_ref().err().and_then(ActionError::client_error)
 }
 
 fn deletes(action: &Action) -> bool {

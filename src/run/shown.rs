@@ -46,25 +46,35 @@ pub(super) fn shown(masker: &Masker, value: &Value) -> String {
     format!("{start}… ({})", describe(value))
 }
 
-/// The last lines of a command's output.
-pub(super) fn tail(masker: &Masker, bytes: &[u8]) -> String {
+/// The last lines of a command's output, under a name.
+pub(super) fn tail(masker: &Masker, name: &str, bytes: &[u8]) -> String {
     let text = masker.mask(&String::from_utf8_lossy(bytes));
     let lines: Vec<&str> = text.trim_end().lines().collect();
     match lines.as_slice() {
-        [] => "(nothing)".into(),
-        [one] => one.chars().take(4 * INLINE).collect(),
+        [] => format!("{name}: (nothing)"),
+        [one] => format!("{name}: {}", cut(one, 4 * INLINE)),
         many => {
             let skipped = many.len().saturating_sub(TAIL);
-            let more = if skipped > 0 {
-                format!("\n… {skipped} lines before")
-            } else {
-                String::new()
-            };
-            let shown: String = many[skipped..]
-                .iter()
-                .map(|line| format!("\n{}", line.chars().take(2 * INLINE).collect::<String>()))
-                .collect();
-            format!("{more}{shown}")
+            let mut shown = format!("{name}:");
+            if skipped > 0 {
+                shown.push_str(&format!("\n… {skipped} lines before"));
+            }
+            for line in &many[skipped..] {
+                shown.push('\n');
+                shown.push_str(&cut(line, 2 * INLINE));
+            }
+            shown
+        }
+    }
+}
+
+/// The start of a line, and how much of it is not shown.
+fn cut(line: &str, at_most: usize) -> String {
+    match line.chars().count().saturating_sub(at_most) {
+        0 => line.to_owned(),
+        more => {
+            let start: String = line.chars().take(at_most).collect();
+            format!("{start}… ({more} characters more)")
         }
     }
 }

@@ -6,7 +6,7 @@ use malleus_api::{Meaning, means};
 
 use super::exec::{MARKER, Mode};
 use super::wait::Waiter;
-use super::{Client, Error, Exec, Exit, Limit, Wait};
+use super::{Client, Error, Exec, Exit, LastOutput, Limit, Wait};
 
 /// How long finding and killing the processes may take.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -84,6 +84,10 @@ impl Ending {
         let waiter = Waiter::new(&self.client, operation, &wait, ("GET", operation));
         // How it ended no longer matters.
         let _ = waiter.and_then(Waiter::run);
+    }
+
+    pub(super) fn last_output(&self, operation: &str) -> LastOutput {
+        self.client.last_output(&self.instance, operation)
     }
 
     pub(super) fn delete_logs(&self, operation: &str) -> Result<(), String> {

@@ -95,7 +95,7 @@ pub use operation::{Class, Operation};
 pub use proxy::Proxy;
 pub use ready::{Addresses, Condition, NotReady, NotReadyCause, Observation, Readiness};
 pub use recorded::DELETING;
-pub use recorded::{LogPath, Recorded, Stream};
+pub use recorded::{LastOutput, LogPath, Recorded, Stream};
 pub use refusal::{ApiError, OperationError};
 pub use remote::Remote;
 pub use reply::{Content, Envelope, EnvelopeKind, Headers, Reply};

@@ -1,5 +1,6 @@
+use std::collections::VecDeque;
 use std::fmt;
-use std::io::Write;
+use std::io::{self, Write};
 use std::panic::resume_unwind;
 use std::thread;
 use std::time::Duration;
@@ -15,6 +16,12 @@ pub const DELETING: &str = "deletion";
 
 /// How long deleting a log may take: it must work after the limit of the command has passed.
 const DELETION: Duration = Duration::from_secs(10);
+
+/// How long fetching what a command had written may take, once it was ended.
+const FETCHING: Duration = Duration::from_secs(10);
+
+/// Bytes kept of each stream of a command that was ended.
+const KEPT: usize = 64 << 10;
 
 /// Pause before looking a second time for a command whose start was not seen.
 const LATE_START: Duration = Duration::from_millis(300);
@@ -108,6 +115,31 @@ impl Recorded {
     }
 }
 
+/// What a command had written when it had to be ended: the last 64 KiB of each stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LastOutput {
+    /// The end of standard output.
+    pub stdout: Vec<u8>,
+    /// The end of standard error.
+    pub stderr: Vec<u8>,
+}
+
+/// The end of what is written to it.
+#[derive(Debug, Default)]
+struct Tail(VecDeque<u8>);
+
+impl Write for Tail {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.extend(&bytes[bytes.len().saturating_sub(KEPT)..]);
+        self.0.drain(..self.0.len().saturating_sub(KEPT));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Client {
     /// Runs a command, fetches what it wrote, and deletes the server's copies, whatever happens.
     ///
@@ -142,6 +174,28 @@ impl Client {
     /// has it, children included. That and deleting the logs may take a few seconds beyond the limit. Processes
     /// that cleared their environment escape it; where there is no shell, the note of [`Error::Timeout`] says so.
     pub fn exec_recorded(&self, exec: &Exec, wait: &Wait<'_>) -> Result<Recorded, Error> {
+        self.run_recorded(exec, wait, None)
+    }
+
+    /// The same, and tells what the command had written when it had to be ended, before the server's copies are deleted.
+    ///
+    /// # Errors
+    /// Those of [`Client::exec_recorded`]. `last` stays empty where nothing was written, or the server does not give it.
+    pub fn exec_recorded_or_last(
+        &self,
+        exec: &Exec,
+        wait: &Wait<'_>,
+        last: &mut LastOutput,
+    ) -> Result<Recorded, Error> {
+        self.run_recorded(exec, wait, Some(last))
+    }
+
+    fn run_recorded(
+        &self,
+        exec: &Exec,
+        wait: &Wait<'_>,
+        last: Option<&mut LastOutput>,
+    ) -> Result<Recorded, Error> {
         let marker = new_marker();
         let request = exec.request(Mode::Recorded, &marker);
         let ending = || Ending::new(self, &exec.instance, &marker);
@@ -159,22 +213,50 @@ impl Client {
                 limit: wait.limit,
                 instance: exec.instance.clone(),
             }),
-            Err(error) => Err(end(&ending(), &started, error)),
+            Err(error) => Err(end(&ending(), &started, error, last)),
         }
+    }
+
+    /// The end of what a command wrote by now, as far as the server gives it.
+    pub(super) fn last_output(&self, instance: &str, operation_id: &str) -> LastOutput {
+        let limit = Limit::after("fetching the output", FETCHING);
+        let fetch = |stream: Stream| {
+            let found = self
+                .log_paths(instance, operation_id, stream)
+                .find_map(|path| {
+                    let mut tail = Tail::default();
+                    let fetched = self.download(&Request::get(path).limit(limit), &mut tail);
+                    (fetched.is_ok() && !tail.0.is_empty()).then_some(tail.0)
+                });
+            Vec::from(found.unwrap_or_default())
+        };
+        LastOutput {
+            stdout: fetch(Stream::Stdout),
+            stderr: fetch(Stream::Stderr),
+        }
+    }
+
+    /// The paths at which a server of this flavor may keep a stream of a command.
+    fn log_paths(
+        &self,
+        instance: &str,
+        operation_id: &str,
+        stream: Stream,
+    ) -> impl Iterator<Item = String> {
+        let instance = ApiPath::of_instance(instance);
+        let id = encode(operation_id);
+        self.server()
+            .flavor
+            .log_folders()
+            .iter()
+            .map(move |folder| format!("{instance}/{folder}/exec_{id}.{}", stream.extension()))
     }
 
     /// Deletes what a recorded command wrote, by the identifier of its operation: in both places where
     /// servers of this flavor keep it. What is missing is no error.
     pub fn delete_exec_logs(&self, instance: &str, operation_id: &str) -> Result<(), Error> {
-        let folders = self.server().flavor.log_folders().iter();
-        let instance = ApiPath::of_instance(instance);
-        let paths = folders.flat_map(|folder| {
-            [Stream::Stdout, Stream::Stderr].map(|stream| {
-                let (id, extension) = (encode(operation_id), stream.extension());
-                format!("{instance}/{folder}/exec_{id}.{extension}")
-            })
-        });
-        self.delete_logs(paths)
+        let streams = [Stream::Stdout, Stream::Stderr].into_iter();
+        self.delete_logs(streams.flat_map(|stream| self.log_paths(instance, operation_id, stream)))
     }
 
     /// Deletes logs at the same time.
@@ -239,19 +321,14 @@ fn may_run(error: &Error) -> bool {
 }
 
 /// Ends a command whose operation is known.
-fn end(ending: &Ending, started: &Started, error: Error) -> Error {
-    if matches!(error, Error::Operation(_) | Error::Protocol { .. }) {
-        // It has ended; only its logs are left.
-        let notes: Vec<String> = ending
-            .delete_logs(&started.operation.id)
-            .err()
-            .into_iter()
-            .collect();
-        return with_notes(error, &notes);
-    }
-    let killed = ending.kill();
-    if killed.is_ok() {
+fn end(ending: &Ending, started: &Started, error: Error, last: Option<&mut LastOutput>) -> Error {
+    let has_ended = matches!(error, Error::Operation(_) | Error::Protocol { .. });
+    let killed = if has_ended { Ok(()) } else { ending.kill() };
+    if !has_ended && killed.is_ok() {
         ending.settle(&started.operation.id);
+    }
+    if let Some(last) = last {
+        *last = ending.last_output(&started.operation.id);
     }
     let deleted = ending.delete_logs(&started.operation.id);
     let notes: Vec<String> = [killed, deleted]
