@@ -45,9 +45,7 @@ impl Observer for Tracer {
                 self.body(">", &body.map(Value::to_string).unwrap_or_default());
             }
             Trace::Reply { reply, elapsed } => {
-                if let Some(begun) = reply.operation() {
-                    self.0.masker.add(&secrets_of(&begun).into());
-                }
+                self.0.masker.add(&secrets_of(reply).into());
                 let time = elapsed.as_secs_f64() * 1000.0;
                 self.0.line(format!(
                     "    {} {} → {} ({time:.1} ms)",

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::net::IpAddr;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -94,10 +95,18 @@ fn created(kind: &Kind, at: Resource, (request, body): (&Request, &Value)) -> Ef
         Naming::Certificate => certificate_fingerprint(body),
         Naming::Token => None,
     };
-    match name.filter(|name| !name.is_empty()) {
+    match name.filter(|name| !name.is_empty() && !is_any_address(kind, name)) {
         Some(name) => Effect::Creates(member(&at, &name)),
         None => Effect::CreatesSome(at),
     }
+}
+
+/// Whether the server is to choose the address that names the resource.
+fn is_any_address(kind: &Kind, name: &str) -> bool {
+    kind.naming == Naming::Key("listen_address")
+        && name
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_unspecified())
 }
 
 fn member(collection: &Resource, name: &str) -> Resource {

@@ -26,7 +26,7 @@ pub use gc::{Claimed, Clock, RunLeftovers, Standing, claim, release, survey};
 pub use journal::{Ending, Header, Recorded, State, VERSION};
 pub use malleus_api::Wave;
 pub use marks::ISOLATED_KEY;
-pub use reconcile::{await_quiet, settle, unnamed};
+pub use reconcile::{await_quiet, newcomers, settle, unnamed};
 pub use removal::{Connect, Gone, Removal, remove_all};
 pub use renewal::Renewal;
 pub use resource::{Extent, Resource};

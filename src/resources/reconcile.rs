@@ -1,5 +1,6 @@
 //! What became of intentions whose outcome nobody wrote down: the server is asked.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use malleus_api::{Meaning, means, operation};
@@ -10,7 +11,7 @@ use super::marks::RUN_KEY;
 use super::removal::{Connect, read, said, text};
 use super::resource::Resource;
 use super::resource_table::TAKES_EFFECT;
-use crate::client::{Client, Error, Limit, Request, Wait};
+use crate::client::{Client, Error, Limit, Operation, Request, Wait};
 
 /// The resources of a journal that have to be removed. Waits for what the server still does for the run, and finds what
 /// was made without a known name. The run's process has sent nothing from `quiet_since` on.
@@ -129,6 +130,43 @@ pub fn unnamed(
     let patience = client.limit("removal", OTHERS).earlier(limit);
     await_quiet(client, collection, patience)?;
     marked(client, (collection, run), limit)
+}
+
+/// The members of a collection that were not there before an operation and were made since it began.
+///
+/// # Errors
+/// Those of the client.
+pub fn newcomers(
+    client: &Client,
+    collection: &Resource,
+    (before, operation): (&BTreeSet<String>, &Operation),
+    limit: Limit,
+) -> Result<Vec<Resource>, Error> {
+    let Some(kind) = collection.api_path().kind_of_members() else {
+        return Ok(Vec::new());
+    };
+    let list = collection.request("GET").query("recursion", "1");
+    let reply = read(client, &list, limit)?;
+    let members = reply.metadata().as_array().cloned().unwrap_or_default();
+    let time = |text: &str| humantime::parse_rfc3339(text).ok();
+    let since = time(&operation.created_at);
+    // Times of resources may be whole seconds.
+    let is_late = |member: &Value| {
+        let made = time(text(member, "created_at"));
+        made.zip(since)
+            .is_none_or(|(made, since)| made + Duration::from_secs(1) > since)
+    };
+    // The name of a snapshot of a volume has the volume's before it.
+    let name = |member: &Value| {
+        let name = text(member, kind.listed_by());
+        name.rsplit('/').next().unwrap_or(name).to_owned()
+    };
+    let new = members
+        .iter()
+        .filter(|member| is_late(member) && !before.contains(&name(member)));
+    Ok(new
+        .map(|member| collection.at(&collection.api_path().member(&name(member))))
+        .collect())
 }
 
 /// The members of a collection that carry the run's mark.

@@ -1,6 +1,6 @@
 //! The table of a run: its resources and what is known of them, each change with its line in the journal.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -67,6 +67,9 @@ pub(super) struct ResourceTable {
     /// The number of the newest resource with a path.
     pub(super) by_path: HashMap<String, u32>,
     pub(super) next: u32,
+    /// What a collection held before a request that may be answered with one of its members, by the number of what the
+    /// request makes.
+    pub(super) there: HashMap<u32, BTreeSet<String>>,
 }
 
 /// Whether there was a run of this id before.
@@ -247,7 +250,16 @@ impl ResourceTable {
             self.settle(number, None, State::Made);
             return;
         }
-        match effect::made_by(&known.resource.clone(), operation) {
+        let made = effect::made_by(&known.resource.clone(), operation);
+        if made.is_some() || !self.there.contains_key(&number) {
+            self.named(number, made);
+        }
+    }
+
+    /// Which resource a request without a name has led to, if any; what was there before is not the run's.
+    pub(super) fn named(&mut self, number: u32, resource: Option<Resource>) {
+        let before = self.there.remove(&number).unwrap_or_default();
+        match resource.filter(|resource| !before.contains(&resource.name())) {
             Some(resource) => self.settle(number, Some(resource), State::Made),
             None => self.settle(number, None, State::NotOurs),
         }

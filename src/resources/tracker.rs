@@ -1,7 +1,12 @@
 //! What a run made, as it goes.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use malleus_api::ApiPath;
+use malleus_api::catalog::{Marking, Naming};
+use serde_json::Value;
 
 use super::effect::{self, Effect};
 use super::journal::{Ending, Header, State};
@@ -141,6 +146,7 @@ impl Tracker {
         known: Before,
         (owner, fate): (&[u32], Retention),
     ) -> Result<Ticket, Error> {
+        let mut there = None;
         let (resource, state) = match Effect::of(client, request)? {
             Effect::Nothing => return Ok(Ticket { act: Act::Nothing }),
             Effect::Removes(resource) => {
@@ -154,7 +160,10 @@ impl Tracker {
                     act: Act::MayMake(at, owner.to_vec(), fate),
                 });
             }
-            Effect::CreatesSome(collection) => (collection, State::SomeIntended),
+            Effect::CreatesSome(collection) => {
+                there = members_before(client, request, &collection)?;
+                (collection, State::SomeIntended)
+            }
             Effect::Creates(resource) => {
                 let state = match known {
                     Before::Absent => State::Intended,
@@ -163,8 +172,12 @@ impl Tracker {
                 (resource, state)
             }
         };
-        let made = self.table().begin(resource, state, (owner, fate));
+        let mut table = self.table();
+        let made = table.begin(resource, state, (owner, fate));
         let number = made.map_err(|error| unwritable(error, client))?;
+        if let Some(there) = there {
+            table.there.insert(number, there);
+        }
         Ok(Ticket {
             act: Act::Makes(number),
         })
@@ -242,11 +255,10 @@ impl Tracker {
         let is_running = reply.operation().is_some();
         if known.state == State::SomeIntended {
             match effect::made(&known.resource.clone(), reply) {
-                // What an operation makes is ours from here on, however it ends.
-                Some(resource) => table.settle(number, Some(resource), State::Made),
                 // Its name comes with the operation's end.
                 None if is_running => {}
-                None => table.settle(number, None, State::NotOurs),
+                // What an operation makes is ours from here on, however it ends.
+                made => table.named(number, made),
             }
         } else if !is_running {
             table.settle(number, None, State::Made);
@@ -276,6 +288,18 @@ impl Tracker {
         for number in gone {
             table.settle(number, None, State::Removed);
         }
+    }
+
+    /// What a request makes whose operation has ended without naming it, and what the collection held before.
+    pub fn nameless(&self, ticket: &Ticket) -> Option<(Tracked, BTreeSet<String>)> {
+        let Act::Makes(number) = ticket.act else {
+            return None;
+        };
+        let mut table = self.table();
+        let known = table.resources.get(&number)?.clone();
+        let is_nameless = known.state == State::SomeIntended && known.asked.is_none();
+        let before = is_nameless.then(|| table.there.remove(&number));
+        Some((known, before.flatten()?))
     }
 
     /// What an intention without a name has led to: these resources, or none.
@@ -398,6 +422,42 @@ impl Tracker {
     fn table(&self) -> MutexGuard<'_, ResourceTable> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What a collection holds before a request whose operation may not tell what it makes there. A server that is to download an
+/// image answers with one that it has already as if it had come with the request; LXD 5.0 does not name new snapshots and
+/// backups.
+fn members_before(
+    client: &Client,
+    request: &Request,
+    collection: &Resource,
+) -> Result<Option<BTreeSet<String>>, Error> {
+    let source = request.json_body().map(|body| &body["source"]["type"]);
+    let path = collection.api_path();
+    let Some(kind) = path.kind_of_members() else {
+        return Ok(None);
+    };
+    let is_pull = kind.naming == Naming::Image
+        && source.is_some_and(|source| source == "image" || source == "url");
+    if !is_pull && kind.marking != Marking::Expiry {
+        return Ok(None);
+    }
+    let longest = Limit::after("look", LOOK);
+    let limit = request
+        .deadline()
+        .map_or(longest, |limit| longest.earlier(limit));
+    let reply = match read(client, &collection.request("GET"), limit) {
+        // Refused as the request will be, in words that are about it.
+        Err(Error::Api(_)) if !is_pull => return Ok(None),
+        other => other?,
+    };
+    let urls = reply.metadata().as_array().cloned().unwrap_or_default();
+    let members = urls
+        .iter()
+        .filter_map(Value::as_str)
+        .filter_map(ApiPath::parse);
+    let names = members.filter_map(|member| path.name_of_member(&member).map(str::to_owned));
+    Ok(Some(names.collect()))
 }
 
 /// How long a look at a resource may take.

@@ -9,7 +9,7 @@ use malleus_api::bodies::Schema;
 use serde_json::{Map, Value, json};
 
 use super::executor::{Frame, Run};
-use super::pending_work::Pending;
+use super::pending_work::{Pending, Work};
 use crate::client::{self, Content, Limit, Operation, Reply, Wait};
 use crate::playbook::grammar::ACTIONS;
 use crate::playbook::plan::{self, Action, Body, Name, Scalars, Waiting};
@@ -159,7 +159,7 @@ impl ActionResult {
                 .map(|(name, value)| (name.to_ascii_lowercase(), value.into()))
                 .collect(),
             etag: reply.etag().map(str::to_owned),
-            metadata: reply.metadata().clone(),
+            metadata: with_token(reply.metadata().clone()),
             body: match &reply.content {
                 Content::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned().into(),
                 _ => reply.body(),
@@ -290,7 +290,7 @@ impl Attempt<'_, '_> {
                 let ended = client
                     .wait(&begun.id, &self.wait())
                     .inspect_err(|error| self.settle((&begun.id, &ticket), error))?;
-                self.run.session.tracker.ended(&ticket, &ended);
+                self.ended(&ticket, &ended);
                 if !ended.failed() {
                     self.forget_logs(request);
                 }
@@ -312,21 +312,28 @@ impl Attempt<'_, '_> {
         step: &plan::Step,
         request: &client::Request,
     ) -> Result<ActionResult, client::Error> {
-        let (seen, begun, ticket) = self.send(request, Before::Unknown)?;
-        let Some(begun) = begun else { return Ok(seen) };
-        // Others are not ended by the server: there is nothing to wait for.
-        if !begun.class.ends_by_itself() {
-            return Ok(seen.with_operation(&begun));
-        }
+        let (mut seen, begun, ticket) = self.send(request, Before::Unknown)?;
+        let work = match &begun {
+            Some(begun) if begun.class.ends_by_itself() => Work::Operation(begun.id.clone()),
+            // Others are not ended by the server: there is nothing to wait for.
+            Some(begun) => return Ok(seen.with_operation(begun)),
+            None => match seen.error.take_if(|_| !judges_refusal(step)) {
+                Some(words) => Work::Refused(seen.status, words),
+                None => return Ok(seen),
+            },
+        };
         self.run.pending_work().pending.push(Pending {
             id: step.id.as_ref().map(|id| id.text.clone()),
-            operation: begun.id.clone(),
+            work,
             what: seen.what.clone(),
             place: self.frame.plan.place(step.span),
             client: self.frame.client.clone(),
             ticket,
         });
-        Ok(seen.with_operation(&begun))
+        Ok(match &begun {
+            Some(begun) => seen.with_operation(begun),
+            None => seen,
+        })
     }
 
     fn send(
@@ -351,11 +358,20 @@ impl Attempt<'_, '_> {
         let reply = self.deliver(request, &ticket)?;
         tracker.replied(&ticket, &reply);
         let begun = reply.operation();
+        self.run.masker.add(&client::secrets_of(&reply).into());
         if let Some(begun) = &begun {
-            self.run.masker.add(&client::secrets_of(begun).into());
             self.note_recorded_logs(request, &reply, begun);
         }
         Ok((ActionResult::from_reply(&reply), begun, ticket))
+    }
+
+    /// Takes note of how an operation ended.
+    fn ended(&self, ticket: &Ticket, operation: &Operation) {
+        // Some secrets come with the end, such as the key of a new bucket.
+        let secrets = client::secrets_in(&operation.metadata);
+        self.run.masker.add(&secrets.into());
+        let client = &self.frame.client;
+        self.run.note_end(client, (ticket, operation), self.limit);
     }
 
     /// An operation that nobody waits for any longer is cancelled where the server can, and otherwise given time to
@@ -435,17 +451,46 @@ impl Attempt<'_, '_> {
 
     /// Waits for what was begun in the background.
     pub(super) fn finish(&self, pending: &Pending) -> Result<ActionResult, ActionError> {
-        let waited = pending.client.wait(&pending.operation, &self.wait());
+        let operation = match &pending.work {
+            Work::Operation(operation) => operation,
+            Work::Refused(status, words) => {
+                return Ok(ActionResult {
+                    status: *status,
+                    error: Some(words.clone()),
+                    what: pending.what.clone(),
+                    ..ActionResult::default()
+                });
+            }
+        };
+        let waited = pending.client.wait(operation, &self.wait());
         let ended = waited.map_err(|error| {
-            self.settle((&pending.operation, &pending.ticket), &error);
+            self.settle((operation, &pending.ticket), &error);
             ActionError::client(error, pending.what.clone())
         })?;
-        self.run.session.tracker.ended(&pending.ticket, &ended);
+        self.ended(&pending.ticket, &ended);
         Ok(ActionResult {
             what: pending.what.clone(),
             ..ActionResult::default().with_operation(&ended)
         })
     }
+}
+
+/// Whether a background step itself says what is to be done about a refusal. Otherwise a refusal in the reply waits for
+/// whoever joins, as the failure of the operation does: which of the two it is differs between servers.
+fn judges_refusal(step: &plan::Step) -> bool {
+    step.expect.status.is_some()
+        || step.expect.error.is_some()
+        || step.retry.is_some()
+        || step.until.is_some()
+}
+
+/// The metadata of a reply; with `token` where it is a token in parts, as it is given to the one who is to be trusted.
+fn with_token(mut metadata: Value) -> Value {
+    let token = client::Token::of_identity(&metadata);
+    if let (Some(token), Value::Object(parts)) = (token, &mut metadata) {
+        parts.insert("token".into(), token.joined().into());
+    }
+    metadata
 }
 
 /// A refusal of the API is something an action showed; other errors are trouble.

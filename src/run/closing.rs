@@ -1,12 +1,15 @@
 //! What must be done whatever happened to the steps.
 
+use malleus_api::messages;
+
 use super::action::{Attempt, DRAIN};
 use super::cleanup_policy::CleanupPolicy;
 use super::event::{Kind, Phase, StepOutcome, StepShape};
 use super::executor::{Frame, Run, Stop, caught};
 use super::failure;
+use super::pending_work::{Pending, Work};
 use super::servers::RemoteClients;
-use crate::client::{Client, Error, Limit, Wait};
+use crate::client::{Client, Error, Limit, Operation, Wait};
 use crate::diagnostic::Diagnostic;
 use crate::playbook::plan::Step;
 use crate::resources::{
@@ -48,7 +51,7 @@ impl<'a> Run<'a> {
             let failures = match attempt.finish(&operation) {
                 Ok(seen) => seen
                     .error
-                    .map(|words| Diagnostic::error(words).at(operation.place.clone(), "begun here"))
+                    .map(|words| failed_in_background(words, &operation))
                     .into_iter()
                     .collect(),
                 Err(trouble) => vec![failure::of_trouble(
@@ -78,9 +81,16 @@ impl<'a> Run<'a> {
     fn drain(&self) {
         let pending = std::mem::take(&mut self.pending_work().pending);
         let limit = self.session.client.limit("drain", DRAIN);
-        for begun in &pending {
-            self.drained((&begun.operation, &begun.ticket), &begun.client, limit);
-        }
+        // All at once: each may take until the limit.
+        std::thread::scope(|threads| {
+            for begun in &pending {
+                if let Work::Operation(operation) = &begun.work {
+                    threads.spawn(move || {
+                        self.drained((operation, &begun.ticket), &begun.client, limit);
+                    });
+                }
+            }
+        });
     }
 
     /// Ends an operation that nobody waits for any more.
@@ -91,10 +101,10 @@ impl<'a> Run<'a> {
         limit: Limit,
     ) {
         let client = client.detached();
-        // Most operations refuse to be cancelled; then waiting is all there is.
-        let _ = client.cancel_operation(operation);
+        // Most servers refuse to cancel most operations; then waiting is all there is. LXD from 6.7 on waits by itself.
+        let _ = client.cancel_operation(operation, limit);
         match client.wait(operation, &Wait::within(limit)) {
-            Ok(ended) => self.session.tracker.ended(ticket, &ended),
+            Ok(ended) => self.note_end(&client, (ticket, &ended), limit),
             Err(_) if ticket.makes() => {
                 let undrained = (client, operation.to_owned(), ticket.clone());
                 self.pending_work().undrained.push(undrained);
@@ -108,7 +118,28 @@ impl<'a> Run<'a> {
         let undrained = std::mem::take(&mut self.pending_work().undrained);
         for (client, operation, ticket) in undrained {
             if let Ok(ended) = client.wait(&operation, &Wait::within(limit)) {
-                self.session.tracker.ended(&ticket, &ended);
+                self.note_end(&client, (&ticket, &ended), limit);
+            }
+        }
+    }
+
+    /// Takes note of how an operation ended. What it has made and does not name is looked for among what is new.
+    pub(super) fn note_end(
+        &self,
+        client: &Client,
+        (ticket, ended): (&Ticket, &Operation),
+        limit: Limit,
+    ) {
+        let tracker = self.session.tracker;
+        tracker.ended(ticket, ended);
+        if ended.failed() {
+            return;
+        }
+        if let Some((known, before)) = tracker.nameless(ticket) {
+            // Where the server does not tell, it stays an intention.
+            if let Ok(made) = resources::newcomers(client, &known.resource, (&before, ended), limit)
+            {
+                tracker.found(&known, &made);
             }
         }
     }
@@ -375,6 +406,13 @@ impl<'a> Run<'a> {
         }
         !is_gone
     }
+}
+
+fn failed_in_background(words: String, operation: &Pending) -> Diagnostic {
+    let help = messages::explain(&words);
+    let mut failure = Diagnostic::error(words).at(operation.place.clone(), "begun here");
+    failure.help = help.map(str::to_owned);
+    failure
 }
 
 fn still_there(what: &str, error: &Error) -> Diagnostic {

@@ -112,6 +112,8 @@ impl<'a> Judge<'a> {
                 Err(fault) => self.fault(fault),
                 Ok(part) => match seen {
                     Some(words) if words.contains(&part) => {}
+                    Some(words)
+                        if messages::summary(words).is_some_and(|words| words.contains(&part)) => {}
                     Some(words) => {
                         let label =
                             format!("expected text with {part:?}, the daemon said {words:?}");

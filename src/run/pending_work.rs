@@ -16,13 +16,22 @@ use super::executor::Frame;
 pub(super) struct Pending {
     /// The id of the step that began it.
     pub(super) id: Option<String>,
-    pub(super) operation: String,
+    pub(super) work: Work,
     /// The request, for messages.
     pub(super) what: String,
     /// Where it was begun.
     pub(super) place: Place,
     pub(super) client: Client,
     pub(super) ticket: Ticket,
+}
+
+/// What a request in the background came to.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// This operation.
+    Operation(String),
+    /// A refusal, with its status and words, that is told where the operation would be waited for.
+    Refused(Option<u16>, String),
 }
 
 /// The logs of one recorded command on the server.

@@ -23,6 +23,7 @@ mod harness;
 mod isolation;
 mod lease;
 mod mutation;
+mod newer_servers;
 mod nothing_left;
 mod ownership_scripted;
 mod recipes;

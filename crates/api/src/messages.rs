@@ -16,6 +16,8 @@ pub enum Meaning {
     NotEmpty,
     /// The name is taken.
     Taken,
+    /// The image does not exist.
+    NoImage,
     /// The instance must be stopped first.
     Running,
     /// The instance is stopped already.
@@ -67,7 +69,8 @@ const INCUS: Servers = Servers::INCUS;
 
 use Meaning::{
     Broken, Busy, CommandNotExecutable, CommandNotFound, Deadline, InUse, MemberAway, NoFile,
-    NoLogHere, NoProject, NotAllowed, NotEmpty, Protected, Running, Stopped, Taken, Transient,
+    NoImage, NoLogHere, NoProject, NotAllowed, NotEmpty, Protected, Running, Stopped, Taken,
+    Transient,
 };
 
 const WORDINGS: &[Wording] = &[
@@ -116,6 +119,9 @@ const WORDINGS: &[Wording] = &[
     says(Taken, "already exists", ALL),
     says(Taken, "unique constraint", ALL),
     says(Taken, "already in use by", ALL),
+    says(NoImage, "image not provided for instance creation", ALL),
+    says(NoImage, "image alias not found", ALL),
+    says(NoImage, "image not found", ALL),
     says(Running, "running", ALL),
     says(Running, "frozen", ALL),
     says(Stopped, "already stopped", ALL),
@@ -179,6 +185,19 @@ pub fn servers_saying(meaning: Meaning) -> Servers {
         .fold(Servers::NONE, |all, wording| all.or(wording.servers))
 }
 
+/// What a refusal, or the failure of an operation, means, in words that are the same for all servers; for failures that
+/// servers tell of in words of their own.
+pub fn summary(message: &str) -> Option<&'static str> {
+    let summaries = [
+        (Taken, "the name is taken"),
+        (NoImage, "there is no such image"),
+    ];
+    let found = summaries
+        .iter()
+        .find(|(meaning, _)| means(message, *meaning));
+    found.map(|(_, words)| *words)
+}
+
 /// What to know about a refusal whose own words do not say it: a member of a cluster that is away, a client that is
 /// restricted to projects.
 pub fn explain(message: &str) -> Option<&'static str> {
@@ -192,7 +211,7 @@ pub fn explain(message: &str) -> Option<&'static str> {
              them: with `project:`, or `--project`",
         )
     } else {
-        None
+        summary(message)
     }
 }
 

@@ -9,7 +9,7 @@
 //! | makes or changes an instance, snapshot, backup, pool, network, ACL, volume | the resource |
 //! | makes a forward, load balancer or peer | its network |
 //! | makes a record of a zone | the zone |
-//! | copies a volume | the source |
+//! | copies a volume, moves it to another pool | the source (older servers: nothing) |
 //! | renames a volume | the old name |
 //! | renames an instance, network or ACL | the new name; `original_entity_url` the old one |
 //! | changes many at once, makes an image | the project |
@@ -75,10 +75,25 @@ pub fn name_of_made(collection: &ApiPath, record: &Value) -> Option<String> {
         .map(str::to_owned)
 }
 
+/// Descriptions of operations that make a volume of another one.
+const COPIES_VOLUMES: [&str; 3] = [
+    "Copying storage volume",
+    "Migrating storage volume",
+    "Moving storage volume",
+];
+
 /// Whether an operation may make, change or remove a resource: it names the resource, something that it is part of, or a
 /// part of it.
 pub fn concerns(record: &Value, resource: &ApiPath) -> bool {
     let named = paths(record);
+    // On its way to another name or pool a volume is named by its source, or not at all.
+    if COPIES_VOLUMES
+        .iter()
+        .any(|words| record["description"] == *words)
+        && resource.is_volume()
+    {
+        return true;
+    }
     let is_whole_project = |path: &ApiPath| {
         path.segments().len() == 2 && path.segments()[0] == "projects" && resource != path
     };
@@ -132,6 +147,21 @@ mod tests {
     }
 
     #[test]
+    fn copies_of_volumes_name_their_source_or_nothing() {
+        let copy = path("storage-pools/default/volumes/custom/v2");
+        for record in [
+            json!({"description": "Copying storage volume", "resources": {}, "metadata": {"entity_url": "/1.0/storage-pools/default/volumes/custom/v1"}}),
+            json!({"description": "Copying storage volume", "resources": {}, "metadata": {}}),
+            json!({"description": "Copying storage volume", "resources": null}),
+        ] {
+            assert!(concerns(&record, &copy), "{record}");
+            assert!(!concerns(&record, &path("instances/v2")), "{record}");
+        }
+        let other = json!({"description": "Updating storage volume", "resources": {}, "metadata": {"entity_url": "/1.0/storage-pools/default/volumes/custom/v1"}});
+        assert!(!concerns(&other, &copy));
+    }
+
+    #[test]
     fn names_that_the_server_chose() {
         for (collection, record, expected) in [
             (
@@ -143,6 +173,17 @@ mod tests {
                 "containers",
                 json!({"resources": {}, "metadata": {"entity_url": "/1.0/instances/able-fox?project=p"}}),
                 Some("able-fox"),
+            ),
+            // A copy names its source as well, after itself.
+            (
+                "instances",
+                json!({"resources": {"instances": ["/1.0/instances/able-fox", "/1.0/instances/c1"]}}),
+                Some("able-fox"),
+            ),
+            (
+                "instances/c/backups",
+                json!({"resources": {"instances": ["/1.0/instances/c"], "backups": ["/1.0/instances/c/backups/backup0"]}}),
+                Some("backup0"),
             ),
             (
                 "instances/c/snapshots",

@@ -251,6 +251,11 @@ impl ApiPath {
         self.segments == other.segments
     }
 
+    /// Whether the path is that of a volume, of volumes, or of something of a volume.
+    pub fn is_volume(&self) -> bool {
+        matches!(self.segments.as_slice(), [pools, _, volumes, ..] if pools == "storage-pools" && volumes == "volumes")
+    }
+
     /// Whether one path is the other, or below it.
     pub fn touches(&self, other: &Self) -> bool {
         self.segments.starts_with(&other.segments) || other.segments.starts_with(&self.segments)

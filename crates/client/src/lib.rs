@@ -107,7 +107,7 @@ pub use settings::{
 pub use signals::Signals;
 pub use stream::Stdio;
 pub use tls::{Certificate, Fingerprint, Identity, TlsError, Trust};
-pub use token::{Token, secrets_of};
+pub use token::{Token, secrets_in, secrets_of};
 pub use verbs::Completed;
 pub use wait::Wait;
 

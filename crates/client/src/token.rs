@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use super::{Class, Operation};
+use super::{Class, Operation, Reply};
 
 /// What a server gives to those who are to be trusted, or to join its cluster: once, and for a short time. Never shown by
 /// `Debug`.
@@ -28,6 +28,14 @@ impl Token {
         (operation.class == Class::Token)
             .then(|| Self::join(&operation.metadata))
             .flatten()
+    }
+
+    /// The token that a server of LXD gives in parts for a pending identity, or for a link to another cluster.
+    pub fn of_identity(metadata: &Value) -> Option<Self> {
+        let fields = metadata.as_object()?;
+        let has = |key: &str| fields.get(key).is_some_and(Value::is_string);
+        let is_one = has("secret") && has("fingerprint") && fields.get("addresses")?.is_array();
+        is_one.then(|| Self(fields.clone()))
     }
 
     fn join(parts: &Value) -> Option<Self> {
@@ -94,8 +102,43 @@ impl Token {
     }
 }
 
+/// What must not be shown of a reply: tokens, keys of buckets, and the secrets that open an operation's websockets.
+pub fn secrets_of(reply: &Reply) -> Vec<String> {
+    let begun = reply.operation();
+    let mut secrets = begun.as_ref().map(of_operation).unwrap_or_default();
+    secrets.extend(secrets_in(reply.metadata()));
+    secrets
+}
+
+/// The same of the metadata of a reply, or of an operation, by their names.
+pub fn secrets_in(metadata: &Value) -> Vec<String> {
+    let mut secrets = Vec::new();
+    collect(metadata, &mut secrets);
+    secrets.extend(Token::of_identity(metadata).map(|token| token.joined()));
+    secrets
+}
+
+fn collect(value: &Value, secrets: &mut Vec<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| collect(item, secrets)),
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value.as_str() {
+                    Some(text) if SECRET.contains(&name.as_str()) => secrets.push(text.to_owned()),
+                    _ => collect(value, secrets),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Fields whose text is a secret wherever they stand: of tokens of identities, bearers, joins, clusters and images, and of
+/// keys of buckets.
+const SECRET: [&str; 4] = ["secret", "secret-key", "token", "trust_token"];
+
 /// What must not be shown of an operation as it began: its token, and the secrets that open its websockets.
-pub fn secrets_of(operation: &Operation) -> Vec<String> {
+fn of_operation(operation: &Operation) -> Vec<String> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let parts = &operation.metadata;
     let mut secrets: Vec<String> = match operation.class {

@@ -85,15 +85,17 @@ impl Client {
         Waiter::new(self, operation, wait, ("GET", operation))?.run()
     }
 
-    /// Asks the server to cancel an operation.
+    /// Asks the server to cancel an operation. LXD from 6.7 on answers when the operation has ended, others at once.
     ///
     /// # Errors
     /// [`Error::Api`] with status 400 when the operation cannot be cancelled, which holds for most:
-    /// see [`Operation::may_cancel`](super::Operation).
-    pub fn cancel_operation(&self, operation: &str) -> Result<(), Error> {
-        let wait = Wait::default();
+    /// see [`Operation::may_cancel`](super::Operation); [`Error::Timeout`] when the limit passes, with the operation
+    /// being cancelled all the same.
+    pub fn cancel_operation(&self, operation: &str, limit: Limit) -> Result<(), Error> {
+        let wait = Wait::within(limit);
         let path = Waiter::new(self, operation, &wait, ("DELETE", operation))?.path();
-        self.request(&Request::delete(path)).map(|_| ())
+        self.request(&Request::delete(path).limit(limit))
+            .map(|_| ())
     }
 
     /// The request target that a request has when this client sends it: path and query, with the client's project and

@@ -238,7 +238,9 @@ fn token_operations_are_not_awaited() {
             .unwrap();
         let operation = done.operation.expect("a token operation");
         assert_eq!(operation.class, Class::Token);
-        client.cancel_operation(&operation.id).unwrap();
+        client
+            .cancel_operation(&operation.id, Limit::never())
+            .unwrap();
     });
 }
 
@@ -354,7 +356,7 @@ fn cancelling_ends_what_is_in_flight_at_once() {
         let refused = parent.request(&Request::get("/1.0"));
         assert!(matches!(refused, Err(Error::Cancelled)));
         assert!(parent.fork().is_cancelled());
-        cleanup.cancel_operation(&token.id).unwrap();
+        cleanup.cancel_operation(&token.id, Limit::never()).unwrap();
     });
 }
 
@@ -382,7 +384,7 @@ fn waiting_tells_about_the_operation_and_ends_with_its_limit() {
         );
         assert!((2400..2500 + AT_ONCE.as_millis()).contains(&elapsed.as_millis()));
         assert!((1..=3).contains(&*seen.lock().unwrap()));
-        client.cancel_operation(&token.id).unwrap();
+        client.cancel_operation(&token.id, Limit::never()).unwrap();
     });
 }
 
