@@ -157,7 +157,7 @@ impl<W: Write> Human<W> {
     fn mark(&self, outcome: &StepOutcome) -> String {
         match outcome {
             StepOutcome::Passed(_) => self.paint("32", "✓"),
-            StepOutcome::Skipped => self.paint("2", "-"),
+            StepOutcome::Skipped(_) => self.paint("2", "-"),
             StepOutcome::Failed(_) => self.paint("1;31", "✗"),
             StepOutcome::Tolerated(_) => self.paint("33", "!"),
             StepOutcome::Cancelled => self.paint("2", "×"),
@@ -167,19 +167,19 @@ impl<W: Write> Human<W> {
     fn finished(&self, step: &StepInfo, outcome: &StepOutcome, took: Duration) {
         let failures = match outcome {
             StepOutcome::Failed(failures) | StepOutcome::Tolerated(failures) => failures.as_slice(),
-            StepOutcome::Passed(_) | StepOutcome::Skipped | StepOutcome::Cancelled => &[],
+            StepOutcome::Passed(_) | StepOutcome::Skipped(_) | StepOutcome::Cancelled => &[],
         };
         let failed = matches!(outcome, StepOutcome::Failed(_));
         // The steps of a group that passed have told the story below its heading.
         let told = step.shape == StepShape::Group && matches!(outcome, StepOutcome::Passed(_));
         if (self.says(Verbosity::Normal) && !told) || failed {
             let time = match outcome {
-                StepOutcome::Skipped => "skipped".to_owned(),
+                StepOutcome::Skipped(_) => "skipped".to_owned(),
                 StepOutcome::Cancelled => "cancelled".to_owned(),
                 _ => duration::show(took),
             };
             let mut title = title(step);
-            if let StepOutcome::Passed(remark) = outcome
+            if let StepOutcome::Passed(remark) | StepOutcome::Skipped(remark) = outcome
                 && !remark.is_empty()
             {
                 title = format!("{title}: {remark}");

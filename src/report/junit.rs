@@ -73,7 +73,7 @@ struct Case {
 
 enum CaseResult {
     Passed,
-    Skipped(&'static str),
+    Skipped(String),
     /// A first line and all of it.
     Failed(String, String),
     Error(String, String),
@@ -157,11 +157,14 @@ impl Case {
         let (result, warnings) = match step.outcome {
             StepEnd::Passed => (CaseResult::Passed, String::new()),
             StepEnd::Tolerated => (CaseResult::Passed, all),
-            StepEnd::Skipped => (
-                CaseResult::Skipped("its condition did not hold"),
-                String::new(),
-            ),
-            StepEnd::Cancelled => (CaseResult::Skipped("cancelled"), String::new()),
+            StepEnd::Skipped => {
+                let why = match step.remark.as_str() {
+                    "" => "its condition did not hold",
+                    remark => remark,
+                };
+                (CaseResult::Skipped(why.into()), String::new())
+            }
+            StepEnd::Cancelled => (CaseResult::Skipped("cancelled".into()), String::new()),
             StepEnd::Failed => (
                 CaseResult::Failed(headline(&step.problems), all),
                 String::new(),
@@ -185,7 +188,7 @@ impl Case {
             .collect();
         let excerpts = excerpts(errors.iter().copied());
         let result = match record.outcome() {
-            Outcome::NotRun => CaseResult::Skipped("not run"),
+            Outcome::NotRun => CaseResult::Skipped("not run".into()),
             Outcome::Left => {
                 let left: String = record
                     .left()

@@ -252,7 +252,7 @@ impl StepRecord {
     fn end(&mut self, outcome: &StepOutcome) {
         let problems = match outcome {
             StepOutcome::Failed(problems) | StepOutcome::Tolerated(problems) => problems.as_slice(),
-            StepOutcome::Passed(_) | StepOutcome::Skipped | StepOutcome::Cancelled => &[],
+            StepOutcome::Passed(_) | StepOutcome::Skipped(_) | StepOutcome::Cancelled => &[],
         };
         self.problems = problems.iter().map(Problem::of).collect();
         if matches!(outcome, StepOutcome::Tolerated(_)) {
@@ -263,7 +263,10 @@ impl StepRecord {
                 self.remark.clone_from(remark);
                 StepEnd::Passed
             }
-            StepOutcome::Skipped => StepEnd::Skipped,
+            StepOutcome::Skipped(remark) => {
+                self.remark.clone_from(remark);
+                StepEnd::Skipped
+            }
             StepOutcome::Failed(_) => StepEnd::Failed,
             StepOutcome::Tolerated(_) => StepEnd::Tolerated,
             StepOutcome::Cancelled => StepEnd::Cancelled,

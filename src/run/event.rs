@@ -117,8 +117,8 @@ pub enum Phase {
 pub enum StepOutcome {
     /// All that was expected held. What is worth a remark, such as `unchanged`; often nothing.
     Passed(String),
-    /// Its condition did not hold.
-    Skipped,
+    /// It did nothing: its condition did not hold, or for the reason that is given.
+    Skipped(String),
     /// It failed. A group whose step failed has no failures of its own.
     Failed(Vec<Diagnostic>),
     /// It failed, and the playbook says to go on.
@@ -180,7 +180,7 @@ impl Summary {
         match (outcome, step.phase) {
             (StepOutcome::Passed(_), Phase::Steps) => self.passed += single,
             (StepOutcome::Passed(_), _) => self.cleaned_up += single,
-            (StepOutcome::Skipped, Phase::Steps) => self.skipped += 1,
+            (StepOutcome::Skipped(_), Phase::Steps) => self.skipped += 1,
             (StepOutcome::Tolerated(_), _) => self.tolerated += single,
             (StepOutcome::Failed(_), Phase::Steps) => match on_error {
                 OnError::Fail => self.failed += single,
@@ -190,7 +190,7 @@ impl Summary {
             (StepOutcome::Failed(_) | StepOutcome::Cancelled, _) if single == 1 => {
                 self.left.push(step.title.clone());
             }
-            (StepOutcome::Skipped | StepOutcome::Failed(_) | StepOutcome::Cancelled, _) => {}
+            (StepOutcome::Skipped(_) | StepOutcome::Failed(_) | StepOutcome::Cancelled, _) => {}
         }
     }
 }

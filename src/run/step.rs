@@ -1,7 +1,7 @@
 //! One step: condition, loop, attempts, expectations, captures.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -60,6 +60,13 @@ impl<'a> Run<'a> {
             }
         };
         let count = items.len();
+        if count == 0 {
+            let title = title(step, self.renderer(frame));
+            let info = self.begin(title, frame, StepShape::Single);
+            let outcome = StepOutcome::Skipped("no items".into());
+            self.finish(info, frame, outcome, Duration::ZERO);
+        }
+        let [item_name, index_name] = step.loop_names();
         let turn = |index: usize, outer: Frame<'a>| {
             let mut inner = Frame {
                 scope: outer.scope.child(),
@@ -67,8 +74,8 @@ impl<'a> Run<'a> {
                 ..outer
             };
             let item = &items[index];
-            inner.scope.bind("item", item);
-            inner.scope.bind("index", &json!(index));
+            inner.scope.bind(&item_name, item);
+            inner.scope.bind(&index_name, &json!(index));
             inner.trail.push(format!(
                 "item {} of {count}: {}",
                 index + 1,
@@ -129,7 +136,12 @@ impl<'a> Run<'a> {
             Some(Ok(false)) => {
                 // A group that is skipped has no steps to announce.
                 let info = self.begin(title, frame, StepShape::Single);
-                self.finish(info, frame, StepOutcome::Skipped, self.elapsed(start));
+                self.finish(
+                    info,
+                    frame,
+                    StepOutcome::Skipped(String::new()),
+                    self.elapsed(start),
+                );
                 return Ok(skipped(step));
             }
             Some(Err(fault)) => {

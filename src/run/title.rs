@@ -1,7 +1,9 @@
 //! Titles of steps.
 
+use serde_json::Value;
+
 use crate::diagnostic::count;
-use crate::playbook::plan::{Action, Step};
+use crate::playbook::plan::{Action, Command, Step};
 use crate::template::{Renderer, Template};
 
 /// The title of a step: the author's, or one made of its action. What does not render stays as it is written.
@@ -12,7 +14,12 @@ pub fn title(step: &Step, renderer: Renderer<'_>) -> String {
             .unwrap_or_else(|_| template.written())
     };
     if let Some(name) = &step.name {
-        return text(name);
+        // A list or a mapping is written as JSON.
+        return match renderer.value(name) {
+            Ok(Value::String(text)) => text,
+            Ok(value) => value.to_string(),
+            Err(_) => name.written(),
+        };
     }
     match &step.action {
         Action::Request(request) => {
@@ -20,12 +27,11 @@ pub fn title(step: &Step, renderer: Renderer<'_>) -> String {
         }
         Action::Exec(exec) => {
             let line = match &exec.command {
-                crate::playbook::plan::Command::Arguments(arguments) => {
+                Command::Arguments(arguments) => {
                     arguments.iter().map(text).collect::<Vec<_>>().join(" ")
                 }
-                crate::playbook::plan::Command::Shell(line) => {
-                    text(line).lines().next().unwrap_or_default().to_owned()
-                }
+                Command::Shell(file @ Template::File(_)) => file.written(),
+                Command::Shell(line) => text(line).lines().next().unwrap_or_default().to_owned(),
             };
             format!("exec in {}: {line}", text(&exec.instance))
         }

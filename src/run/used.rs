@@ -32,5 +32,6 @@ fn collect(template: &Template, found: &mut Vec<String>) {
                 collect(value, found);
             }
         }
+        Template::File(file) => collect(&file.path, found),
     }
 }

@@ -254,14 +254,14 @@ fn every_example_of_the_reference_runs_and_leaves_nothing() {
 #[test]
 fn every_key_has_an_example_in_the_reference() {
     use malleus::playbook::grammar::{
-        EXEC, EXPECT, INPUT, MATCHER, PLAYBOOK, PULL, PUSH, RETRY, STEP, WAIT_FOR,
+        EXEC, EXPECT, FILE, INPUT, MATCHER, PLAYBOOK, PULL, PUSH, RETRY, STEP, WAIT_FOR,
     };
     let examples: String = files_of_the_reference()
         .into_iter()
         .map(|(_, text)| text)
         .collect();
     let shapes = [
-        &PLAYBOOK, &INPUT, &STEP, &EXEC, &EXPECT, &MATCHER, &RETRY, &PUSH, &PULL, &WAIT_FOR,
+        &PLAYBOOK, &INPUT, &STEP, &EXEC, &FILE, &EXPECT, &MATCHER, &RETRY, &PUSH, &PULL, &WAIT_FOR,
     ];
     for key in shapes.iter().flat_map(|shape| shape.keys) {
         // An example cannot know where the server's socket is.

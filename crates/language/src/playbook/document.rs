@@ -3,7 +3,7 @@
 use std::fmt::Arguments;
 use std::sync::Arc;
 
-use super::grammar::{ACTIONS, Key, Kind, Need, STEP, Shape, Type};
+use super::grammar::{ACTIONS, FILE, Key, Kind, Need, STEP, Shape, Type};
 use super::{foreign, words};
 use crate::template;
 use malleus_core::duration;
@@ -90,6 +90,8 @@ impl Judge<'_> {
             Kind::Free => true,
             Kind::List(_) | Kind::Steps => node.as_list().is_some(),
             Kind::OneOrMore(of) => node.as_list().is_some() || Self::fits(node, of),
+            // Any other mapping in the place of a text is no misspelt file.
+            Kind::Shape(shape) if shape.what == FILE.what => node.get("file").is_some(),
             Kind::Entries(_) | Kind::Names(_) | Kind::Shape(_) => node.as_map().is_some(),
             Kind::Either(kinds) => kinds.iter().any(|kind| Self::fits(node, kind)),
             Kind::OneOrMoreSteps => node.as_list().is_some() || node.as_map().is_some(),

@@ -112,6 +112,13 @@ const fn required(name: &'static str, kind: Kind, doc: &'static str) -> Key {
 }
 
 const TEXT: Kind = Kind::Dynamic(Type::Text);
+/// Text, or the content of a file.
+const LONG_TEXT: Kind = Kind::Either(&[TEXT, Kind::Shape(&FILE)]);
+/// Values of `environment` and `config`.
+const TEXTS: Kind = Kind::Entries(&Kind::Either(&[
+    Kind::Dynamic(Type::Scalar),
+    Kind::Shape(&FILE),
+]));
 const EXPRESSION: Kind = Kind::Fixed(Type::Expression);
 const DURATION: Kind = Kind::Fixed(Type::Duration);
 
@@ -253,7 +260,7 @@ pub const ISOLATED_PROJECT: Shape = Shape {
     what: "the project",
     keys: &[key(
         "config",
-        Kind::Entries(&Kind::Dynamic(Type::Scalar)),
+        TEXTS,
         "Keys of the project's config, as `features.images`; images and profiles are those of the default project otherwise.",
     )],
 };
@@ -320,6 +327,11 @@ pub const STEP: Shape = Shape {
             "for_each",
             Kind::Either(&[Kind::List(&Kind::Free), EXPRESSION]),
             "The step runs once for each item of this list, bound to `item`, its number from 0 to `index`.",
+        ),
+        key(
+            "as",
+            Kind::Fixed(Type::Name),
+            "With `for_each`: the name of an item in the place of `item`; `as: host` binds `host` and `host_index`.",
         ),
         key(
             "expect",
@@ -504,6 +516,23 @@ pub const STEP: Shape = Shape {
     ],
 };
 
+/// The content of a file in the place of a text.
+pub const FILE: Shape = Shape {
+    what: "a file",
+    keys: &[
+        required(
+            "file",
+            TEXT,
+            "A file of text, relative to the playbook; braces in it are text like any other.",
+        ),
+        key(
+            "template",
+            Kind::Fixed(Type::Boolean),
+            "Render the templates in it.",
+        ),
+    ],
+};
+
 /// What `exec` holds.
 pub const EXEC: Shape = Shape {
     what: "`exec`",
@@ -518,19 +547,19 @@ pub const EXEC: Shape = Shape {
             Kind::List(&Kind::Dynamic(Type::Scalar)),
             "The command and its arguments; no shell is involved.",
         ),
-        key("shell", TEXT, "A command line for `sh -c` in the instance."),
         key(
-            "environment",
-            Kind::Entries(&Kind::Dynamic(Type::Scalar)),
-            "Environment variables.",
+            "shell",
+            LONG_TEXT,
+            "A command line for `sh -c` in the instance, or `{file: PATH}`.",
         ),
+        key("environment", TEXTS, "Environment variables."),
         key("cwd", TEXT, "Working directory."),
         key("user", Kind::Dynamic(Type::Integer), "User id to run as."),
         key("group", Kind::Dynamic(Type::Integer), "Group id to run as."),
         key(
             "stdin",
-            TEXT,
-            "Text for the command's standard input; the command then runs over websockets.",
+            LONG_TEXT,
+            "Text for the command's standard input, or `{file: PATH}`; the command then runs over websockets.",
         ),
         key(
             "stream",
@@ -555,7 +584,11 @@ pub const PUSH: Shape = Shape {
             TEXT,
             "Where it goes in the instance: an absolute path.",
         ),
-        key("content", TEXT, "The file's text."),
+        key(
+            "content",
+            LONG_TEXT,
+            "The file's text, or `{file: PATH, template: true}` for a file with templates.",
+        ),
         key(
             "source",
             TEXT,

@@ -169,6 +169,8 @@ pub struct Step {
     pub when: Option<Expr>,
     /// The list it runs over.
     pub for_each: Option<ForEach>,
+    /// The name of an item, where it is not `item`.
+    pub item: Option<Name>,
     /// How many items at a time.
     pub concurrency: usize,
     /// What must hold.
@@ -200,6 +202,16 @@ pub enum ForEach {
     List(Template),
     /// Worked out.
     Expression(Expr),
+}
+
+impl Step {
+    /// What the items of its loop, and their numbers, are called.
+    pub fn loop_names(&self) -> [String; 2] {
+        self.item.as_ref().map_or_else(
+            || ["item".to_owned(), "index".to_owned()],
+            |name| [name.text.clone(), format!("{}_index", name.text)],
+        )
+    }
 }
 
 /// Repetition until something holds.

@@ -1,6 +1,6 @@
 //! What messages of the grammar say about keys, types and what was written instead.
 
-use super::grammar::{Kind, METHODS, Type};
+use super::grammar::{FILE, Kind, METHODS, Type};
 use malleus_source::Source;
 use malleus_source::yaml::{self, Node};
 
@@ -44,6 +44,7 @@ pub(super) fn describe(kind: &Kind) -> String {
             Kind::Fixed(Type::Expression) => "a mapping of names to expressions".into(),
             _ => "a mapping of names to values".into(),
         },
+        Kind::Shape(shape) if shape.what == FILE.what => "`{file: PATH}`".into(),
         Kind::Shape(shape) => {
             let keys: Vec<String> = shape
                 .keys

@@ -9,6 +9,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, Output, State, UndefinedBehavior};
 use serde_json::{Map, Value};
 
+use super::file::{FileText, Rendering, read_text};
 use super::path::{self, PathText};
 use super::taint::{self, Watch};
 use super::{Expr, Scope, Template, Text, filters, length, strict};
@@ -359,6 +360,7 @@ impl Renderer<'_> {
             Template::Literal(value, _) => Ok(value.clone()),
             Template::Value(expr) => self.eval(expr),
             Template::Text(text) => self.run(TEXT, text).map(Value::String),
+            Template::File(file) => self.file(file).map(Value::String),
             Template::List(items, _) => items.iter().map(|item| self.value(item)).collect(),
             Template::Map(entries, _) => {
                 let mut map = Map::new();
@@ -408,7 +410,7 @@ impl Renderer<'_> {
             Template::Value(_) => path::whole(&self.text(template)?)
                 .map_err(|message| TemplateError { message, span })?,
             Template::Text(text) => self.run(PATH, text)?,
-            Template::List(..) | Template::Map(..) => {
+            Template::List(..) | Template::Map(..) | Template::File(_) => {
                 return Err(TemplateError {
                     message: "a path must be text".into(),
                     span,
@@ -424,15 +426,38 @@ impl Renderer<'_> {
         render(&self.engine.environment, name, code, self.scope.context()).ok()
     }
 
+    /// The content of a file, as it is now.
+    fn file(&self, file: &FileText) -> Result<String, TemplateError> {
+        let fault = |message: String| TemplateError {
+            message,
+            span: file.span,
+        };
+        let name = self.text(&file.path)?;
+        let path = self.source.folder().join(&name);
+        let text = read_text(&path).map_err(fault)?;
+        if file.rendering == Rendering::AsWritten {
+            return Ok(text);
+        }
+        let source = Source::new(&path, text);
+        match FileText::templates(&source, file.span) {
+            Ok(text) => self.run(TEXT, &text),
+            Err(error) => Err(fault(in_file(&source, &error))),
+        }
+    }
+
     fn run(&self, name: &'static str, text: &Text) -> Result<String, TemplateError> {
         let watch = self.scope.watch(text.code());
         let names = context(self.scope, watch.as_ref());
         render(&self.engine.environment, name, text.code(), names).map_err(|error| {
             let error = Error::from_engine(&error);
+            let message = match text.file() {
+                Some(file) => in_file(file, &error),
+                None => error.message,
+            };
             let range = error.range.map(|range| widened(text.code(), range));
             TemplateError {
                 span: text.place(self.source, range),
-                message: error.message,
+                message,
             }
         })
     }
@@ -444,6 +469,14 @@ impl Renderer<'_> {
             message: error.message,
         }
     }
+}
+
+/// What is wrong in a file that is not the playbook, with its place.
+fn in_file(file: &Source, error: &Error) -> String {
+    let place = error.range.as_ref().map_or_else(String::new, |range| {
+        format!(":{}", file.position(range.start))
+    });
+    format!("{} (in {}{place})", error.message, file.name())
 }
 
 /// The engine's place of an attribute begins at its dot: the names before it belong to it.

@@ -4,6 +4,7 @@
 //! else is text. What was rendered is never parsed again.
 
 mod engine;
+mod file;
 mod filters;
 mod length;
 mod names;
@@ -15,6 +16,7 @@ mod taint;
 mod tree;
 
 pub use engine::{Engine, Error, Renderer, TemplateError, describe};
+pub use file::{FileText, Rendering, read_text};
 pub use names::{Compared, FUNCTIONS, NameUse, Usage, filter_names};
 pub use path::judge as judge_path;
 pub use preview::{Preview, Previewer};

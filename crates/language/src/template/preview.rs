@@ -78,6 +78,13 @@ impl Previewer<'_> {
             Template::Map(entries, _) => entries
                 .iter()
                 .any(|(key, value)| self.hides(key) || self.hides(value)),
+            Template::File(file) => {
+                let content = file.content.as_ref();
+                self.hides(&file.path)
+                    || content.is_some_and(|text| {
+                        self.preview.state(&Usage::of_text(text.code())) == State::Hidden
+                    })
+            }
         }
     }
 
@@ -95,6 +102,8 @@ impl Previewer<'_> {
             Template::Map(entries, _) => entries
                 .iter()
                 .all(|(key, value)| self.known(key).is_some() && self.known(value).is_some()),
+            // It may be written by the run.
+            Template::File(_) => false,
         };
         if is_known {
             self.renderer.value(template).ok()
@@ -122,6 +131,7 @@ impl Previewer<'_> {
                 .map(|(key, value)| (self.text(key), self.value(value)))
                 .collect::<Map<_, _>>()
                 .into(),
+            Template::File(file) => format!("{{file: {}}}", self.text(&file.path)).into(),
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::engine::{self, Error, Shape};
+use super::file::FileText;
 use malleus_source::yaml::{self, Kind, Node};
 use malleus_source::{Source, Span};
 
@@ -59,9 +60,28 @@ pub struct Text {
     scalar: Arc<str>,
     offset: usize,
     span: Span,
+    /// The file beside the playbook that it is the content of.
+    file: Option<Arc<Source>>,
 }
 
 impl Text {
+    /// The content of a file that the playbook names at `span`.
+    pub(super) fn of_file(file: &Arc<Source>, span: Span) -> Self {
+        let code: Arc<str> = file.text().into();
+        Self {
+            scalar: Arc::clone(&code),
+            code,
+            offset: 0,
+            span,
+            file: Some(Arc::clone(file)),
+        }
+    }
+
+    /// The file beside the playbook that it is the content of.
+    pub fn file(&self) -> Option<&Arc<Source>> {
+        self.file.as_ref()
+    }
+
     /// The text as written, templates and all.
     pub fn code(&self) -> &str {
         &self.code
@@ -72,8 +92,10 @@ impl Text {
         self.span
     }
 
-    /// The place of a part of it; of all of it without a range.
+    /// The place of a part of it; of all of it without a range. Of what stands in a file of its own, the place where the
+    /// playbook names the file.
     pub fn place(&self, source: &Source, range: Option<Range<usize>>) -> Span {
+        let range = range.filter(|_| self.file.is_none());
         range.map_or(self.span, |range| {
             let range = range.start + self.offset..range.end + self.offset;
             yaml::within(source, self.span, &self.scalar, range)
@@ -94,6 +116,8 @@ pub enum Template {
     List(Vec<Template>, Span),
     /// A mapping. Keys are rendered as text.
     Map(Vec<(Template, Template)>, Span),
+    /// The content of a file: becomes text.
+    File(Box<FileText>),
 }
 
 impl Template {
@@ -152,6 +176,7 @@ impl Template {
                     scalar: whole,
                     offset,
                     span,
+                    file: None,
                 })
             }
             Err(error) => {
@@ -179,6 +204,7 @@ impl Template {
             Self::Literal(_, span) | Self::List(_, span) | Self::Map(_, span) => *span,
             Self::Value(expr) => expr.span,
             Self::Text(text) => text.span,
+            Self::File(file) => file.span,
         }
     }
 
@@ -199,6 +225,7 @@ impl Template {
             Self::Text(text) => text.code.to_string(),
             Self::List(..) => "[…]".into(),
             Self::Map(..) => "{…}".into(),
+            Self::File(file) => format!("{{file: {}}}", file.path.written()),
         }
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::document::Document;
 use super::plan::Plan;
 use crate::template::Engine;
+use build::Built;
 use malleus_source::Source;
 use malleus_source::diagnostic::Diagnostic;
 
@@ -91,8 +92,8 @@ impl Files<'_> {
             Err(problems) => return (None, problems),
         };
         let mut problems = document.judge();
-        let plan = build::plan(&document, self, &mut problems);
-        problems.extend(names::judge(&plan, self.engine));
+        let Built { plan, unread } = build::plan(&document, self, &mut problems);
+        problems.extend(names::judge(&plan, &unread, self.engine));
         problems.extend(servers::judge(&plan));
         problems.sort_by_key(|problem| {
             let place = problem.labels.first().map(|label| &label.place);

@@ -222,7 +222,7 @@ impl Builder<'_> {
                         .collect(),
                 )
             }
-            (None, Some(line)) => Command::Shell(self.template(line)),
+            (None, Some(line)) => Command::Shell(self.long_text(line)),
             (Some(_), Some(shell)) => {
                 self.problem(
                     shell.span,
@@ -239,7 +239,7 @@ impl Builder<'_> {
                 return None;
             }
         };
-        let stdin = node.get("stdin").map(|stdin| self.template(stdin));
+        let stdin = node.get("stdin").map(|stdin| self.long_text(stdin));
         let io = if stdin.is_some() || flag(node, "stream") {
             Io::Streamed(stdin)
         } else {
@@ -248,7 +248,7 @@ impl Builder<'_> {
         Some(Exec {
             instance: self.template(node.get("instance")?),
             command,
-            environment: self.pairs(node.get("environment")),
+            environment: self.texts(node.get("environment")),
             cwd: node.get("cwd").map(|cwd| self.template(cwd)),
             user: node.get("user").map(|user| self.number_of_account(user)),
             group: node.get("group").map(|group| self.number_of_account(group)),

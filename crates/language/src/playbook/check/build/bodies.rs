@@ -7,6 +7,7 @@ use malleus_source::yaml::{Kind, Node};
 use malleus_source::{Place, Span};
 use serde_json::{Map, Value};
 
+use super::text_file::is_file;
 use super::{Builder, one_or_more, text};
 use crate::playbook::document::has_template;
 use crate::playbook::grammar::Type;
@@ -20,6 +21,12 @@ const LISTED: usize = 12;
 impl Builder<'_> {
     /// The body of a step's request. A step that is to fail sends it as it is written.
     pub(super) fn body(&mut self, step: &Node, body: &Node, schema: &Schema) -> Template {
+        let mut template = self.converted(step, body, schema);
+        self.files_in(body, &mut template, (schema, &mut Vec::new()));
+        template
+    }
+
+    fn converted(&mut self, step: &Node, body: &Node, schema: &Schema) -> Template {
         if !schema.is_known() || scalars(step) == Scalars::AsWritten {
             return self.template(body);
         }
@@ -40,7 +47,7 @@ impl Builder<'_> {
 
     /// Says what servers refuse or ignore in a body. `worst` is for what all of them refuse.
     pub(super) fn judge_body(&mut self, body: &Node, schema: &Schema, worst: Severity) {
-        let report = schema.check(&known(body), Servers::ALL);
+        let report = schema.check(&known(body, (schema, &mut Vec::new())), Servers::ALL);
         self.servers = self.servers.and(report.servers);
         for finding in report.findings {
             let mut problem = self.finding(body, &finding);
@@ -181,14 +188,27 @@ pub(super) fn scalars(step: &Node) -> Scalars {
 }
 
 /// What is known of a value before the run; null stands for the rest. Keys with a template in them are left out.
-fn known(node: &Node) -> Value {
+fn known(node: &Node, (schema, place): (&Schema, &mut Vec<String>)) -> Value {
+    if is_file(node) && schema.is_text(place) {
+        return Value::Null;
+    }
+    let mut below = |step: String, node: &Node| {
+        place.push(step);
+        let value = known(node, (schema, place));
+        place.pop();
+        value
+    };
     match &node.kind {
         Kind::Text(text) if has_template(text) => Value::Null,
-        Kind::List(items) => items.iter().map(known).collect(),
+        Kind::List(items) => items
+            .iter()
+            .enumerate()
+            .map(|(index, item)| below(index.to_string(), item))
+            .collect(),
         Kind::Map(entries) => entries
             .iter()
             .filter(|(key, _)| !has_template(&key.text))
-            .map(|(key, value)| (key.text.clone(), known(value)))
+            .map(|(key, value)| (key.text.clone(), below(key.text.clone(), value)))
             .collect::<Map<_, _>>()
             .into(),
         _ => node.to_value(),

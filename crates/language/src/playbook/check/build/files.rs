@@ -40,7 +40,7 @@ impl Builder<'_> {
     pub(super) fn push(&mut self, node: &Node) -> Option<Push> {
         node.as_map()?;
         let source = match (node.get("content"), node.get("source")) {
-            (Some(content), None) => PushSource::Content(self.template(content)),
+            (Some(content), None) => PushSource::Content(self.long_text(content)),
             (None, Some(source)) => PushSource::Local(self.local(source)),
             (Some(_), Some(source)) => {
                 self.problem(

@@ -7,12 +7,14 @@ mod expect;
 mod files;
 mod include;
 mod sim;
+mod text_file;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Files;
-use crate::playbook::document::{Document, has_template, misspelt};
+use crate::playbook::document::{Document, has_template, is_name, misspelt};
 use crate::playbook::foreign;
 use crate::playbook::grammar::{ACTIONS, STEP};
 use crate::playbook::plan::{
@@ -40,20 +42,36 @@ const BACKOFF: u32 = 2;
 const SHORTEST_LEASE: Duration = Duration::from_secs(60);
 
 /// What to do about braces that are no template.
-pub(super) const BRACES: &str = "`{{` and `{%` begin a template; where another program is to see them, write `{% raw %}` before and `{% endraw %}` behind the text";
+pub(super) const BRACES: &str = "`{{` and `{%` begin a template; where another program is to see them, write `{% raw %}` before and `{% endraw %}` behind the text, or put the text into a file and write `{file: PATH}`";
 
 /// The version of the format that this program reads.
 const VERSION: u64 = 1;
 
-pub(super) fn plan(document: &Document, files: &Files<'_>, problems: &mut Vec<Diagnostic>) -> Plan {
+/// What could be read of a playbook.
+pub(super) struct Built {
+    pub(super) plan: Plan,
+    /// The names that are bound by what could not be read.
+    pub(super) unread: HashSet<String>,
+}
+
+pub(super) fn plan(
+    document: &Document,
+    files: &Files<'_>,
+    problems: &mut Vec<Diagnostic>,
+) -> Built {
     let mut builder = Builder {
         source: &document.source,
         files,
         problems,
         saved: Vec::new(),
         servers: Servers::ALL,
+        unread: HashSet::new(),
     };
-    builder.plan(&document.root)
+    let plan = builder.plan(&document.root);
+    Built {
+        plan,
+        unread: builder.unread,
+    }
 }
 
 struct Builder<'a> {
@@ -64,6 +82,8 @@ struct Builder<'a> {
     saved: Vec<String>,
     /// The known servers that have what the step at hand uses.
     servers: Servers,
+    /// The names that are bound by what cannot be read.
+    unread: HashSet<String>,
 }
 
 impl Builder<'_> {
@@ -145,7 +165,7 @@ impl Builder<'_> {
         }
         Some(Isolate {
             span: node.span,
-            config: self.pairs(config),
+            config: self.texts(config),
         })
     }
 
@@ -258,7 +278,16 @@ impl Builder<'_> {
         }
     }
 
+    /// A step, if it can be read; what it binds is known all the same, so that one mistake is one message.
     fn step(&mut self, node: &Node) -> Option<Step> {
+        let step = self.read_step(node);
+        if step.is_none() {
+            bound_in(node, &mut self.unread);
+        }
+        step
+    }
+
+    fn read_step(&mut self, node: &Node) -> Option<Step> {
         let entries = node.as_map()?;
         let actions: Vec<&(Key, Node)> = entries
             .iter()
@@ -317,13 +346,14 @@ impl Builder<'_> {
             id: node.get("id").and_then(name_in),
             when: node.get("when").and_then(expr),
             for_each: node.get("for_each").map(|list| self.for_each(list)),
+            item: self.item(node),
             concurrency: if node.get("for_each").is_some() {
                 self.concurrency(node).unwrap_or(1)
             } else {
                 1
             },
             expect: self.expect(node, &action),
-            capture: Self::captures(node),
+            capture: self.captures(node),
             visibility: visibility(node),
             until: self.until(node),
             retry: self.retry(node),
@@ -444,16 +474,18 @@ impl Builder<'_> {
         width
     }
 
-    fn captures(step: &Node) -> Vec<Binding<Expr>> {
-        entries(step.get("capture"))
-            .iter()
-            .filter_map(|(key, value)| {
-                Some(Binding {
-                    name: name_of(key),
-                    value: expr(value)?,
-                })
-            })
-            .collect()
+    fn captures(&mut self, step: &Node) -> Vec<Binding<Expr>> {
+        let mut captures = Vec::new();
+        for (key, value) in entries(step.get("capture")) {
+            let name = name_of(key);
+            match expr(value) {
+                Some(value) => captures.push(Binding { name, value }),
+                None => {
+                    self.unread.insert(name.text);
+                }
+            }
+        }
+        captures
     }
 
     fn until(&mut self, step: &Node) -> Option<Until> {
@@ -510,6 +542,16 @@ impl Builder<'_> {
         }
     }
 
+    /// The name of the items of a loop.
+    fn item(&mut self, step: &Node) -> Option<Name> {
+        let node = step.get("as")?;
+        if step.get("for_each").is_none() {
+            self.problem(node.span, "`as` means nothing without `for_each`");
+            return None;
+        }
+        name_in(node).filter(|name| is_name(&name.text))
+    }
+
     fn bindings(&mut self, node: Option<&Node>) -> Vec<Binding<Template>> {
         entries(node)
             .iter()
@@ -530,8 +572,8 @@ impl Builder<'_> {
     fn template(&mut self, node: &Node) -> Template {
         let mut problems = Vec::new();
         let template = Template::read(self.source, node, &mut problems);
-        // Scripts and the like have several lines, and braces of their own.
-        let help = (!problems.is_empty() && has_lines(node)).then_some(BRACES);
+        // Scripts and the like have several lines or statements, and braces of their own.
+        let help = (!problems.is_empty() && is_script(node)).then_some(BRACES);
         for (span, error) in problems {
             self.problem(span, error.message).help = help.map(str::to_owned);
         }
@@ -597,12 +639,34 @@ fn name_in(node: &Node) -> Option<Name> {
     })
 }
 
-/// Whether a text in a value has several lines.
-fn has_lines(node: &Node) -> bool {
+/// The names that a step binds which cannot be read, and steps in it.
+fn bound_in(node: &Node, names: &mut HashSet<String>) {
     match &node.kind {
-        Kind::Text(text) => text.trim_end().contains('\n'),
-        Kind::List(items) => items.iter().any(has_lines),
-        Kind::Map(entries) => entries.iter().any(|(_, value)| has_lines(value)),
+        Kind::List(items) => items.iter().for_each(|item| bound_in(item, names)),
+        Kind::Map(entries) => {
+            for (key, value) in entries {
+                match key.text.as_str() {
+                    "id" => names.extend(value.as_text().map(str::to_owned)),
+                    "capture" | "set" => {
+                        let bound = value.as_map().unwrap_or_default();
+                        names.extend(bound.iter().map(|(key, _)| key.text.clone()));
+                    }
+                    _ => bound_in(value, names),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether a text in a value has several lines, or braces as other programs have them.
+fn is_script(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Text(text) => {
+            text.trim_end().contains('\n') || text.contains("{%") || text.contains("{{.")
+        }
+        Kind::List(items) => items.iter().any(is_script),
+        Kind::Map(entries) => entries.iter().any(|(_, value)| is_script(value)),
         _ => false,
     }
 }

@@ -20,6 +20,7 @@ pub(super) fn all_bindings(plan: &Plan) -> HashMap<String, Vec<Span>> {
     plan.vars.iter().for_each(|var| note(&var.name));
     visit(plan.steps.iter().chain(&plan.finally), &mut |step| {
         bound_by(step, &mut note);
+        step.item.iter().for_each(&mut note);
     });
     names
 }

@@ -5,18 +5,21 @@ mod uses;
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use indexmap::IndexSet;
 
 use crate::playbook::grammar::{ACTIONS, INCLUDE_RESULT, RESERVED, RESULT, RUN, SERVER};
 use crate::playbook::plan::{Action, Expect, ForEach, Group, InputType, Matcher, Name, Plan, Step};
 use crate::template::{Engine, Expr};
-use malleus_source::Span;
 use malleus_source::diagnostic::{Diagnostic, did_you_mean};
+use malleus_source::{Source, Span};
 
-pub(super) fn judge(plan: &Plan, engine: &Engine) -> Vec<Diagnostic> {
+/// `unread` are the names that steps bind which could not be read.
+pub(super) fn judge(plan: &Plan, unread: &HashSet<String>, engine: &Engine) -> Vec<Diagnostic> {
     let mut judge = Judge {
         plan,
+        unread,
         engine,
         problems: Vec::new(),
         layers: vec![HashMap::new()],
@@ -26,6 +29,7 @@ pub(super) fn judge(plan: &Plan, engine: &Engine) -> Vec<Diagnostic> {
         own: Vec::new(),
         beside: HashSet::new(),
         in_lines: false,
+        file: None,
     };
     judge.playbook();
     judge.problems
@@ -58,6 +62,7 @@ struct Bound {
 
 struct Judge<'a> {
     plan: &'a Plan,
+    unread: &'a HashSet<String>,
     engine: &'a Engine,
     problems: Vec<Diagnostic>,
     /// Names in scope, innermost layer last.
@@ -73,6 +78,8 @@ struct Judge<'a> {
     beside: HashSet<Span>,
     /// Whether the text at hand has several lines, as scripts with braces of their own do.
     in_lines: bool,
+    /// The file that the text at hand stands in, where that is not the playbook.
+    file: Option<Arc<Source>>,
 }
 
 impl Judge<'_> {
@@ -190,14 +197,31 @@ impl Judge<'_> {
 
     /// What a loop binds for each of its items.
     fn bind_item(&mut self, step: &Step) {
-        if step.for_each.is_some() {
-            if self.lookup("item").is_some() {
-                self.hides_item(step);
-            }
-            for name in ["item", "index"] {
-                let known = Known::Anything;
+        if step.for_each.is_none() {
+            return;
+        }
+        let [item, index] = step.loop_names();
+        let known = Known::Anything;
+        if let Some(name) = &step.item {
+            let index = Name {
+                text: index,
+                span: name.span,
+            };
+            self.bind(name, known.clone());
+            self.bind(&index, known.clone());
+            for name in RESERVED.iter().filter(|reserved| **reserved == name.text) {
+                // What is wrong with it has been said.
+                let known = known.clone();
                 self.set(name, Bound { span: None, known });
             }
+            return;
+        }
+        if self.lookup(&item).is_some() {
+            self.hides_item(step);
+        }
+        for name in [item, index] {
+            let known = known.clone();
+            self.set(&name, Bound { span: None, known });
         }
     }
 
@@ -205,10 +229,22 @@ impl Judge<'_> {
     fn hides_item(&mut self, step: &Step) {
         let problem = Diagnostic::warning("the `item` of this loop hides that of the loop around it")
             .at(self.plan.place(step.span), "")
-            .help("bind the outer one to a name before: `set: {outer: \"{{ item }}\"}` as a step of the outer loop");
+            .help("give the items of one of the loops a name: `as: host` beside its `for_each` binds `host` and `host_index`");
         if !self.problems.contains(&problem) {
             self.problems.push(problem);
         }
+    }
+
+    /// Results and captures of a loop are lists; what it sets is not.
+    fn keeps_last(&mut self, name: &Name) {
+        self.problems.push(
+            Diagnostic::warning(format!(
+                "`{}` keeps the value of the last item alone",
+                name.text
+            ))
+            .at(self.plan.place(name.span), "")
+            .help("a list with a value for each item is what a filter makes, as `items|map(attribute=\"name\")`, or a `capture`"),
+        );
     }
 
     fn inside(&mut self, step: &Step) {
@@ -303,6 +339,9 @@ impl Judge<'_> {
             Action::Set(bindings) => {
                 for binding in bindings {
                     self.bind(&binding.name, Known::Anything);
+                    if looped {
+                        self.keeps_last(&binding.name);
+                    }
                 }
             }
             Action::Parallel(parallel) if !looped => {
@@ -352,6 +391,9 @@ impl Judge<'_> {
     }
 
     fn join(&mut self, name: &Name) {
+        if self.unread.contains(&name.text) {
+            return;
+        }
         if !self.started.contains(name.text.as_str()) {
             let help = match self.lookup(&name.text) {
                 Some(_) => "the step of this id waits itself; give it `background: true`".into(),

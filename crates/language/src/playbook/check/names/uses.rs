@@ -8,10 +8,15 @@ use crate::playbook::check::build::BRACES;
 use crate::playbook::grammar::{ACTIONS, RESULT};
 use crate::playbook::plan::InputType;
 use crate::template::{Compared, Expr, FUNCTIONS, NameUse, Template, Text, Usage, filter_names};
-use malleus_source::Span;
 use malleus_source::diagnostic::{Diagnostic, Label, did_you_mean, nearest};
+use malleus_source::{Place, Span};
 
 impl Judge<'_> {
+    /// A place in the text at hand.
+    fn place(&self, span: Span) -> Place {
+        Place::new(self.file.as_ref().unwrap_or(&self.plan.source), span)
+    }
+
     pub(super) fn template(&mut self, template: &Template) {
         match template {
             Template::Literal(..) => {}
@@ -22,6 +27,12 @@ impl Judge<'_> {
                 for (key, value) in entries {
                     self.template(key);
                     self.template(value);
+                }
+            }
+            Template::File(file) => {
+                self.template(&file.path);
+                if let Some(text) = &file.content {
+                    self.text(text);
                 }
             }
         }
@@ -37,9 +48,14 @@ impl Judge<'_> {
     fn text(&mut self, text: &Text) {
         let source = &self.plan.source;
         self.in_lines = text.code().trim_end().contains('\n');
-        self.usage(&Usage::of_text(text.code()), |range| {
-            text.place(source, Some(range))
-        });
+        let usage = Usage::of_text(text.code());
+        if text.file().is_some() {
+            self.file = text.file().cloned();
+            self.usage(&usage, |range| Span::new(range.start, range.end));
+            self.file = None;
+        } else {
+            self.usage(&usage, |range| text.place(source, Some(range)));
+        }
         self.in_lines = false;
     }
 
@@ -48,9 +64,8 @@ impl Judge<'_> {
             self.name(name, &place);
         }
         for (why, range) in &usage.mixed {
-            self.problems.push(
-                Diagnostic::error(why.as_str()).at(self.plan.place(place(range.clone())), ""),
-            );
+            self.problems
+                .push(Diagnostic::error(why.as_str()).at(self.place(place(range.clone())), ""));
         }
         for compared in &usage.compared {
             self.compared(compared, place(compared.range.clone()));
@@ -109,7 +124,7 @@ impl Judge<'_> {
         };
         self.problems.push(
             Diagnostic::warning(format!("`{name}` is {what}, and never equal to {value}"))
-                .at(self.plan.place(span), "")
+                .at(self.place(span), "")
                 .help(help),
         );
     }
@@ -126,7 +141,7 @@ impl Judge<'_> {
         };
         self.problems.push(
             Diagnostic::error(format!("there is no function `{name}`"))
-                .at(self.plan.place(span), "")
+                .at(self.place(span), "")
                 .help(help),
         );
     }
@@ -134,7 +149,7 @@ impl Judge<'_> {
     fn unknown(&mut self, what: &str, name: &str, known: &[&str], span: Span) {
         self.problems.push(
             Diagnostic::error(format!("there is no {what} `{name}`"))
-                .at(self.plan.place(span), "")
+                .at(self.place(span), "")
                 .help(did_you_mean(name, known.iter().copied())),
         );
     }
@@ -159,7 +174,7 @@ impl Judge<'_> {
             }
             self.problems.push(
                 Diagnostic::error(format!("`{}` has no `{first}`", used.name))
-                    .at(self.plan.place(place(used.range.clone())), "")
+                    .at(self.place(place(used.range.clone())), "")
                     .help(help),
             );
         }
@@ -168,6 +183,10 @@ impl Judge<'_> {
     /// A name that is not in scope: unknown, or known elsewhere.
     pub(super) fn unbound(&mut self, span: Span, name: &str) {
         let binding = self.everywhere.get(name).and_then(|spans| spans.first());
+        if self.unread.contains(name) {
+            // The step that binds it has a problem of its own.
+            return;
+        }
         let problem = if let Some(&binding) = binding {
             let (message, label, help) = if self.own.contains(&binding) {
                 (
@@ -181,7 +200,7 @@ impl Judge<'_> {
                     "bound by a step that runs beside this one",
                     "steps side by side do not see each other's names; later steps do",
                 )
-            } else if binding.start > span.start {
+            } else if self.file.is_none() && binding.start > span.start {
                 (
                     format!("`{name}` is used before it is bound"),
                     "bound only here",
@@ -195,7 +214,7 @@ impl Judge<'_> {
                 )
             };
             let mut problem = Diagnostic::error(message)
-                .at(self.plan.place(span), "")
+                .at(self.place(span), "")
                 .help(help);
             problem.labels.push(Label {
                 place: self.plan.place(binding),
@@ -204,14 +223,15 @@ impl Judge<'_> {
             problem
         } else {
             let mut help = self.suggestion(name);
-            let before = self.plan.source.text()[..span.start].trim_end();
+            let source = self.file.as_ref().unwrap_or(&self.plan.source);
+            let before = source.text()[..span.start].trim_end();
             if help.is_empty() && before.ends_with("${{") {
                 help = "a template is `{{ … }}`, without `$`".into();
             } else if help.is_empty() && self.in_lines {
                 help = BRACES.into();
             }
             Diagnostic::error(format!("`{name}` is undefined"))
-                .at(self.plan.place(span), "")
+                .at(self.place(span), "")
                 .help(help)
         };
         self.problems.push(problem);
@@ -232,7 +252,7 @@ impl Judge<'_> {
             "result" => {
                 "the fields of the step's result are names of their own, such as `metadata`".into()
             }
-            "item" | "index" => format!("`{name}` is there in a step with `for_each`"),
+            "item" | "index" => format!("`{name}` is there in a step with `for_each`, unless its `as` gives another name"),
             _ if fields.into_iter().any(|field| *field == name) => format!(
                 "only `expect`, `capture` and `until` of a step know its `{name}`; give the step an `id`, say `web`, \
                  and write `web.{name}` in later steps"

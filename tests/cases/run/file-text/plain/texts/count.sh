@@ -1,0 +1,2 @@
+wc -l | tr -d " "
+V=${#TEXT}; echo "$TEXT"
