@@ -201,8 +201,8 @@ pub(crate) struct With {
     pub(crate) file: PathBuf,
     #[command(flatten)]
     pub(crate) playing: Playing,
-    /// The command and its arguments; each output is in its environment as `MALLEUS_<NAME>`, and all of them are JSON in
-    /// the file that `MALLEUS_OUTPUTS` names
+    /// The command and its arguments; each output is in its environment as `MALLEUS_OUTPUT_<NAME>`, and as `MALLEUS_<NAME>`
+    /// where malleus does not read that itself; all of them are JSON in the file that `MALLEUS_OUTPUTS` names
     #[arg(required = true, last = true, value_name = "CMD")]
     pub(crate) command: Vec<String>,
 }

@@ -12,9 +12,9 @@ use malleus::source::Source;
 use malleus::template::Engine;
 use serde_json::Value;
 
-use super::Code;
 use super::args::{Check, CheckFormat};
 use super::console::Console;
+use super::{Code, variables};
 
 pub(crate) fn main(args: &Check, console: &Console) -> Result<Code> {
     let engine = Engine::new();
@@ -42,7 +42,10 @@ pub(crate) fn main(args: &Check, console: &Console) -> Result<Code> {
 /// Reads and checks one playbook.
 pub(crate) fn load(path: &Path, engine: &Engine) -> Result<(Arc<Source>, Checked)> {
     let source = Source::read(path).map_err(|error| unreadable(path, &error))?;
-    let checked = check(&source, engine);
+    let mut checked = check(&source, engine);
+    if let Some(plan) = &checked.plan {
+        checked.problems.extend(variables::judge(plan));
+    }
     Ok((source, checked))
 }
 
@@ -50,7 +53,7 @@ pub(crate) fn load(path: &Path, engine: &Engine) -> Result<(Arc<Source>, Checked
 pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> anyhow::Error {
     match error.kind() {
         std::io::ErrorKind::NotFound => anyhow!("there is no file {}", path.display()),
-        std::io::ErrorKind::InvalidData => anyhow!("{} is not UTF-8 text", path.display()),
+        std::io::ErrorKind::InvalidData => anyhow!("{} {error}", path.display()),
         _ => anyhow!("cannot read {}: {error}", path.display()),
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use malleus::playbook::{Given, Plan};
-use malleus::source::Source;
+use malleus::source::{Place, Source};
 use malleus::yaml;
 
 use super::Code;
@@ -73,7 +73,10 @@ fn from_file(file: &Path, console: &Console) -> Result<Result<Vec<(String, Given
     };
     Ok(Ok(entries
         .iter()
-        .map(|(key, value)| (key.text.clone(), Given::Typed(value.to_value())))
+        .map(|(key, value)| {
+            let place = Place::new(&source, key.span);
+            (key.text.clone(), Given::Placed(value.to_value(), place))
+        })
         .collect()))
 }
 

@@ -26,6 +26,7 @@ mod table;
 mod test;
 mod trace;
 mod up;
+mod variables;
 mod with;
 
 use std::process::ExitCode;

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::args::Out;
 use super::console::Console;
+use super::variables::is_own;
 
 /// Where outputs go, tried before the first request is sent.
 pub(crate) struct Outputs {
@@ -52,7 +53,7 @@ impl Outputs {
             .iter()
             .map(|(name, value)| (name.clone(), console.masker.mask_value(value)))
             .collect();
-        let text = outputs::write(&masked, self.format);
+        let text = outputs::write(&masked, self.format, &is_own);
         let Some(file) = &self.file else {
             return Console::data(text.as_bytes()).context("cannot write the outputs");
         };

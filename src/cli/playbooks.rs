@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use malleus::artifacts::Artifacts;
 use malleus::client::Client;
 use malleus::diagnostic::Diagnostic;
-use malleus::playbook::input::resolve;
+use malleus::playbook::input::{resolve, warnings};
 use malleus::playbook::plan::{Action, Step, Visibility};
 use malleus::playbook::{Given, Plan};
 use malleus::report::record::Outcome;
@@ -175,10 +175,22 @@ fn inputs_of(
     let values = resolve(plan, given, &environment).inspect_err(|problems| {
         console.problems(problems);
     })?;
+    if console.human.says(Verbosity::Normal) {
+        console.problems(&warnings(plan, given));
+    }
     // Known to the masker before the first byte about them could be written.
     let secret = |input: &&malleus::playbook::plan::Input| input.visibility == Visibility::Secret;
     for input in plan.inputs.iter().filter(secret) {
-        console.masker.add(&values[&input.name.text]);
+        let value = &values[&input.name.text];
+        console.masker.add(value);
+        if Masker::is_too_short(value) {
+            let name = &input.name.text;
+            let problem = Diagnostic::warning(format!(
+                "`{name}` is shorter than {} characters, and not masked",
+                Masker::SHORTEST
+            ));
+            console.problem(&problem.at(plan.place(input.name.span), "declared as secret here"));
+        }
     }
     Ok(values)
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use indexmap::IndexMap;
 use malleus::client::Client;
 use malleus::diagnostic::Diagnostic;
-use malleus::report::outputs::{text, variable};
+use malleus::report::outputs::{text, variables};
 use malleus::report::record::Outcome;
 use malleus::run::{RunOutputs, Verdict};
 use malleus::template::Engine;
@@ -21,6 +21,7 @@ use super::console::Console;
 use super::playbooks::{self, RunOptions, code_of};
 use super::reports::Reports;
 use super::signals::Signals;
+use super::variables::is_own;
 
 /// Exit code where malleus itself failed, before the command or after it.
 const OURS: u8 = 125;
@@ -155,11 +156,12 @@ impl<'a> Guest<'a> {
         let mut command = Command::new(program);
         command
             .args(arguments)
-            .envs(
-                outputs
-                    .iter()
-                    .map(|(name, value)| (variable(name), text(value))),
-            )
+            .envs(outputs.iter().flat_map(|(name, value)| {
+                let value = text(value);
+                variables(name, &is_own)
+                    .into_iter()
+                    .map(move |variable| (variable, value.clone()))
+            }))
             .env("MALLEUS_OUTPUTS", file.path());
         if let Some(socket) = self.simulated {
             command.env("MALLEUS_REMOTE", socket);

@@ -8,16 +8,30 @@ use serde_json::Value;
 pub enum Format {
     /// One JSON object.
     Json,
-    /// Lines `MALLEUS_<NAME>=value`, as dotenv files have them. Text is quoted where it must be; other values are JSON.
+    /// Lines `MALLEUS_OUTPUT_<NAME>=value` and `MALLEUS_<NAME>=value`, as dotenv files have them. Text is quoted where it
+    /// must be; other values are JSON.
     Env,
-    /// Lines `export MALLEUS_<NAME>='value'` for `eval` in a POSIX shell.
+    /// The same as `export MALLEUS_<NAME>='value'` for `eval` in a POSIX shell.
     Shell,
     /// Lines `name=value` as steps of GitHub's actions write them to the file that `GITHUB_OUTPUT` names.
     Github,
 }
 
+/// Whether a variable of the environment means something to malleus itself.
+pub type IsOwn = dyn Fn(&str) -> bool;
+
 /// Writes outputs in a format, with a final newline.
-pub fn write(outputs: &IndexMap<String, Value>, format: Format) -> String {
+pub fn write(outputs: &IndexMap<String, Value>, format: Format, is_own: &IsOwn) -> String {
+    let lines = |write: &dyn Fn(&str, &str) -> String| {
+        let mut all = String::new();
+        for (name, value) in outputs {
+            let value = text(value);
+            for variable in variables(name, is_own) {
+                all.push_str(&write(&variable, &value));
+            }
+        }
+        all
+    };
     match format {
         Format::Json => {
             let map: serde_json::Map<String, Value> = outputs
@@ -26,14 +40,8 @@ pub fn write(outputs: &IndexMap<String, Value>, format: Format) -> String {
                 .collect();
             format!("{:#}\n", Value::Object(map))
         }
-        Format::Env => outputs
-            .iter()
-            .map(|(name, value)| format!("{}={}\n", variable(name), quoted(&text(value))))
-            .collect(),
-        Format::Shell => outputs
-            .iter()
-            .map(|(name, value)| format!("export {}={}\n", variable(name), shell(&text(value))))
-            .collect(),
+        Format::Env => lines(&|name, value| format!("{name}={}\n", quoted(value))),
+        Format::Shell => lines(&|name, value| format!("export {name}={}\n", shell(value))),
         Format::Github => outputs
             .iter()
             .map(|(name, value)| github(name, &text(value)))
@@ -58,9 +66,20 @@ fn github(name: &str, text: &str) -> String {
     format!("{name}<<{delimiter}\n{text}\n{delimiter}\n")
 }
 
-/// The name of the environment variable for an output.
+/// The short name of the environment variable for an output.
 pub fn variable(output: &str) -> String {
     format!("MALLEUS_{}", output.to_ascii_uppercase())
+}
+
+/// The environment variables for an output: one that nothing else has, and the short one where malleus does not read that
+/// itself, nor another output has it.
+pub fn variables(output: &str, is_own: &IsOwn) -> Vec<String> {
+    let short = variable(output);
+    let mut all = vec![format!("MALLEUS_OUTPUT_{}", output.to_ascii_uppercase())];
+    if !is_own(&short) && !short.starts_with("MALLEUS_OUTPUT_") {
+        all.push(short);
+    }
+    all
 }
 
 /// A value as the text of an environment variable: text as it is, null as nothing, the rest as JSON.
@@ -114,21 +133,32 @@ mod tests {
             (
                 Format::Env,
                 vec![
+                    "MALLEUS_OUTPUT_ADDRESS=10.0.0.2",
                     "MALLEUS_ADDRESS=10.0.0.2",
+                    r#"MALLEUS_OUTPUT_GREETING="it's \"there\" \$you\nbye""#,
                     r#"MALLEUS_GREETING="it's \"there\" \$you\nbye""#,
+                    r#"MALLEUS_OUTPUT_PORTS="[80,443]""#,
                     r#"MALLEUS_PORTS="[80,443]""#,
-                    "MALLEUS_NONE=",
+                    "MALLEUS_OUTPUT_NONE=",
+                    r#"MALLEUS_OUTPUT_TAIL="END\nEND_=\`id\`\\\n""#,
                     r#"MALLEUS_TAIL="END\nEND_=\`id\`\\\n""#,
                 ],
             ),
             (
                 Format::Shell,
                 vec![
+                    "export MALLEUS_OUTPUT_ADDRESS='10.0.0.2'",
                     "export MALLEUS_ADDRESS='10.0.0.2'",
+                    r#"export MALLEUS_OUTPUT_GREETING='it'\''s "there" $you"#,
+                    "bye'",
                     r#"export MALLEUS_GREETING='it'\''s "there" $you"#,
                     "bye'",
+                    "export MALLEUS_OUTPUT_PORTS='[80,443]'",
                     "export MALLEUS_PORTS='[80,443]'",
-                    "export MALLEUS_NONE=''",
+                    "export MALLEUS_OUTPUT_NONE=''",
+                    "export MALLEUS_OUTPUT_TAIL='END",
+                    r"END_=`id`\",
+                    "'",
                     "export MALLEUS_TAIL='END",
                     r"END_=`id`\",
                     "'",
@@ -152,7 +182,7 @@ mod tests {
                 ],
             ),
         ] {
-            let written = write(&outputs(), format);
+            let written = write(&outputs(), format, &|name| name == "MALLEUS_NONE");
             assert_eq!(written, format!("{}\n", lines.join("\n")), "{format:?}");
         }
     }
@@ -160,8 +190,8 @@ mod tests {
     #[test]
     fn a_shell_reads_what_was_written() {
         let script = format!(
-            "{}printf '%s|' \"$MALLEUS_ADDRESS\" \"$MALLEUS_GREETING\" \"$MALLEUS_PORTS\" \"$MALLEUS_NONE\" \"$MALLEUS_TAIL\"",
-            write(&outputs(), Format::Shell)
+            "{}printf '%s|' \"$MALLEUS_ADDRESS\" \"$MALLEUS_GREETING\" \"$MALLEUS_PORTS\" \"$MALLEUS_NONE\" \"$MALLEUS_OUTPUT_TAIL\"",
+            write(&outputs(), Format::Shell, &|_| false)
         );
         let mut shell = std::process::Command::new("sh");
         let read = shell.args(["-c", &script]).output().unwrap();

@@ -74,6 +74,20 @@ impl Effect {
     }
 }
 
+impl Resource {
+    /// The resource that a request makes, or whose path it has.
+    pub fn named_by(client: &Client, request: &Request) -> Option<Self> {
+        if request.method() == "POST" {
+            return match Effect::of(client, request).ok()? {
+                Effect::Creates(resource) => Some(resource),
+                _ => None,
+            };
+        }
+        let path = ApiPath::parse(&client.target_of(request).ok()?)?;
+        Some(addressed(client, &path))
+    }
+}
+
 /// The resource that a request addresses.
 fn addressed(client: &Client, path: &ApiPath) -> Resource {
     Resource {

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::executor::{Frame, Run};
 use super::pending_work::{Pending, Work};
 use crate::client::{self, Content, Limit, Operation, Reply, Wait};
+use crate::diagnostic::Diagnostic;
 use crate::playbook::grammar::ACTIONS;
 use crate::playbook::plan::{self, Action, Body, Name, Scalars, Waiting};
 use crate::resources::{Before, Owner, Retention, Ticket};
@@ -33,6 +34,8 @@ pub(super) struct ActionResult {
     pub(super) command: Option<CommandOutput>,
     /// The refusal of the API, or the failure of the operation: the daemon's own words.
     pub(super) error: Option<String>,
+    /// Whether a failure leaves open what was done.
+    pub(super) may_be_done: bool,
     /// The request or the command, for messages.
     pub(super) what: String,
     /// What the action made of the resource: nothing for actions that do not compare.
@@ -57,11 +60,26 @@ pub(super) struct CommandOutput {
     pub(super) stderr: Vec<u8>,
 }
 
+impl CommandOutput {
+    /// How a command ended that did not end well.
+    pub(super) fn failure(&self) -> Option<String> {
+        let seen = self.exit_code;
+        (seen != 0).then(|| {
+            self.message.as_ref().map_or_else(
+                || format!("the command ended with exit code {seen}"),
+                |words| format!("{} (exit code {seen})", words.trim()),
+            )
+        })
+    }
+}
+
 /// Why an action showed nothing.
 #[derive(Debug)]
 pub(super) enum ActionError {
     /// A template in it failed.
     Template(TemplateError),
+    /// The runner itself refuses it.
+    Refused(Box<Diagnostic>),
     /// The client failed, other than by a refusal.
     Client(Box<ClientFailure>),
 }
@@ -120,7 +138,7 @@ impl ActionResult {
         put("operation", self.operation.clone());
         put("body", self.body.clone());
         put("failed", self.error.is_some().into());
-        put("error", self.error.clone().into());
+        put("error", self.words().into());
         put("skipped", false.into());
         if let Some(change) = &self.change {
             put("outcome", change.outcome.into());
@@ -138,6 +156,22 @@ impl ActionResult {
             }
         }
         fields
+    }
+
+    /// What went wrong, in words: the daemon's own, or how a command ended.
+    pub(super) fn words(&self) -> Option<String> {
+        self.error
+            .clone()
+            .or_else(|| self.command.as_ref()?.failure())
+    }
+
+    /// What a failure of the client shows, where that is expected.
+    pub(super) fn failed(words: String, what: String) -> Self {
+        Self {
+            error: Some(words),
+            what,
+            ..Self::default()
+        }
     }
 
     /// The fields of the result of a step with this action: those that it could not fill are null.
@@ -387,7 +421,10 @@ impl Attempt<'_, '_> {
             .drained((operation, ticket), &self.frame.client, limit);
     }
 
-    fn render_request(&self, action: &plan::Request) -> Result<client::Request, TemplateError> {
+    pub(super) fn render_request(
+        &self,
+        action: &plan::Request,
+    ) -> Result<client::Request, TemplateError> {
         let renderer = self.renderer();
         let path = renderer.path(&action.path)?;
         let mut request = client::Request::new(&action.method, path).limit(self.limit);

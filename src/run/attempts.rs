@@ -14,7 +14,7 @@ use crate::client::{self, Limit};
 use crate::diagnostic::Diagnostic;
 use crate::playbook::plan::{Action, Binding, Plan, Step, Until, Visibility};
 use crate::secret::Masker;
-use crate::template::{Expr, Renderer, Scope, TemplateError};
+use crate::template::{Expr, Renderer, Scope, Template, TemplateError};
 
 /// Limit for one attempt of a step that names none.
 const STEP_TIMEOUT: Duration = Duration::from_secs(600);
@@ -194,12 +194,15 @@ impl<'a> Run<'a> {
             fate: frame.retention_of(step),
             progress: &|operation| self.progress(info, frame, operation),
         };
-        let acted = retry::retry(&frame.client, limit, &step.action, || attempt.act(step));
+        let acted = retry::retry(&frame.client, limit, &step.action, || {
+            attempt.act_for_include(step)
+        });
         let acted = acted.and_then(|seen| {
             self.bind_set(step, frame)
                 .map(|()| seen)
                 .map_err(ActionError::Template)
         });
+        let acted = acted.or_else(|trouble| expected(trouble, step));
         match acted {
             Ok(seen) => {
                 let seen = forgiven(seen, step, frame.phase);
@@ -212,6 +215,9 @@ impl<'a> Run<'a> {
                 let cancelled = matches!(error, Some(client::Error::Cancelled));
                 let mut fields = ActionResult::default().fields_of(&step.action);
                 fields.insert("failed".into(), true.into());
+                if let ActionError::Client(error, _) = &trouble {
+                    fields.insert("error".into(), failure::words(error).into());
+                }
                 fields.insert("attempts".into(), number.into());
                 fields.insert("changed".into(), touched.into());
                 let failures = vec![failure::of_trouble(frame.plan, step.span, trouble)];
@@ -277,7 +283,7 @@ impl<'a> Run<'a> {
         AttemptOutcome {
             fields,
             captures,
-            touched: seen.error.is_none() || is_changed(seen),
+            touched: seen.error.is_none() || seen.may_be_done || is_changed(seen),
             cancelled: false,
             remark: seen
                 .change
@@ -286,6 +292,31 @@ impl<'a> Run<'a> {
                 .unwrap_or_default(),
             failures,
         }
+    }
+}
+
+/// A failure of the client as something that the action showed, where the step expects its words: a limit of its own
+/// that has passed, an outcome that is unknown, an instance that is not ready, files that cannot be copied. An empty text
+/// expects a refusal.
+fn expected(trouble: ActionError, step: &Step) -> Result<ActionResult, ActionError> {
+    let ActionError::Client(error, what) = trouble else {
+        return Err(trouble);
+    };
+    let is_own = match &*error {
+        client::Error::Timeout { limit, .. } => !matches!(*limit, "group" | "playbook"),
+        client::Error::Lost { .. } | client::Error::NotReady(_) | client::Error::Copy { .. } => {
+            true
+        }
+        _ => false,
+    };
+    let wanted = step.expect.error.as_ref();
+    let is_any = |wanted: &Template| wanted.literal().and_then(Value::as_str) == Some("");
+    if is_own && wanted.is_some_and(|wanted| !is_any(wanted)) {
+        let mut seen = ActionResult::failed(failure::words(&error), what);
+        seen.may_be_done = error.may_have_been_sent();
+        Ok(seen)
+    } else {
+        Err(ActionError::Client(error, what))
     }
 }
 
@@ -323,9 +354,7 @@ fn bind_outside(step: &Step, frame: &Frame<'_>, name: &str, value: &Value) {
 /// The names in scope with a step's result on top.
 pub(super) fn with_result(scope: &Scope, fields: &Map<String, Value>) -> Scope {
     let scope = scope.child();
-    for (name, value) in fields {
-        scope.bind(name, value);
-    }
+    scope.bind_fields(fields);
     scope
 }
 

@@ -8,7 +8,8 @@ use super::pending_work::ExecLog;
 use super::shown::tail;
 use crate::client::{self, Client, Exec, Exit, LastOutput, Operation, Output, Stdio, Wait};
 use crate::playbook::plan::{self, Command, Io, Step, Visibility};
-use crate::template::{Renderer, Template, TemplateError};
+use crate::template::{Renderer, Template, TemplateError, describe};
+use serde_json::Value;
 
 /// What a command wrote.
 #[derive(Default)]
@@ -118,13 +119,7 @@ impl Attempt<'_, '_> {
 
     fn render_exec(&self, action: &plan::Exec) -> Result<(Exec, Option<String>), TemplateError> {
         let renderer = self.renderer();
-        let command = match &action.command {
-            Command::Arguments(arguments) => arguments
-                .iter()
-                .map(|argument| renderer.text(argument))
-                .collect::<Result<_, _>>()?,
-            Command::Shell(line) => vec!["sh".to_owned(), "-c".to_owned(), renderer.text(line)?],
-        };
+        let command = words(&renderer, &action.command)?;
         let mut exec = Exec::new(renderer.text(&action.instance)?, command);
         for (name, value) in &action.environment {
             exec = exec.env(name, renderer.text(value)?);
@@ -166,6 +161,50 @@ fn streamed(
         signals: None,
     };
     client.exec_stream(exec, io, wait)
+}
+
+/// The words of a command.
+pub(super) fn words(
+    renderer: &Renderer<'_>,
+    command: &Command,
+) -> Result<Vec<String>, TemplateError> {
+    match command {
+        Command::Arguments(arguments) => arguments
+            .iter()
+            .map(|argument| renderer.text(argument))
+            .collect(),
+        Command::List(list) => listed(renderer, list),
+        Command::Shell(line) => Ok(vec!["sh".to_owned(), "-c".to_owned(), renderer.text(line)?]),
+    }
+}
+
+/// The words of a command that a template gives as a list.
+fn listed(renderer: &Renderer<'_>, template: &Template) -> Result<Vec<String>, TemplateError> {
+    let fault = |message: String| TemplateError {
+        message,
+        span: template.span(),
+    };
+    let value = renderer.value(template)?;
+    let Value::Array(items) = value else {
+        return Err(fault(format!(
+            "a command is a list of words, this is {}",
+            describe(&value)
+        )));
+    };
+    if items.is_empty() {
+        return Err(fault("the command is empty".into()));
+    }
+    items
+        .into_iter()
+        .map(|item| match item {
+            Value::String(word) => Ok(word),
+            Value::Number(_) | Value::Bool(_) => Ok(item.to_string()),
+            other => Err(fault(format!(
+                "each word of a command is text, this one is {}",
+                describe(&other)
+            ))),
+        })
+        .collect()
 }
 
 pub(super) fn number(renderer: &Renderer<'_>, template: &Template) -> Result<u32, TemplateError> {

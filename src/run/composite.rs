@@ -220,6 +220,8 @@ impl<'a> Run<'a> {
             ..frame.clone()
         };
         around.trail.push(here);
+        around.branch = format!("{}-{}", around.branch, include.number);
+        around.include = Some(format!("{}{}", self.session.id, around.branch).into());
         let inner = match self.enter(plan, &inputs, &around) {
             Ok(inner) => inner,
             Err(problem) => return GroupOutcome::refused(include, vec![problem]),

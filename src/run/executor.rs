@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
+use super::claims::Claims;
 use super::cleanup_policy::CleanupPolicies;
 use super::concurrency_limit::ConcurrencyLimits;
 use super::event::{
@@ -131,6 +132,7 @@ pub fn run(plan: &Plan, session: &Session<'_>, sink: &dyn Sink) -> Summary {
         remote_limits: RemoteLimits::default(),
         cleaners: RemoteClients::default(),
         log_deleter,
+        claims: Claims::default(),
     };
     let (pending_work, tracker) = (&run.pending_work, session.tracker);
     std::thread::scope(|threads| {
@@ -238,6 +240,10 @@ pub(super) struct Frame<'a> {
     pub(super) depth: usize,
     /// The loops and includes this is inside of, for messages.
     pub(super) trail: Vec<String>,
+    /// The numbers of the includes and items this is inside of, as `-1-3`.
+    pub(super) branch: String,
+    /// The `include.id` of the included playbook this is in.
+    pub(super) include: Option<Arc<str>>,
     /// Which turn of its own loop a step is in, for its title.
     pub(super) turn: Option<(usize, usize)>,
     pub(super) events: EventSink<'a>,
@@ -287,6 +293,8 @@ pub(super) struct Run<'a> {
     /// Connections for cleaning up on other servers.
     pub(super) cleaners: RemoteClients,
     pub(super) log_deleter: LogDeleter,
+    /// What includes have made.
+    pub(super) claims: Claims,
 }
 
 impl<'a> Run<'a> {
@@ -339,6 +347,8 @@ impl<'a> Run<'a> {
             phase: Phase::Steps,
             depth: 0,
             trail: Vec::new(),
+            branch: String::new(),
+            include: None,
             turn: None,
             events: root.clone(),
             on_error: OnError::Fail,
@@ -429,6 +439,8 @@ impl<'a> Run<'a> {
             ..around.clone()
         };
         let failed = |fault: TemplateError| failure::of_template_error(plan, &fault);
+        let id = frame.include.as_deref().unwrap_or(&self.session.id);
+        frame.scope.bind("include", &json!({"id": id}));
         for input in &plan.inputs {
             if let Some(value) = inputs.get(&input.name.text) {
                 if input.visibility == Visibility::Secret {

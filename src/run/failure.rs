@@ -18,6 +18,7 @@ pub(super) fn of_trouble(plan: &Plan, span: Span, trouble: ActionError) -> Diagn
             found.notes.extend(failure.notes);
             found
         }
+        ActionError::Refused(problem) => *problem,
     }
 }
 
@@ -45,21 +46,28 @@ fn origin(limit: &str) -> &'static str {
     }
 }
 
+/// A failure of the client in words, as they are shown and as a playbook may expect them.
+pub(super) fn words(error: &Error) -> String {
+    match error {
+        Error::Timeout { limit, after, .. } => {
+            format!("the {limit} limit of {} passed", duration::compact(*after))
+        }
+        Error::Lost { reason, .. } => format!("the outcome is unknown: {reason}"),
+        other => other.to_string(),
+    }
+}
+
 fn of_client(plan: &Plan, span: Span, error: &Error, what: &str) -> Diagnostic {
     match error {
         Error::Timeout {
             limit,
-            after,
             operation,
             note,
             ..
         } => {
-            let mut found = Diagnostic::error(format!(
-                "the {limit} limit of {} passed",
-                duration::compact(*after)
-            ))
-            .at(plan.place(span), "still not done")
-            .note(what);
+            let mut found = Diagnostic::error(words(error))
+                .at(plan.place(span), "still not done")
+                .note(what);
             if let Some(operation) = operation {
                 found = found.note(format!("operation {operation} had not ended"));
             }

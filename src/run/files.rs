@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::action::{ActionError, ActionResult, Attempt, refusal};
-use super::command::number;
+use super::command::{number, words};
 use crate::client::{Condition, Pull, Push, Source, Wait};
 use crate::playbook::document::octal;
 use crate::playbook::plan::{self, PushSource, Ready};
@@ -119,12 +119,7 @@ impl Attempt<'_, '_> {
                     }
                 })?)
             }
-            Ready::Exec(command) => Condition::Exec(
-                command
-                    .iter()
-                    .map(|part| renderer.text(part))
-                    .collect::<Result<_, _>>()?,
-            ),
+            Ready::Exec(command) => Condition::Exec(words(&renderer, command)?),
             Ready::File(path) => Condition::File(renderer.text(path)?),
         })
     }

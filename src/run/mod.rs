@@ -2,6 +2,7 @@
 
 mod action;
 mod attempts;
+mod claims;
 mod cleanup_policy;
 mod closing;
 mod command;

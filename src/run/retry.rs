@@ -62,7 +62,7 @@ fn passes(acted: &Result<ActionResult, ActionError>, action: &Action) -> bool {
             .error
             .as_ref()
             .is_some_and(|words| seen.status == Some(503) || means(words, Meaning::Transient)),
-        Err(ActionError::Template(_)) => false,
+        Err(ActionError::Template(_) | ActionError::Refused(_)) => false,
         Err(ActionError::Client(..)) if broke_after_sending(acted) => repeatable(action),
         Err(ActionError::Client(..)) if is_lost(acted) => {
             deletes(action) || matches!(action, Action::Ensure(_) | Action::Absent(_))

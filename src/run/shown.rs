@@ -27,6 +27,7 @@ pub(super) fn values_of(masker: &Masker, renderer: Renderer<'_>, expr: &Expr) ->
         let code = &expr.code()[used.range];
         let line = match renderer.probe(code) {
             Some(value) => format!("{code}: {}", shown(masker, &value)),
+            None if renderer.is_unreadable(code) => continue,
             None => format!("{code} is undefined"),
         };
         if !lines.contains(&line) {

@@ -74,6 +74,7 @@ impl<'a> Run<'a> {
                 ..outer
             };
             let item = &items[index];
+            inner.branch = format!("{}-{}", inner.branch, index + 1);
             inner.scope.bind(&item_name, item);
             inner.scope.bind(&index_name, &json!(index));
             inner.trail.push(format!(

@@ -30,6 +30,13 @@ pub fn title(step: &Step, renderer: Renderer<'_>) -> String {
                 Command::Arguments(arguments) => {
                     arguments.iter().map(text).collect::<Vec<_>>().join(" ")
                 }
+                Command::List(list) => match renderer.value(list) {
+                    Ok(Value::Array(words)) => {
+                        let words = words.iter().map(crate::report::outputs::text);
+                        words.collect::<Vec<_>>().join(" ")
+                    }
+                    _ => list.written(),
+                },
                 Command::Shell(file @ Template::File(_)) => file.written(),
                 Command::Shell(line) => text(line).lines().next().unwrap_or_default().to_owned(),
             };

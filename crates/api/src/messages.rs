@@ -188,18 +188,28 @@ pub fn servers_saying(meaning: Meaning) -> Servers {
 /// What a refusal, or the failure of an operation, means, in words that are the same for all servers; for failures that
 /// servers tell of in words of their own.
 pub fn summary(message: &str) -> Option<&'static str> {
-    let summaries = [
-        (Taken, "the name is taken"),
-        (NoImage, "there is no such image"),
-    ];
-    let found = summaries
-        .iter()
-        .find(|(meaning, _)| means(message, *meaning));
-    found.map(|(_, words)| *words)
+    let advice = advice(message)?;
+    advice.split(':').next()
 }
 
-/// What to know about a refusal whose own words do not say it: a member of a cluster that is away, a client that is
-/// restricted to projects.
+/// A failure that servers tell of in words of their own, and what to do about it, behind a colon.
+fn advice(message: &str) -> Option<&'static str> {
+    [
+        (
+            Taken,
+            "the name is taken: another name, or `ensure` in the place of `request`, lets the step go on",
+        ),
+        (
+            NoImage,
+            "there is no such image: `malleus request GET images/aliases` lists the aliases of the server; an image of an image server needs \
+             `server` and `protocol` in its `source`",
+        ),
+    ]
+    .into_iter()
+    .find_map(|(meaning, advice)| means(message, meaning).then_some(advice))
+}
+
+/// What to know about a refusal whose own words do not say it, or say something else.
 pub fn explain(message: &str) -> Option<&'static str> {
     if means(message, MemberAway) {
         Some(
@@ -211,9 +221,36 @@ pub fn explain(message: &str) -> Option<&'static str> {
              them: with `project:`, or `--project`",
         )
     } else {
-        summary(message)
+        let lower = message.to_lowercase();
+        let known = MEANINGS.iter().find(|(part, _)| lower.contains(part));
+        known
+            .map(|(_, meaning)| *meaning)
+            .or_else(|| advice(message))
+            .or_else(|| (lower == "eof").then_some(NO_BODY))
     }
 }
+
+const NO_BODY: &str = "the server wants a `body` and got none";
+
+/// Parts of messages in lower case that mislead, or that are about the insides of a server, and what they mean.
+const MEANINGS: &[(&str, &str)] = &[
+    (
+        "unknown source type",
+        "what an instance is made from is its `source`, as in `source: {type: image, alias: NAME}`; where it exists already, its name is another one",
+    ),
+    (
+        "cannot unmarshal",
+        "a value of the body is of another type than the API has at this key: compare it with what `GET` shows of such a resource",
+    ),
+    (
+        "invalid character",
+        "the server could not read the body as JSON",
+    ),
+    (
+        "no name provided",
+        "the `body` has no `name`; its keys stand below `body`, indented deeper",
+    ),
+];
 
 #[cfg(test)]
 mod tests {
@@ -261,5 +298,30 @@ mod tests {
             assert!(!wording.servers.is_empty(), "{}", wording.part);
         }
         assert_eq!(servers_saying(NoLogHere), LXD);
+    }
+
+    #[test]
+    fn words_that_mislead_are_explained() {
+        for (message, part) in [
+            ("EOF", "`body`"),
+            ("unexpected EOF of the file", ""),
+            (
+                "json: cannot unmarshal string into Go value of type api.ProfilesPost",
+                "another type",
+            ),
+            (
+                "UNIQUE constraint failed: instances.project_id, instances.name",
+                "already",
+            ),
+            (
+                "Failed creating instance record: Image not provided for instance creation",
+                "alias",
+            ),
+            ("Profile not found", ""),
+        ] {
+            let meaning = explain(message).unwrap_or_default();
+            assert!(meaning.contains(part), "{message}: {meaning}");
+            assert_eq!(meaning.is_empty(), part.is_empty(), "{message}: {meaning}");
+        }
     }
 }

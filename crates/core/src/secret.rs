@@ -12,9 +12,6 @@ use serde_json::Value;
 /// What stands in the place of a secret.
 const MASK: &str = "***";
 
-/// Shorter values are not masked: `1` or `no` would blacken every line and hide nothing.
-const SHORTEST: usize = 4;
-
 /// Knows the secrets of a run and replaces them in text: raw, JSON-escaped, percent-encoded and in base64, the
 /// longest form first. Copies share what they know.
 #[derive(Clone, Default)]
@@ -27,6 +24,19 @@ impl fmt::Debug for Masker {
 }
 
 impl Masker {
+    /// Shorter values are not masked: `1` or `no` would blacken every line and hide nothing.
+    pub const SHORTEST: usize = 4;
+
+    /// Whether a value is text or a number that is too short to be masked. Nothing at all is no secret.
+    pub fn is_too_short(value: &Value) -> bool {
+        let length = match value {
+            Value::String(text) => text.chars().count(),
+            Value::Number(number) => number.to_string().len(),
+            _ => 0,
+        };
+        (1..Self::SHORTEST).contains(&length)
+    }
+
     /// Adds every text and number inside a value.
     pub fn add(&self, value: &Value) {
         match value {
@@ -112,7 +122,7 @@ impl Masker {
 
 /// The forms in which a secret may turn up.
 fn forms(secret: &str) -> Vec<String> {
-    if secret.chars().count() < SHORTEST {
+    if secret.chars().count() < Masker::SHORTEST {
         return Vec::new();
     }
     // JSON may be text inside of JSON, and that once more.
@@ -151,7 +161,7 @@ fn forms(secret: &str) -> Vec<String> {
                         .saturating_sub(usize::from(padded.len() % 3 != 0)),
             );
             forms.extend(
-                own.filter(|own| own.len() >= 2 * SHORTEST)
+                own.filter(|own| own.len() >= 2 * Masker::SHORTEST)
                     .map(str::to_owned),
             );
         }

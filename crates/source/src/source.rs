@@ -76,7 +76,21 @@ impl Source {
     /// # Errors
     /// When the file cannot be read or is not UTF-8.
     pub fn read(path: &Path) -> std::io::Result<Arc<Self>> {
-        std::fs::read_to_string(path).map(|text| Self::new(path, text))
+        let text = String::from_utf8(std::fs::read(path)?).map_err(|error| {
+            let valid = error.utf8_error().valid_up_to();
+            let bytes = error.as_bytes();
+            let before = Self::new(path, String::from_utf8_lossy(&bytes[..valid]));
+            let byte = bytes.get(valid).copied().unwrap_or_default();
+            let place = before.position(valid);
+            std::io::Error::new(
+                std::io::ErrorKind::InvalidData,
+                format!(
+                    "is not UTF-8 text: byte 0x{byte:02x} in line {}, column {}",
+                    place.line, place.column
+                ),
+            )
+        })?;
+        Ok(Self::new(path, text))
     }
 
     /// The name shown in messages: the path as the user gave it.

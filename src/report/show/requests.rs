@@ -75,6 +75,10 @@ impl Requests {
             Command::Arguments(arguments) => {
                 arguments.iter().map(|part| previewer.text(part)).collect()
             }
+            Command::List(list) => match previewer.value(list) {
+                Value::Array(words) => words.iter().map(crate::report::outputs::text).collect(),
+                word => vec![crate::report::outputs::text(&word)],
+            },
             Command::Shell(line) => vec!["sh".into(), "-c".into(), previewer.text(line)],
         };
         let environment: Map<String, Value> = exec

@@ -89,6 +89,9 @@ impl Judge<'_> {
             }
             Kind::Free => true,
             Kind::List(_) | Kind::Steps => node.as_list().is_some(),
+            Kind::ListOrTemplate(_) => {
+                node.as_list().is_some() || node.as_text().is_some_and(is_one_template)
+            }
             Kind::OneOrMore(of) => node.as_list().is_some() || Self::fits(node, of),
             // Any other mapping in the place of a text is no misspelt file.
             Kind::Shape(shape) if shape.what == FILE.what => node.get("file").is_some(),
@@ -111,7 +114,7 @@ impl Judge<'_> {
                 }
             }
             Kind::Free => {}
-            Kind::List(of) => node
+            Kind::List(of) | Kind::ListOrTemplate(of) => node
                 .as_list()
                 .unwrap_or_default()
                 .iter()
@@ -130,11 +133,13 @@ impl Judge<'_> {
             Kind::Names(of) => {
                 for (key, value) in node.as_map().unwrap_or_default() {
                     if !is_name(&key.text) {
-                        self.problem(
-                            key.span,
-                            format!("`{}` cannot be a name in expressions", key.text),
-                            "a name has letters, digits and `_`, and begins with a letter",
-                        );
+                        let label = if words::is_keyword(&key.text) {
+                            "a word of the expression language"
+                        } else {
+                            "a name has letters, digits and `_`, and begins with a letter"
+                        };
+                        let message = format!("`{}` cannot be a name in expressions", key.text);
+                        self.problem(key.span, message, label).help = words::name_for(&key.text);
                     }
                     self.kind(value, of, format_args!("`{}`", key.text));
                 }
@@ -179,7 +184,12 @@ impl Judge<'_> {
             words::instead(node)
         );
         let help = match (kind, &node.kind) {
-            (Kind::List(_), yaml::Kind::Text(text)) => {
+            (Kind::List(_) | Kind::ListOrTemplate(_), yaml::Kind::Text(text))
+                if has_template(text) =>
+            {
+                Some("write a list, or exactly one template that gives a list".to_owned())
+            }
+            (Kind::List(_) | Kind::ListOrTemplate(_), yaml::Kind::Text(text)) => {
                 let words: Vec<&str> = text.split_whitespace().collect();
                 Some(format!("write it as a list: [{}]", words.join(", ")))
             }
@@ -233,12 +243,12 @@ impl Judge<'_> {
                 .map_or_else(|| words::instead(node), |text| format!(", not `{text}`"));
             let message = format!("{what} must be {}{is}", words::describe_type(wanted));
             let help = match (what.to_string().as_str(), &node.kind) {
-                ("`mode`", yaml::Kind::Number(_)) => Some(
-                    "write the octal digits in quotes: \"0644\" is read and write for the owner, read for all".into(),
-                ),
-                ("`error`", yaml::Kind::Bool(_)) => Some(
-                    "write a part of the error's text, or \"\" for any error".into(),
-                ),
+                ("`mode`", yaml::Kind::Number(_)) => {
+                    Some(words::mode(self.source.slice(node.span)))
+                }
+                ("`error`", yaml::Kind::Bool(_)) => {
+                    Some("write a part of the error's text, or \"\" for any error".into())
+                }
                 _ => words::mend(self.source, node, wanted),
             };
             self.problem(node.span, message, "").help = help;
@@ -398,6 +408,11 @@ pub fn octal(text: &str) -> Option<u32> {
     u32::from_str_radix(text, 8)
         .ok()
         .filter(|mode| fits && *mode <= 0o7777)
+}
+
+/// Whether text is exactly one `{{ … }}`, whose value may be a list.
+pub fn is_one_template(text: &str) -> bool {
+    text.starts_with("{{") && text.ends_with("}}") && text.matches("{{").count() == 1
 }
 
 /// Whether text has something to render in it.

@@ -35,6 +35,8 @@ pub enum Kind {
     Free,
     /// A list of these.
     List(&'static Kind),
+    /// A list of these, or exactly one template that gives a list.
+    ListOrTemplate(&'static Kind),
     /// One of these, or a list of them.
     OneOrMore(&'static Kind),
     /// A mapping whose keys the author chooses.
@@ -114,6 +116,8 @@ const fn required(name: &'static str, kind: Kind, doc: &'static str) -> Key {
 const TEXT: Kind = Kind::Dynamic(Type::Text);
 /// Text, or the content of a file.
 const LONG_TEXT: Kind = Kind::Either(&[TEXT, Kind::Shape(&FILE)]);
+/// A command: a list of words, or a template that gives one.
+const WORDS: Kind = Kind::ListOrTemplate(&Kind::Dynamic(Type::Scalar));
 /// Values of `environment` and `config`.
 const TEXTS: Kind = Kind::Entries(&Kind::Either(&[
     Kind::Dynamic(Type::Scalar),
@@ -544,8 +548,8 @@ pub const EXEC: Shape = Shape {
         ),
         key(
             "command",
-            Kind::List(&Kind::Dynamic(Type::Scalar)),
-            "The command and its arguments; no shell is involved.",
+            WORDS,
+            "The command and its arguments, or a template that gives such a list; no shell is involved.",
         ),
         key(
             "shell",
@@ -654,11 +658,7 @@ const READY: Kind = Kind::Either(&[
                 Kind::Dynamic(Type::Integer),
                 "A port that takes connections.",
             ),
-            key(
-                "exec",
-                Kind::List(&Kind::Dynamic(Type::Scalar)),
-                "A command that ends with exit code 0.",
-            ),
+            key("exec", WORDS, "A command that ends with exit code 0."),
             key("file", TEXT, "A file that is there."),
         ],
     }),
@@ -679,7 +679,7 @@ pub const EXPECT: Shape = Shape {
         key(
             "error",
             TEXT,
-            "Text contained in the error of the API or of the operation; the step is then expected to fail.",
+            "Text contained in the error, in capitals or not: of the API, of the operation, of a command that does not end with 0, of a limit that passed; the step is then expected to fail.",
         ),
         key(
             "exit_code",
@@ -845,6 +845,9 @@ pub const INCLUDE_RESULT: &[&str] = &["changed", "skipped", "failed", "attempts"
 
 /// Fields of `run`.
 pub const RUN: &[&str] = &["id", "started"];
+
+/// Fields of `include`, in an included playbook; in any other its `id` is that of the run.
+pub const INCLUDE: &[&str] = &["id"];
 
 /// Fields of `server`.
 pub const SERVER: &[&str] = &[

@@ -3,8 +3,9 @@
 use indexmap::IndexMap;
 use serde_json::Value;
 
-use super::plan::{Input, InputType, Need, Plan};
+use super::plan::{Input, InputType, Need, Plan, Typing};
 use crate::template::describe;
+use malleus_source::Place;
 use malleus_source::diagnostic::{Diagnostic, did_you_mean};
 
 impl InputType {
@@ -80,8 +81,10 @@ impl InputType {
 pub enum Given {
     /// Text, to be converted to the declared type: `--var`, the environment.
     Text(String),
-    /// A typed value: `--var-json`, `--vars-file`, `with:`.
+    /// A typed value: `--var-json`, `with:`.
     Typed(Value),
+    /// A typed value that stands in a file: `--vars-file`. Messages name the place and do not show it: it may be secret.
+    Placed(Value, Place),
 }
 
 /// Works out the inputs of a plan. `given` comes lowest precedence first; `environment` is asked only for the variables
@@ -123,6 +126,44 @@ pub fn resolve(
     }
 }
 
+/// What is worth a warning in what is given: a word for a boolean, where the default is one that was not declared as text.
+pub fn warnings(plan: &Plan, given: &[(String, Given)]) -> Vec<Diagnostic> {
+    let is_switch = |input: &&Input| {
+        let default = input.default.as_ref().and_then(Value::as_str);
+        input.typing == Typing::ByDefault && default.is_some_and(looks_boolean)
+    };
+    let warning = |input: &Input| {
+        let name = &input.name.text;
+        let (_, last) = given.iter().rev().find(|(key, _)| key == name)?;
+        let Given::Text(text) = last else { return None };
+        looks_boolean(text).then(|| {
+            Diagnostic::warning(format!(
+                "`{name}` is given as the text \"{text}\", no boolean"
+            ))
+            .at(plan.place(input.name.span), "declared here")
+            .help("a switch has the default `true` or `false`, without quotes")
+        })
+    };
+    plan.inputs
+        .iter()
+        .filter(is_switch)
+        .filter_map(warning)
+        .collect()
+}
+
+/// Whether a text is a word for a boolean.
+pub fn looks_boolean(text: &str) -> bool {
+    matches!(
+        text.to_lowercase().as_str(),
+        "true" | "false" | "yes" | "no" | "on" | "off"
+    )
+}
+
+/// The boolean that such a word means.
+pub fn boolean(word: &str) -> bool {
+    matches!(word.to_lowercase().as_str(), "true" | "yes" | "on")
+}
+
 fn unknown(plan: &Plan, given: &[(String, Given)]) -> Vec<Diagnostic> {
     let known: Vec<&str> = plan
         .inputs
@@ -130,7 +171,7 @@ fn unknown(plan: &Plan, given: &[(String, Given)]) -> Vec<Diagnostic> {
         .map(|input| input.name.text.as_str())
         .collect();
     let mut problems: Vec<Diagnostic> = Vec::new();
-    for (name, _) in given
+    for (name, value) in given
         .iter()
         .filter(|(name, _)| !known.contains(&name.as_str()))
     {
@@ -148,8 +189,11 @@ fn unknown(plan: &Plan, given: &[(String, Given)]) -> Vec<Diagnostic> {
                 ),
             };
         }
-        let problem =
+        let mut problem =
             Diagnostic::error(format!("`{}` has no input `{name}`", plan.name)).help(help);
+        if let Given::Placed(_, place) = value {
+            problem = problem.note(format!("given in {place}"));
+        }
         if !problems.contains(&problem) {
             problems.push(problem);
         }
@@ -162,7 +206,7 @@ fn take(plan: &Plan, input: &Input, given: Given) -> Result<Value, Diagnostic> {
     let Some(kind) = input.kind else {
         return Ok(match given {
             Given::Text(text) => text.into(),
-            Given::Typed(value) => value,
+            Given::Typed(value) | Given::Placed(value, _) => value,
         });
     };
     // The value itself stays out of the message: it may be secret.
@@ -183,8 +227,11 @@ fn take(plan: &Plan, input: &Input, given: Given) -> Result<Value, Diagnostic> {
         Given::Text(text) => kind
             .convert(&text)
             .ok_or_else(|| wrong("text that does not read as one").help(help)),
-        Given::Typed(value) if kind.admits(&value) => Ok(value),
+        Given::Typed(value) | Given::Placed(value, _) if kind.admits(&value) => Ok(value),
         Given::Typed(value) => Err(wrong(describe(&value))),
+        Given::Placed(value, place) => {
+            Err(wrong(describe(&value)).note(format!("given in {place}")))
+        }
     }
 }
 

@@ -122,6 +122,8 @@ pub struct Input {
     pub name: Name,
     /// Its type; nothing where neither a type nor a default says it, then any value will do.
     pub kind: Option<InputType>,
+    /// Where its type is from.
+    pub typing: Typing,
     /// Value where nobody sets one.
     pub default: Option<Value>,
     /// Whether somebody must set it.
@@ -132,6 +134,15 @@ pub struct Input {
     pub env: Option<String>,
     /// What it is for.
     pub description: Option<String>,
+}
+
+/// Where the type of an input is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Typing {
+    /// Its `type`.
+    Declared,
+    /// Its default.
+    ByDefault,
 }
 
 /// Whether a caller must set an input.
@@ -412,6 +423,8 @@ pub struct Exec {
 pub enum Command {
     /// A program and its arguments.
     Arguments(Vec<Template>),
+    /// The same, as a list that is worked out.
+    List(Template),
     /// A line for `sh -c`.
     Shell(Template),
 }
@@ -481,7 +494,7 @@ pub enum Ready {
     /// A port takes connections.
     Tcp(Template),
     /// A command ends with exit code 0.
-    Exec(Vec<Template>),
+    Exec(Command),
     /// A file is there.
     File(Template),
 }
@@ -533,6 +546,8 @@ pub struct Parallel {
 pub struct Include {
     /// Where its name stands.
     pub span: Span,
+    /// Which of the includes of its file it is, from 1.
+    pub number: usize,
     /// The playbook, checked.
     pub plan: Plan,
     /// Values for its inputs.

@@ -139,6 +139,10 @@ fn kind(of: &Kind) -> Value {
         Kind::Fixed(wanted) | Kind::Dynamic(wanted) => scalar(*wanted),
         Kind::Free => json!({}),
         Kind::List(item) => json!({"type": "array", "items": kind(item)}),
+        Kind::ListOrTemplate(item) => any_of(&[
+            json!({"type": "array", "items": kind(item)}),
+            json!({"type": "string", "pattern": "^\\{\\{[\\s\\S]*\\}\\}$"}),
+        ]),
         Kind::OneOrMore(item) => {
             any_of(&[kind(item), json!({"type": "array", "items": kind(item)})])
         }

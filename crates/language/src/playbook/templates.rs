@@ -3,6 +3,15 @@
 use super::plan::{Action, Body, Command, Io, PushSource, Ready};
 use crate::template::Template;
 
+impl Command {
+    fn templates(&self) -> Vec<&Template> {
+        match self {
+            Self::Arguments(arguments) => arguments.iter().collect(),
+            Self::Shell(line) | Self::List(line) => vec![line],
+        }
+    }
+}
+
 impl Action {
     /// The action's own templates in written order; not those of steps inside it.
     pub fn templates(&self) -> Vec<&Template> {
@@ -20,10 +29,7 @@ impl Action {
                     .collect()
             }
             Self::Exec(exec) => {
-                let command = match &exec.command {
-                    Command::Arguments(arguments) => arguments.iter().collect(),
-                    Command::Shell(line) => vec![line],
-                };
+                let command = exec.command.templates();
                 let stdin = match &exec.io {
                     Io::Streamed(stdin) => stdin.as_ref(),
                     Io::Recorded => None,
@@ -47,7 +53,7 @@ impl Action {
                 .chain(wait.ready.iter().flat_map(|ready| match ready {
                     Ready::Word(_) => Vec::new(),
                     Ready::Tcp(value) | Ready::File(value) => vec![value],
-                    Ready::Exec(command) => command.iter().collect(),
+                    Ready::Exec(command) => command.templates(),
                 }))
                 .collect(),
             Self::Ensure(ensure) => std::iter::once(&ensure.path)

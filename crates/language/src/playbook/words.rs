@@ -11,22 +11,7 @@ pub fn is_name(text: &str) -> bool {
         .next()
         .is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
         && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
-        && !matches!(
-            text,
-            "true"
-                | "false"
-                | "none"
-                | "True"
-                | "False"
-                | "None"
-                | "not"
-                | "and"
-                | "or"
-                | "in"
-                | "is"
-                | "if"
-                | "else"
-        )
+        && !is_keyword(text)
 }
 
 /// What a kind is called in messages.
@@ -34,7 +19,7 @@ pub(super) fn describe(kind: &Kind) -> String {
     match kind {
         Kind::Fixed(wanted) | Kind::Dynamic(wanted) => describe_type(*wanted),
         Kind::Free => "a value".into(),
-        Kind::List(of) => match describe(of).split_once(' ') {
+        Kind::List(of) | Kind::ListOrTemplate(of) => match describe(of).split_once(' ') {
             Some((_, noun)) => format!("a list of {noun}s"),
             None => "a list of texts".into(),
         },
@@ -110,24 +95,57 @@ pub(super) fn mend(source: &Source, node: &Node, wanted: Type) -> Option<String>
             .is_ok()
             .then(|| format!("write `{text}`, without quotes")),
         (Type::Name, yaml::Kind::Text(text)) => {
-            let name = text.replace(['-', ' ', '.'], "_");
-            if is_name(&name) {
-                Some(format!("write `{name}`"))
-            } else if text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-                && !text.starts_with(|c: char| c.is_ascii_digit())
-            {
-                Some(format!(
-                    "`{text}` is a word of the expression language; take another name"
-                ))
-            } else {
-                Some("begin with a letter".into())
-            }
+            name_for(text).or_else(|| Some("begin with a letter".into()))
         }
         (Type::Slug, yaml::Kind::Text(text)) => {
             let slug = text.to_lowercase().replace(['_', ' ', '.'], "-");
             is_slug(&slug).then(|| format!("write `{slug}`"))
         }
         _ => None,
+    }
+}
+
+/// Whether a word has a meaning of its own in expressions.
+pub(super) fn is_keyword(text: &str) -> bool {
+    matches!(
+        text,
+        "true"
+            | "false"
+            | "none"
+            | "True"
+            | "False"
+            | "None"
+            | "not"
+            | "and"
+            | "or"
+            | "in"
+            | "is"
+            | "if"
+            | "else"
+    )
+}
+
+/// What to write in the place of what cannot be a name.
+pub(super) fn name_for(text: &str) -> Option<String> {
+    let name = text.replace(['-', ' ', '.'], "_");
+    if is_keyword(text) {
+        Some(format!(
+            "`{text}` is a word of the expression language; take another name"
+        ))
+    } else {
+        is_name(&name).then(|| format!("write `{name}`"))
+    }
+}
+
+/// What to write in the place of a mode that is no text.
+pub(super) fn mode(written: &str) -> String {
+    let digits = written.trim_start_matches("0o");
+    let is_octal = digits.len() <= 4 && digits.chars().all(|c| ('0'..='7').contains(&c));
+    if is_octal && written.starts_with("0o") {
+        format!("write the octal digits in quotes: \"{digits:0>4}\"")
+    } else {
+        "write the octal digits in quotes: \"0644\" is read and write for the owner, read for all"
+            .into()
     }
 }
 

@@ -351,6 +351,12 @@ impl Renderer<'_> {
         (!value.is_undefined()).then(|| to_json(&value).ok())?
     }
 
+    /// Whether a part of an expression is output that is not text, so that its use fails for a reason of its own.
+    pub fn is_unreadable(&self, code: &str) -> bool {
+        let value = self.engine.eval(code, self.scope);
+        value.is_err_and(|error| error.message.contains("is not UTF-8 text"))
+    }
+
     /// Renders a value.
     ///
     /// # Errors

@@ -1,12 +1,13 @@
 //! Names and their values, in layers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use minijinja::value::{Enumerator, Object, Serde};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use super::strict;
 use super::taint::Watch;
 use malleus_core::secret::Masker;
 
@@ -88,11 +89,23 @@ impl Scope {
         }
     }
 
+    /// Binds the fields of a step's result, each as a name of its own.
+    pub fn bind_fields(&self, fields: &Map<String, Value>) {
+        for (name, value) in fields {
+            if is_unreadable(fields, name) {
+                self.bind_as(name, unreadable(name), false);
+            } else {
+                self.bind(name, value);
+            }
+        }
+    }
+
     fn bind_here(&self, name: &str, value: &Value) {
-        let bound = Bound {
-            value: minijinja::Value::from(Serde(value)),
-            has_secret: self.0.masker.hides(value),
-        };
+        self.bind_as(name, engine_value(value), self.0.masker.hides(value));
+    }
+
+    fn bind_as(&self, name: &str, value: minijinja::Value, has_secret: bool) {
+        let bound = Bound { value, has_secret };
         self.0
             .names
             .write()
@@ -116,6 +129,11 @@ impl Scope {
     }
 
     pub(super) fn lookup(&self, name: &str) -> Option<Bound> {
+        if let Some(asked) = strict::asked(name) {
+            let bound = self.lookup(asked)?;
+            let value = strict::seen(bound.value);
+            return Some(Bound { value, ..bound });
+        }
         let own = self
             .0
             .names
@@ -148,6 +166,50 @@ impl Scope {
     pub(super) fn watch(&self, code: &str) -> Option<Arc<Watch>> {
         let masker = &self.0.masker;
         (!masker.is_empty()).then(|| Watch::new(self, masker, code))
+    }
+}
+
+/// Whether a field of a result is output that is not UTF-8.
+fn is_unreadable(fields: &Map<String, Value>, name: &str) -> bool {
+    matches!(name, "stdout" | "stderr")
+        && fields.get(name) == Some(&Value::Null)
+        && fields
+            .get(&format!("{name}_base64"))
+            .is_some_and(Value::is_string)
+}
+
+/// Output that is not UTF-8: any use of it says so.
+fn unreadable(name: &str) -> minijinja::Value {
+    minijinja::Value::from(minijinja::Error::new(
+        minijinja::ErrorKind::InvalidOperation,
+        format!("`{name}` is not UTF-8 text; `{name}_base64` has its bytes"),
+    ))
+}
+
+/// A value as the engine has it. Results of commands may have output that cannot be read as text.
+fn engine_value(value: &Value) -> minijinja::Value {
+    let is_unreadable_at = |value: &Value| {
+        value
+            .as_object()
+            .is_some_and(|fields| fields.keys().any(|name| is_unreadable(fields, name)))
+    };
+    match value {
+        Value::Object(fields) if is_unreadable_at(value) => {
+            let values = fields.iter().map(|(name, value)| {
+                let value = if is_unreadable(fields, name) {
+                    unreadable(name)
+                } else {
+                    engine_value(value)
+                };
+                (name.clone(), value)
+            });
+            minijinja::Value::from(values.collect::<BTreeMap<String, minijinja::Value>>())
+        }
+        // The results of a loop.
+        Value::Array(items) if items.iter().any(is_unreadable_at) => {
+            items.iter().map(engine_value).collect()
+        }
+        _ => minijinja::Value::from(Serde(value)),
     }
 }
 

@@ -17,7 +17,26 @@ const SHOWN: usize = 60;
 /// Replaces the engine's operators. No author can write the names of the filters.
 pub(super) fn replace_operators(instructions: &mut Instructions<'_>) {
     let mut at = 0;
-    while let Some(instruction) = instructions.get_mut(at) {
+    while instructions.get(at).is_some() {
+        let asks = asks_whether_none(instructions, at + 1);
+        let Some(instruction) = instructions.get_mut(at) else {
+            return;
+        };
+        match instruction {
+            Instruction::Lookup("stdout") if asks => {
+                *instruction = Instruction::Lookup(ASKED_STDOUT);
+            }
+            Instruction::Lookup("stderr") if asks => {
+                *instruction = Instruction::Lookup(ASKED_STDERR);
+            }
+            Instruction::GetAttr("stdout") if asks => {
+                *instruction = Instruction::ApplyFilter(ASKED_STDOUT, Some(1), UNCACHED);
+            }
+            Instruction::GetAttr("stderr") if asks => {
+                *instruction = Instruction::ApplyFilter(ASKED_STDERR, Some(1), UNCACHED);
+            }
+            _ => {}
+        }
         let filter = match instruction {
             Instruction::Lt => Some("\0lt"),
             Instruction::Lte => Some("\0le"),
@@ -34,6 +53,39 @@ pub(super) fn replace_operators(instructions: &mut Instructions<'_>) {
     }
 }
 
+/// Names under which output is looked up where it is only asked whether it is text at all.
+const ASKED_STDOUT: &str = "\0stdout";
+const ASKED_STDERR: &str = "\0stderr";
+
+/// The name that such a name stands for.
+pub(super) fn asked(name: &str) -> Option<&str> {
+    name.strip_prefix('\0')
+        .filter(|name| matches!(*name, "stdout" | "stderr"))
+}
+
+/// Whether a value is tested to be there, or none, from this instruction on.
+fn asks_whether_none(instructions: &Instructions<'_>, at: u32) -> bool {
+    match instructions.get(at) {
+        Some(Instruction::PerformTest(test, ..)) => {
+            matches!(*test, "none" | "defined" | "undefined" | "string")
+        }
+        Some(Instruction::LoadConst(value)) if value.is_none() => matches!(
+            instructions.get(at + 1),
+            Some(Instruction::Eq | Instruction::Ne)
+        ),
+        _ => false,
+    }
+}
+
+/// A value that can be looked at: null in the place of output that is not UTF-8.
+pub(super) fn seen(value: Value) -> Value {
+    if value.kind() == ValueKind::Invalid {
+        Value::from(())
+    } else {
+        value
+    }
+}
+
 pub(super) fn add_to(environment: &mut Environment<'_>) {
     environment.add_filter("\0lt", lt);
     environment.add_filter("\0le", le);
@@ -41,6 +93,8 @@ pub(super) fn add_to(environment: &mut Environment<'_>) {
     environment.add_filter("\0ge", ge);
     environment.add_filter("\0ne", ne);
     environment.add_filter("\0concat", concat);
+    environment.add_filter(ASKED_STDOUT, |of: &Value| of.get_attr("stdout").map(seen));
+    environment.add_filter(ASKED_STDERR, |of: &Value| of.get_attr("stderr").map(seen));
     for name in ["lt", "lessthan", "<"] {
         environment.add_test(name, lt);
     }
@@ -291,6 +345,43 @@ mod tests {
             ("[1, 2, 3]|select('gt', 1)|list", json!([2, 3])),
         ] {
             assert_eq!(engine.value_of(code, &scope), Ok(value), "{code}");
+        }
+    }
+
+    #[test]
+    fn output_that_is_not_text_says_so() {
+        let scope = Scope::default();
+        let result =
+            json!({"stdout": null, "stdout_base64": "/2E=", "stderr": "", "stderr_base64": null});
+        scope.bind("raw", &result);
+        scope.bind(
+            "all",
+            &json!([{"stdout": "a", "stdout_base64": null}, result]),
+        );
+        scope.bind_fields(result.as_object().expect("an object"));
+        let engine = Engine::new();
+        for code in [
+            "stdout|trim",
+            "stdout == ''",
+            "stdout != ''",
+            "raw['stdout'] in ['a']",
+            "all[1].stdout ~ 'x'",
+            "all|map(attribute='stdout')|join",
+        ] {
+            let error = engine.value_of(code, &scope).expect_err(code);
+            assert!(
+                error.message.contains("`stdout_base64` has its bytes"),
+                "{code}: {error}"
+            );
+        }
+        for code in [
+            "stdout is none",
+            "raw.stdout is none and all[1].stdout == none",
+            "all[0].stdout is not none and stderr is not none",
+            "stderr == '' and raw.stdout_base64 == stdout_base64",
+            "raw.stdout is defined",
+        ] {
+            assert_eq!(engine.value_of(code, &scope), Ok(json!(true)), "{code}");
         }
     }
 }

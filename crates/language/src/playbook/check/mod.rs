@@ -3,6 +3,7 @@
 mod build;
 mod names;
 mod servers;
+mod shared;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,6 +39,11 @@ pub fn check(source: &Arc<Source>, engine: &Engine) -> Checked {
         within: None,
     };
     let (plan, mut problems) = files.check(source);
+    if let Some(plan) = &plan
+        && !problems.iter().any(Diagnostic::is_error)
+    {
+        problems.extend(shared::judge(plan, engine));
+    }
     let failed = problems.iter().any(Diagnostic::is_error);
     if failed {
         // What an error keeps from being read seems unused.

@@ -4,15 +4,15 @@ use std::path::Path;
 
 use super::bodies::scalars;
 use super::files::instead_of;
-use super::{Builder, flag};
-use crate::playbook::document::{has_template, misspelt};
+use super::{Builder, entries, flag, text};
+use crate::playbook::document::{has_template, is_one_template, misspelt};
 use crate::playbook::endpoints;
 use crate::playbook::grammar::{EXEC, METHODS};
-use crate::playbook::plan::{Absent, Body, Command, Ensure, Exec, Io, Request, Waiting};
+use crate::playbook::plan::{Absent, Body, Command, Ensure, Exec, Io, Request, Scalars, Waiting};
 use crate::template::Template;
 use malleus_api::path::INSTANCES;
 use malleus_source::Place;
-use malleus_source::diagnostic::{Diagnostic, did_you_mean};
+use malleus_source::diagnostic::{Diagnostic, Severity, did_you_mean};
 use malleus_source::yaml::{self, Kind, Node};
 
 /// What a request looks like.
@@ -80,8 +80,14 @@ impl Builder<'_> {
                 let schema = endpoints::body(method, &line[offset..]);
                 Body::Json(self.body(step, node, &schema))
             }
-            (None, None) => Body::None,
+            (None, None) => {
+                self.missing_body(step, value, (method, offset));
+                Body::None
+            }
         };
+        if matches!(method, "GET" | "HEAD" | "OPTIONS") {
+            self.body_of_reading(step, method);
+        }
         let save = step.get("save").map(|file| self.save(file));
         Some(Request {
             method: method.to_owned(),
@@ -97,6 +103,40 @@ impl Builder<'_> {
                 Waiting::Here
             },
         })
+    }
+
+    /// What only reads sends nothing.
+    fn body_of_reading(&mut self, step: &Node, method: &str) {
+        for (key, _) in entries(Some(step)) {
+            if matches!(key.text.as_str(), "body" | "upload") {
+                self.problem(
+                    key.span,
+                    format!("servers ignore what a {method} request sends"),
+                )
+                .help = Some(
+                    "leave it out; parameters of the query stand under `query`, what the reply must be under `expect`"
+                        .into(),
+                );
+            }
+        }
+    }
+
+    /// A request that is known to need a body.
+    fn missing_body(&mut self, step: &Node, value: &Node, (method, offset): (&str, usize)) {
+        let line = value.as_text().unwrap_or_default();
+        let schema = endpoints::body(method, &line[offset..]);
+        if !matches!(method, "POST" | "PUT" | "PATCH")
+            || !schema.is_known()
+            || scalars(step) == Scalars::AsWritten
+        {
+            return;
+        }
+        let may_fail = text(step, "on_error").as_deref() == Some("continue");
+        let problem = self.problem(value.span, format!("`{}` needs a `body`", line.trim_end()));
+        problem.help = Some("write what is sent below `body:`; an empty body is `{}`".into());
+        if may_fail {
+            problem.severity = Severity::Warning;
+        }
     }
 
     pub(super) fn ensure(&mut self, step: &Node, value: &Node) -> Option<Ensure> {
@@ -210,18 +250,7 @@ impl Builder<'_> {
     pub(super) fn exec(&mut self, node: &Node) -> Option<Exec> {
         node.as_map()?;
         let command = match (node.get("command"), node.get("shell")) {
-            (Some(command), None) => {
-                let arguments = command.as_list()?;
-                if arguments.is_empty() {
-                    self.problem(command.span, "the command is empty");
-                }
-                Command::Arguments(
-                    arguments
-                        .iter()
-                        .map(|argument| self.template(argument))
-                        .collect(),
-                )
-            }
+            (Some(command), None) => self.command(command)?,
             (None, Some(line)) => Command::Shell(self.long_text(line)),
             (Some(_), Some(shell)) => {
                 self.problem(
@@ -255,6 +284,20 @@ impl Builder<'_> {
             io,
             timeout: self.limit(node),
         })
+    }
+
+    /// The words of a command, or a template that gives them.
+    pub(super) fn command(&mut self, node: &Node) -> Option<Command> {
+        if node.as_text().is_some_and(is_one_template) {
+            return Some(Command::List(self.template(node)));
+        }
+        let words = node.as_list()?;
+        if words.is_empty() {
+            self.problem(node.span, "the command is empty");
+        }
+        Some(Command::Arguments(
+            words.iter().map(|word| self.template(word)).collect(),
+        ))
     }
 
     /// The id of a user or a group.

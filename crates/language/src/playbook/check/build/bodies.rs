@@ -35,6 +35,7 @@ impl Builder<'_> {
             _ => Severity::Error,
         };
         self.judge_body(body, schema, worst);
+        self.image_of_a_client(body);
         let mut numbers = Vec::new();
         scalars_of_text(body, schema, &mut Vec::new(), &mut numbers);
         if numbers.is_empty() {
@@ -58,6 +59,32 @@ impl Builder<'_> {
         }
     }
 
+    /// Warns of `images:alpine/edge` as an alias: the part before the colon is a word of the command line clients.
+    fn image_of_a_client(&mut self, body: &Node) {
+        let Some(node) = body.get("source").and_then(|source| source.get("alias")) else {
+            return;
+        };
+        let written = node.as_text().filter(|alias| !has_template(alias));
+        let Some((remote, alias)) = written.and_then(|alias| alias.split_once(':')) else {
+            return;
+        };
+        let server = match remote {
+            "images" => "https://images.linuxcontainers.org",
+            "ubuntu" => "https://cloud-images.ubuntu.com/releases/",
+            "ubuntu-daily" => "https://cloud-images.ubuntu.com/daily/",
+            _ => "https://…",
+        };
+        self.problems.push(
+            Diagnostic::warning(format!(
+                "`{remote}:` is a remote of the `incus` and `lxc` clients; the server does not know it"
+            ))
+            .at(Place::new(self.source, node.span), "")
+            .help(format!(
+                "write `source: {{type: image, mode: pull, server: \"{server}\", protocol: simplestreams, alias: {alias}}}`"
+            )),
+        );
+    }
+
     /// A warning, at the place in the body that it is about.
     fn finding(&self, body: &Node, finding: &Finding) -> Diagnostic {
         let key = finding.place.last().map_or("", String::as_str);
@@ -69,7 +96,9 @@ impl Builder<'_> {
                 format!(
                     "neither LXD nor Incus is known to take the key `{key}` here; they ignore keys that they do not know"
                 ),
-                near(key, known),
+                own_word(key)
+                    .filter(|_| known.contains(&"devices"))
+                    .map_or_else(|| near(key, known), str::to_owned),
             ),
             Problem::ReadOnlyKey => (
                 at_key,
@@ -133,6 +162,9 @@ impl Builder<'_> {
         let wanted = match expected {
             "a boolean" => Some(Type::Boolean),
             "an integer" => Some(Type::Integer),
+            "a mapping" if node.as_text().is_some_and(is_json_object) => {
+                return "leave out the quotes around it: JSON is YAML".into();
+            }
             "a list" if node.as_text().is_some() => {
                 return format!("write it as a list: [{written}]");
             }
@@ -262,6 +294,34 @@ fn scalars_of_text(node: &Node, schema: &Schema, place: &mut Vec<String>, found:
         scalars_of_text(value, schema, place, found);
         place.pop();
     }
+}
+
+/// What people write for something that stands elsewhere in the body of an instance or a profile.
+fn own_word(key: &str) -> Option<&'static str> {
+    Some(match key {
+        "image" => "write `source: {type: image, alias: NAME}`",
+        "cpu" | "cpus" | "limits" => "limits stand in `config`: `config: {limits.cpu: 2}`",
+        "memory" | "mem" => "write `config: {limits.memory: 1GiB}`",
+        "privileged" | "nesting" => {
+            "write `config: {security.privileged: true}`, or `security.nesting`"
+        }
+        "env" | "environment" => "variables stand in `config`: `config: {environment.NAME: value}`",
+        "network" | "networks" | "nic" | "nics" => {
+            "an interface is a device: `devices: {eth0: {type: nic, network: NAME}}`"
+        }
+        "disk" | "disks" | "volumes" | "mounts" => {
+            "a disk is a device: `devices: {data: {type: disk, pool: NAME, source: VOLUME, path: /data}}`"
+        }
+        "user_data" | "user-data" | "cloud_init" | "cloud-init" => {
+            "write `config: {cloud-init.user-data: {file: PATH}}`"
+        }
+        _ => return None,
+    })
+}
+
+/// Whether a text is a mapping as JSON has them.
+fn is_json_object(text: &str) -> bool {
+    serde_json::from_str::<Map<String, Value>>(text).is_ok()
 }
 
 /// How a place is called in a message.

@@ -3,15 +3,20 @@
 use super::{Builder, entries, expr, one_or_more};
 use crate::playbook::document::has_template;
 use crate::playbook::plan::{Action, Expect, Matcher};
-use malleus_source::yaml::{Key, Node};
+use malleus_source::yaml::{Key, Kind, Node};
 
 impl Builder<'_> {
     pub(super) fn expect(&mut self, step: &Node, action: &Action) -> Expect {
         let Some(node) = step.get("expect") else {
             return Expect::default();
         };
-        for (key, _) in entries(Some(node)) {
-            self.fitting_expectation(key, action);
+        self.not_empty(node, "nothing is expected here");
+        for (key, value) in entries(Some(node)) {
+            if key.text != "metadata" {
+                let message = format!("`{}` expects nothing", key.text);
+                self.not_empty(value, &message);
+            }
+            self.fitting_expectation((key, value), action);
         }
         let list = |builder: &mut Self, key: &str| {
             node.get(key).map(|value| {
@@ -35,19 +40,44 @@ impl Builder<'_> {
         }
     }
 
-    fn fitting_expectation(&mut self, key: &Key, action: &Action) {
+    fn fitting_expectation(&mut self, (key, value): (&Key, &Node), action: &Action) {
+        let is_success = |status: &Node| match &status.kind {
+            Kind::Number(number) => number.as_u64().is_some_and(|status| status < 400),
+            _ => false,
+        };
+        // Only a refusal leaves a command without an exit code, and with a status.
+        if key.text == "status"
+            && matches!(action, Action::Exec(_) | Action::Push(_) | Action::Pull(_))
+            && one_or_more(value).iter().all(is_success)
+        {
+            let help = match action {
+                Action::Exec(_) => "write `exit_code: 0`; a refusal has a status, as 404",
+                _ => "leave it out: success is what is expected anyway",
+            };
+            self.problem(
+                key.span,
+                format!(
+                    "`status` can never hold: success of `{}` has none",
+                    action.key()
+                ),
+            )
+            .help = Some(help.into());
+            return;
+        }
         let fits = match key.text.as_str() {
             "exit_code" | "stdout" | "stderr" => matches!(action, Action::Exec(_)),
-            "status" | "error" => matches!(
-                action,
-                Action::Request(_)
-                    | Action::Exec(_)
-                    | Action::Join(_)
-                    | Action::Ensure(_)
-                    | Action::Absent(_)
-                    | Action::Push(_)
-                    | Action::Pull(_)
-            ),
+            "status" | "error" => {
+                matches!(
+                    action,
+                    Action::Request(_)
+                        | Action::Exec(_)
+                        | Action::Join(_)
+                        | Action::Ensure(_)
+                        | Action::Absent(_)
+                        | Action::Push(_)
+                        | Action::Pull(_)
+                ) || (key.text == "error" && matches!(action, Action::WaitFor(_)))
+            }
             "metadata" => !matches!(
                 action,
                 Action::Set(_)
@@ -79,6 +109,7 @@ impl Builder<'_> {
         for (key, value) in entries(Some(node)) {
             match key.text.as_str() {
                 "contains" => {
+                    self.not_empty(value, "`contains` asks for nothing");
                     let parts = one_or_more(value)
                         .iter()
                         .map(|part| Matcher::Contains(self.template(part)));

@@ -114,13 +114,7 @@ impl Builder<'_> {
         match key.text.as_str() {
             "tcp" => Some(Ready::Tcp(self.template(value))),
             "file" => Some(Ready::File(self.absolute(value))),
-            "exec" => Some(Ready::Exec(
-                value
-                    .as_list()?
-                    .iter()
-                    .map(|part| self.template(part))
-                    .collect(),
-            )),
+            "exec" => self.command(value).map(Ready::Exec),
             _ => None,
         }
     }
@@ -161,10 +155,20 @@ impl Builder<'_> {
         let Some(mode) = node.as_text().filter(|mode| !has_template(mode)) else {
             return;
         };
-        if crate::playbook::document::octal(mode).is_none() {
-            self.problem(node.span, format!("`{mode}` is not a mode"))
-                .help =
-                Some("a mode is up to four octal digits in quotes, such as \"0644\"".into());
+        match crate::playbook::document::octal(mode) {
+            None => {
+                self.problem(node.span, format!("`{mode}` is not a mode"))
+                    .help =
+                    Some("a mode is up to four octal digits in quotes, such as \"0644\"".into());
+            }
+            Some(bits) if bits > 0o777 => {
+                self.problem(
+                    node.span,
+                    format!("the API cannot set the mode `{mode}`, only up to 0777"),
+                )
+                .help = Some("set the other bits by a command: `exec` with `chmod`".into());
+            }
+            Some(_) => {}
         }
     }
 }

@@ -4,9 +4,9 @@ use super::files::instead_of;
 use super::{Builder, entries};
 use crate::playbook::document::has_template;
 use crate::playbook::plan::{Include, Input, Need, Plan};
-use malleus_source::Source;
 use malleus_source::diagnostic::{Diagnostic, Label, did_you_mean};
 use malleus_source::yaml::Node;
+use malleus_source::{Place, Source};
 
 impl Builder<'_> {
     pub(super) fn include(&mut self, step: &Node, value: &Node) -> Option<Include> {
@@ -40,13 +40,25 @@ impl Builder<'_> {
         }
         let (plan, problems) = self.files.inside(&path).check(&source);
         let broken = problems.iter().any(Diagnostic::is_error);
-        self.problems.extend(problems);
+        let here = Label {
+            place: Place::new(self.source, value.span),
+            text: "included here".into(),
+        };
+        self.problems
+            .extend(problems.into_iter().map(|mut problem| {
+                if problem.is_error() {
+                    problem.labels.push(here.clone());
+                }
+                problem
+            }));
         let plan = plan?;
         if !broken {
             self.fit(step, value, &plan);
         }
+        self.includes += 1;
         Some(Include {
             span: value.span,
+            number: self.includes,
             plan,
             with,
         })

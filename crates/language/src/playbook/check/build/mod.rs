@@ -17,14 +17,16 @@ use super::Files;
 use crate::playbook::document::{Document, has_template, is_name, misspelt};
 use crate::playbook::foreign;
 use crate::playbook::grammar::{ACTIONS, STEP};
+use crate::playbook::input::{boolean, looks_boolean};
 use crate::playbook::plan::{
     Action, Binding, ForEach, Group, Input, InputType, Isolate, Keep, Name, Need, OnError,
-    Parallel, Plan, Retry, Scalars, Step, Until, Visibility,
+    Parallel, Plan, Retry, Scalars, Step, Typing, Until, Visibility,
 };
 use crate::template::{Error, Expr, Template};
 use malleus_api::Servers;
 use malleus_api::bodies::Schema;
 use malleus_core::duration;
+use malleus_core::secret::Masker;
 use malleus_source::diagnostic::{Diagnostic, Severity};
 use malleus_source::yaml::{Key, Kind, Node};
 use malleus_source::{Place, Source, Span};
@@ -66,6 +68,7 @@ pub(super) fn plan(
         saved: Vec::new(),
         servers: Servers::ALL,
         unread: HashSet::new(),
+        includes: 0,
     };
     let plan = builder.plan(&document.root);
     Built {
@@ -84,6 +87,8 @@ struct Builder<'a> {
     servers: Servers,
     /// The names that are bound by what cannot be read.
     unread: HashSet<String>,
+    /// How many includes there were so far.
+    includes: usize,
 }
 
 impl Builder<'_> {
@@ -229,12 +234,9 @@ impl Builder<'_> {
         }
         if declared.is_none()
             && let (Some(default), Some(word)) = (default, default.and_then(Node::as_text))
-            && matches!(
-                word.to_lowercase().as_str(),
-                "true" | "false" | "yes" | "no" | "on" | "off"
-            )
+            && looks_boolean(word)
         {
-            let is_true = matches!(word.to_lowercase().as_str(), "true" | "yes" | "on");
+            let is_true = boolean(word);
             let place = Place::new(self.source, default.span);
             self.problems.push(
                 Diagnostic::warning(format!("the default of `{}` is the text \"{word}\", no boolean", name.text))
@@ -261,12 +263,36 @@ impl Builder<'_> {
         Input {
             name,
             kind: declared.or(inferred),
+            typing: if declared.is_some() {
+                Typing::Declared
+            } else {
+                Typing::ByDefault
+            },
             default: default_value,
             need,
-            visibility: visibility(node),
+            visibility: self.visibility_of_input(node),
             env: text(node, "env"),
             description: text(node, "description"),
         }
+    }
+
+    /// A secret that is too short to be masked is none.
+    fn visibility_of_input(&mut self, node: &Node) -> Visibility {
+        let visibility = visibility(node);
+        if let (Visibility::Secret, Some(default)) = (visibility, node.get("default"))
+            && Masker::is_too_short(&default.to_value())
+        {
+            let place = Place::new(self.source, default.span);
+            self.problems.push(
+                Diagnostic::warning(format!(
+                    "a secret of less than {} characters is not masked",
+                    Masker::SHORTEST
+                ))
+                .at(place, "")
+                .help("take a longer one"),
+            );
+        }
+        visibility
     }
 
     fn steps(&mut self, node: Option<&Node>) -> Vec<Step> {
@@ -429,10 +455,16 @@ impl Builder<'_> {
                 .request(step, value)
                 .map(|request| Action::Request(Box::new(request))),
             "exec" => self.exec(value).map(|exec| Action::Exec(Box::new(exec))),
-            "set" => Some(Action::Set(self.bindings(Some(value)))),
-            "check" => Some(Action::Check(
-                one_or_more(value).iter().filter_map(expr).collect(),
-            )),
+            "set" => {
+                self.not_empty(value, "there is nothing to set");
+                Some(Action::Set(self.bindings(Some(value))))
+            }
+            "check" => {
+                self.not_empty(value, "there is nothing to check");
+                Some(Action::Check(
+                    one_or_more(value).iter().filter_map(expr).collect(),
+                ))
+            }
             "steps" => Some(Action::Steps(Group {
                 steps: self.steps(Some(value)),
                 finally: self.steps(step.get("finally")),
@@ -457,6 +489,18 @@ impl Builder<'_> {
                 .absent(step, value)
                 .map(|absent| Action::Absent(Box::new(absent))),
             _ => None,
+        }
+    }
+
+    /// An empty list or mapping where it would hold whatever happens.
+    fn not_empty(&mut self, node: &Node, message: &str) {
+        let is_empty = match &node.kind {
+            Kind::List(items) => items.is_empty(),
+            Kind::Map(entries) => entries.is_empty(),
+            _ => false,
+        };
+        if is_empty {
+            self.problem(node.span, message).help = Some("leave it out, or say what".into());
         }
     }
 
@@ -521,10 +565,23 @@ impl Builder<'_> {
             && matches!(written.kind, Kind::Number(_))
             && attempts.is_none_or(|attempts| attempts == 0)
         {
+            let message = match &written.kind {
+                Kind::Number(number) if number.as_u64().is_some_and(|number| number > 0) => {
+                    format!("`attempts` is at most {}", u32::MAX)
+                }
+                _ => "`attempts` counts the first time too: 1 or more".into(),
+            };
+            self.problem(written.span, message);
+        }
+        if let Some(written) = node.get("backoff")
+            && matches!(written.kind, Kind::Number(_))
+            && number("backoff").is_none_or(|factor| factor == 0)
+        {
             self.problem(
                 written.span,
-                "`attempts` counts the first time too: 1 or more",
-            );
+                format!("`backoff` is a factor from 1 to {}", u32::MAX),
+            )
+            .help = Some("1 keeps the pause as it is, 2 doubles it each time".into());
         }
         Some(Retry {
             attempts: attempts.unwrap_or(1),

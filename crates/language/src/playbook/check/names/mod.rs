@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use indexmap::IndexSet;
 
-use crate::playbook::grammar::{ACTIONS, INCLUDE_RESULT, RESERVED, RESULT, RUN, SERVER};
+use crate::playbook::grammar::{ACTIONS, INCLUDE, INCLUDE_RESULT, RESERVED, RESULT, RUN, SERVER};
 use crate::playbook::plan::{Action, Expect, ForEach, Group, InputType, Matcher, Name, Plan, Step};
 use crate::template::{Engine, Expr};
 use malleus_source::diagnostic::{Diagnostic, did_you_mean};
@@ -84,7 +84,7 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     fn playbook(&mut self) {
-        for (name, fields) in [("run", RUN), ("server", SERVER)] {
+        for (name, fields) in [("run", RUN), ("server", SERVER), ("include", INCLUDE)] {
             let known = Known::fields(fields.iter().copied());
             self.layers[0].insert(name.into(), Bound { span: None, known });
         }
@@ -94,6 +94,7 @@ impl Judge<'_> {
         }
         for var in &plan.vars {
             self.template(&var.value);
+            self.name_as_text(&var.value);
             self.bind(&var.name, Known::Anything);
         }
         for (_, value) in plan.isolate.iter().flat_map(|isolate| &isolate.config) {
@@ -106,6 +107,7 @@ impl Judge<'_> {
         self.steps(&plan.finally);
         for output in &plan.outputs {
             self.template(&output.value);
+            self.name_as_text(&output.value);
         }
         self.unused();
     }
@@ -295,6 +297,11 @@ impl Judge<'_> {
     fn action(&mut self, action: &Action) {
         for template in action.templates() {
             self.template(template);
+        }
+        if let Action::Set(bindings) = action {
+            for binding in bindings {
+                self.name_as_text(&binding.value);
+            }
         }
         match action {
             Action::Check(exprs) => exprs.iter().for_each(|expr| self.condition(expr)),

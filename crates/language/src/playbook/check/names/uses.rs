@@ -10,6 +10,7 @@ use crate::playbook::plan::InputType;
 use crate::template::{Compared, Expr, FUNCTIONS, NameUse, Template, Text, Usage, filter_names};
 use malleus_source::diagnostic::{Diagnostic, Label, did_you_mean, nearest};
 use malleus_source::{Place, Span};
+use serde_json::Value;
 
 impl Judge<'_> {
     /// A place in the text at hand.
@@ -43,6 +44,34 @@ impl Judge<'_> {
         self.usage(&Usage::of_expression(expr.code()), |range| {
             expr.place(source, Some(range))
         });
+    }
+
+    /// Warns of a plain word that is a name in scope: where values stand, names are written in braces. In quotes it is meant
+    /// to be text.
+    pub(super) fn name_as_text(&mut self, template: &Template) {
+        let Template::Literal(Value::String(word), span) = template else {
+            return;
+        };
+        let mut parts = word.split('.');
+        let Some(bound) = parts.next().and_then(|name| self.lookup(name)) else {
+            return;
+        };
+        let is_name = match (parts.next(), bound.known) {
+            (None, _) => true,
+            (Some(field), Known::Fields(fields)) => fields.iter().any(|known| known == field),
+            _ => false,
+        };
+        if is_name && self.plan.source.slice(*span) == word {
+            self.problems.push(
+                Diagnostic::warning(format!(
+                    "this is the text \"{word}\", not the value of `{word}`"
+                ))
+                .at(self.plan.place(*span), "")
+                .help(format!(
+                    "write \"{{{{ {word} }}}}\" for the value, or \"{word}\" in quotes for the text"
+                )),
+            );
+        }
     }
 
     fn text(&mut self, text: &Text) {
