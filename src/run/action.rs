@@ -107,7 +107,7 @@ impl ActionError {
     pub(super) fn client_error(&self) -> Option<&client::Error> {
         match self {
             Self::Client(failure) => Some(&failure.error),
-            Self::Template(_) => None,
+            Self::Template(_) | Self::Refused(_) => None,
         }
     }
 

@@ -215,7 +215,7 @@ impl<'a> Run<'a> {
                 let cancelled = matches!(error, Some(client::Error::Cancelled));
                 let mut fields = ActionResult::default().fields_of(&step.action);
                 fields.insert("failed".into(), true.into());
-                if let ActionError::Client(error, _) = &trouble {
+                if let Some(error) = error {
                     fields.insert("error".into(), failure::words(error).into());
                 }
                 fields.insert("attempts".into(), number.into());
@@ -299,10 +299,11 @@ impl<'a> Run<'a> {
 /// that has passed, an outcome that is unknown, an instance that is not ready, files that cannot be copied. An empty text
 /// expects a refusal.
 fn expected(trouble: ActionError, step: &Step) -> Result<ActionResult, ActionError> {
-    let ActionError::Client(error, what) = trouble else {
+    let ActionError::Client(failure) = trouble else {
         return Err(trouble);
     };
-    let is_own = match &*error {
+    let error = &failure.error;
+    let is_own = match error {
         client::Error::Timeout { limit, .. } => !matches!(*limit, "group" | "playbook"),
         client::Error::Lost { .. } | client::Error::NotReady(_) | client::Error::Copy { .. } => {
             true
@@ -312,11 +313,11 @@ fn expected(trouble: ActionError, step: &Step) -> Result<ActionResult, ActionErr
     let wanted = step.expect.error.as_ref();
     let is_any = |wanted: &Template| wanted.literal().and_then(Value::as_str) == Some("");
     if is_own && wanted.is_some_and(|wanted| !is_any(wanted)) {
-        let mut seen = ActionResult::failed(failure::words(&error), what);
+        let mut seen = ActionResult::failed(failure::words(error), failure.what.clone());
         seen.may_be_done = error.may_have_been_sent();
         Ok(seen)
     } else {
-        Err(ActionError::Client(error, what))
+        Err(ActionError::Client(failure))
     }
 }
 
