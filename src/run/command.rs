@@ -8,6 +8,7 @@ use super::pending_work::ExecLog;
 use super::shown::tail;
 use crate::client::{self, Client, Exec, Exit, LastOutput, Operation, Output, Stdio, Wait};
 use crate::playbook::plan::{self, Command, Io, Step, Visibility};
+use crate::secret::{MASK, Masker};
 use crate::template::{Renderer, Template, TemplateError, describe};
 use serde_json::Value;
 
@@ -36,7 +37,7 @@ impl Attempt<'_, '_> {
         let what = format!(
             "exec in {}: {}",
             exec.instance,
-            shown_command(&exec.command)
+            shown_command(self.run.masker, &exec.command)
         );
         let client = &self.frame.client;
         let mut written = Written::default();
@@ -218,14 +219,15 @@ pub(super) fn number(renderer: &Renderer<'_>, template: &Template) -> Result<u32
         })
 }
 
-/// A command as a person would type it.
-fn shown_command(command: &[String]) -> String {
+/// A command as a person would type it. Masked before it is quoted.
+fn shown_command(masker: &Masker, command: &[String]) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
     let words: Vec<String> = command
         .iter()
+        .map(|word| masker.mask(word))
         .map(|word| {
-            if !word.is_empty() && word.chars().all(plain) {
-                word.clone()
+            if !word.is_empty() && word.replace(MASK, "").chars().all(plain) {
+                word
             } else {
                 format!("'{}'", word.replace('\'', "'\\''"))
             }

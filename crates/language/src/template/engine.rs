@@ -454,7 +454,11 @@ impl Renderer<'_> {
     fn run(&self, name: &'static str, text: &Text) -> Result<String, TemplateError> {
         let watch = self.scope.watch(text.code());
         let names = context(self.scope, watch.as_ref());
-        render(&self.engine.environment, name, text.code(), names).map_err(|error| {
+        let rendered = render(&self.engine.environment, name, text.code(), names);
+        if let (Ok(rendered), Some(watch)) = (&rendered, &watch) {
+            watch.learn_loop(rendered);
+        }
+        rendered.map_err(|error| {
             let error = Error::from_engine(&error);
             let message = match text.file() {
                 Some(file) => in_file(file, &error),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use minijinja::value::{Enumerator, Object, Serde};
@@ -20,7 +21,15 @@ struct Layer {
     parent: Option<Scope>,
     names: RwLock<HashMap<String, Bound>>,
     bindings: Bindings,
+    secrets: Secrets,
+}
+
+/// How secrets among the values are known; the same for all layers.
+#[derive(Clone, Default)]
+struct Secrets {
     masker: Masker,
+    /// Whether a name is bound that is secret as a whole.
+    any_whole: Arc<AtomicBool>,
 }
 
 /// Where names are bound.
@@ -35,8 +44,18 @@ enum Bindings {
 #[derive(Clone)]
 pub(super) struct Bound {
     pub(super) value: minijinja::Value,
-    /// Whether a secret is, or is in, the value.
-    pub(super) has_secret: bool,
+    pub(super) secrecy: Secrecy,
+}
+
+/// How much of a value is secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Secrecy {
+    /// Nothing.
+    Open,
+    /// What the masker knows in it.
+    Partly,
+    /// All of it: what is taken out of it becomes known to the masker.
+    Whole,
 }
 
 impl fmt::Debug for Scope {
@@ -53,30 +72,34 @@ impl Default for Scope {
 }
 
 impl Scope {
-    fn new(parent: Option<Scope>, bindings: Bindings, masker: &Masker) -> Self {
+    fn new(parent: Option<Scope>, bindings: Bindings, secrets: Secrets) -> Self {
         Self(Arc::new(Layer {
             parent,
             names: RwLock::default(),
             bindings,
-            masker: masker.clone(),
+            secrets,
         }))
     }
 
     /// An empty scope in which values that `masker` hides are known as secret, and what is worked out from them too.
     pub fn hiding(masker: &Masker) -> Self {
-        Self::new(None, Bindings::Here, masker)
+        let secrets = Secrets {
+            masker: masker.clone(),
+            ..Secrets::default()
+        };
+        Self::new(None, Bindings::Here, secrets)
     }
 
     /// A layer on top of this one.
     #[must_use]
     pub fn child(&self) -> Self {
-        Self::new(Some(self.clone()), Bindings::Here, &self.0.masker)
+        Self::new(Some(self.clone()), Bindings::Here, self.0.secrets.clone())
     }
 
     /// This layer, but with another value for one name; other names that are bound in it are bound in this one.
     #[must_use]
     pub fn lens(&self, name: &str, value: &Value) -> Self {
-        let lens = Self::new(Some(self.clone()), Bindings::Below, &self.0.masker);
+        let lens = Self::new(Some(self.clone()), Bindings::Below, self.0.secrets.clone());
         lens.bind_here(name, value);
         lens
     }
@@ -89,11 +112,22 @@ impl Scope {
         }
     }
 
+    /// Binds `name` in this layer to a value of which nothing may be shown.
+    pub fn bind_secret(&self, name: &str, value: &Value) {
+        match (&self.0.parent, self.0.bindings) {
+            (Some(parent), Bindings::Below) => parent.bind_secret(name, value),
+            _ => {
+                self.0.secrets.any_whole.store(true, Ordering::Relaxed);
+                self.insert(name, engine_value(value), Secrecy::Whole);
+            }
+        }
+    }
+
     /// Binds the fields of a step's result, each as a name of its own.
     pub fn bind_fields(&self, fields: &Map<String, Value>) {
         for (name, value) in fields {
             if is_unreadable(fields, name) {
-                self.bind_as(name, unreadable(name), false);
+                self.insert(name, unreadable(name), Secrecy::Open);
             } else {
                 self.bind(name, value);
             }
@@ -101,11 +135,16 @@ impl Scope {
     }
 
     fn bind_here(&self, name: &str, value: &Value) {
-        self.bind_as(name, engine_value(value), self.0.masker.hides(value));
+        let secrecy = if self.0.secrets.masker.hides(value) {
+            Secrecy::Partly
+        } else {
+            Secrecy::Open
+        };
+        self.insert(name, engine_value(value), secrecy);
     }
 
-    fn bind_as(&self, name: &str, value: minijinja::Value, has_secret: bool) {
-        let bound = Bound { value, has_secret };
+    fn insert(&self, name: &str, value: minijinja::Value, secrecy: Secrecy) {
+        let bound = Bound { value, secrecy };
         self.0
             .names
             .write()
@@ -126,6 +165,12 @@ impl Scope {
     pub fn get(&self, name: &str) -> Option<Value> {
         self.lookup(name)
             .and_then(|bound| serde_json::to_value(bound.value).ok())
+    }
+
+    /// Whether a name stands for a value of which nothing may be shown.
+    pub fn is_secret(&self, name: &str) -> bool {
+        self.lookup(name)
+            .is_some_and(|bound| bound.secrecy == Secrecy::Whole)
     }
 
     pub(super) fn lookup(&self, name: &str) -> Option<Bound> {
@@ -164,8 +209,9 @@ impl Scope {
 
     /// The scope for one evaluation of `code`, where there are secrets that it may use.
     pub(super) fn watch(&self, code: &str) -> Option<Arc<Watch>> {
-        let masker = &self.0.masker;
-        (!masker.is_empty()).then(|| Watch::new(self, masker, code))
+        let Secrets { masker, any_whole } = &self.0.secrets;
+        let is_needed = !masker.is_empty() || any_whole.load(Ordering::Relaxed);
+        is_needed.then(|| Watch::new(self, masker, code))
     }
 }
 

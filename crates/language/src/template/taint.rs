@@ -1,26 +1,29 @@
 //! What is worked out from a secret is a secret: `{{ token|upper }}` must not be shown where `{{ token }}` is not.
 
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use minijinja::State;
 use minijinja::value::{Enumerator, Object};
 use serde_json::Value;
 
-use super::scope::Scope;
-use malleus_core::secret::Masker;
+use super::scope::{Bound, Scope, Secrecy};
+use malleus_core::secret::{Masker, SHORTEST};
 
 /// The name under which the formatter finds the watch of its evaluation. No author can write it.
 const KEY: &str = "\0watch";
 
 /// The names of a scope for one evaluation, with an eye on the secret ones.
-#[derive(Debug)]
 pub(super) struct Watch {
     scope: Scope,
     masker: Masker,
     /// What the author wrote: words that stand in the file are no secret.
     code: String,
     /// Values with secrets in them that were used since something was last written or worked out.
-    used: Mutex<Vec<minijinja::Value>>,
+    used: Mutex<Vec<Bound>>,
+    /// Whether any was used at all.
+    any_used: AtomicBool,
 }
 
 impl Watch {
@@ -30,6 +33,7 @@ impl Watch {
             masker: masker.clone(),
             code: code.to_owned(),
             used: Mutex::default(),
+            any_used: AtomicBool::new(false),
         })
     }
 
@@ -42,18 +46,57 @@ impl Watch {
         let Ok(value) = serde_json::to_value(value) else {
             return;
         };
-        let open: Vec<String> = used
-            .iter()
-            .filter_map(|used| serde_json::to_value(used).ok())
-            .flat_map(|used| texts(&self.masker.mask_value(&used)))
-            .collect();
+        let mut open = Vec::new();
+        let mut is_numeric = false;
+        for used in &used {
+            let Ok(used_value) = serde_json::to_value(&used.value) else {
+                continue;
+            };
+            is_numeric |= used.secrecy == Secrecy::Partly && has_number(&used_value, &self.masker);
+            if used.secrecy == Secrecy::Partly {
+                open.extend(texts(&self.masker.mask_value(&used_value)));
+            }
+        }
         for text in texts(&value) {
             // What merely stands beside the secret in the same value, such as another key of a reply, may be shown.
             let is_open = open.iter().any(|open| open.contains(&text));
-            if !is_open && !self.code.contains(&text) {
-                self.masker.add(&text.into());
+            if !is_open {
+                self.add(&text);
             }
         }
+        if is_numeric {
+            // What is worked out from a text, such as its length, is no secret.
+            for number in numbers(&value) {
+                self.add(&number);
+            }
+        }
+        if is_in_pieces(&value) {
+            self.masker.add(&value.to_string().into());
+        }
+    }
+
+    /// Has a text masked that a loop over a secret has written piece by piece.
+    pub(super) fn learn_loop(&self, text: &str) {
+        let has_loop = self.code.split("{%").skip(1).any(|tag| {
+            let tag = tag.trim_start_matches(['-', '+']).trim_start();
+            tag.starts_with("for ")
+        });
+        if has_loop && self.any_used.load(Ordering::Relaxed) {
+            self.masker.add(&text.into());
+        }
+    }
+
+    fn add(&self, text: &str) {
+        if !self.code.contains(text) {
+            self.masker.add(&text.into());
+        }
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Values may be secret.
+        f.debug_tuple("Watch").field(&self.scope).finish()
     }
 }
 
@@ -64,9 +107,10 @@ impl Object for Watch {
             return Some(minijinja::Value::from_dyn_object(Arc::clone(self)));
         }
         let bound = self.scope.lookup(name)?;
-        if bound.has_secret {
+        if bound.secrecy != Secrecy::Open {
+            self.any_used.store(true, Ordering::Relaxed);
             let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-            used.push(bound.value.clone());
+            used.push(bound.clone());
         }
         Some(bound.value)
     }
@@ -99,6 +143,32 @@ fn texts(value: &Value) -> Vec<String> {
     }
 }
 
+/// All numbers in a value, as JSON writes them.
+fn numbers(value: &Value) -> Vec<String> {
+    match value {
+        Value::Number(number) => vec![number.to_string()],
+        Value::Array(items) => items.iter().flat_map(numbers).collect(),
+        Value::Object(map) => map.values().flat_map(numbers).collect(),
+        Value::Null | Value::Bool(_) | Value::String(_) => Vec::new(),
+    }
+}
+
+fn has_number(value: &Value, masker: &Masker) -> bool {
+    let mut numbers = numbers(value).into_iter();
+    numbers.any(|number| masker.hides(&number.into()))
+}
+
+/// Whether a value is a list of texts that are each too short to be masked, such as the letters of a secret.
+fn is_in_pieces(value: &Value) -> bool {
+    let is_piece = |item: &Value| {
+        item.as_str()
+            .is_some_and(|text| text.chars().count() < SHORTEST)
+    };
+    value
+        .as_array()
+        .is_some_and(|items| items.len() >= SHORTEST && items.iter().all(is_piece))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +182,9 @@ mod tests {
         let scope = Scope::hiding(&masker);
         scope.bind("token", &"canary-bird".into());
         scope.bind("plain", &"sparrow".into());
+        masker.add(&json!(87_654_321));
+        scope.bind("pin", &json!(87_654_321));
+        scope.bind_secret("whole", &json!({"name": "nightingale", "count": 12_345}));
         scope.bind(
             "reply",
             &json!({"name": "web-1", "config": {"token": "canary-bird"}}),
@@ -122,10 +195,14 @@ mod tests {
             ("reply.config.token|reverse", "drib-yranac"),
             ("[token|title]", "Canary-Bird"),
             ("(token ~ '!')|b64encode", "Y2FuYXJ5LWJpcmQh"),
+            ("pin + 1", "87654322"),
+            ("whole.name", "nightingale"),
         ] {
             engine.value_of(code, &scope).expect("a value");
             assert_eq!(masker.mask(hidden), "***", "{code}");
         }
+        let letters = engine.value_of("token|list", &scope).expect("a value");
+        assert_eq!(masker.mask_value(&letters), json!("***"));
         for code in [
             "plain|upper",
             "reply.name",
