@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use malleus::playbook::check;
 use malleus::source::Source;
 use malleus::template::Engine;
-use malleus::yaml;
+use malleus_source::yaml;
 
 const STEPS: usize = 10_000;
 const ROUNDS: usize = 9;

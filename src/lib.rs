@@ -11,18 +11,30 @@
 //!                with positions      valid         order
 //! ```
 //!
+//! # What a program that embeds malleus uses
+//!
+//! | for | module |
+//! | --- | --- |
+//! | an environment for a test, as long as a value lives | [`Fixture`] |
+//! | requests to a server, without playbooks | [`client`] |
+//! | a playbook from its file to a plan | [`source`], [`template`], [`playbook`], [`diagnostic`] |
+//! | carrying out a plan | [`run`], with [`resources`] for the journal and [`secret`] for the masker |
+//! | what happens meanwhile | [`events`], and [`report`] and [`artifacts`] for text and files |
+//! | a server to test against | `sim` |
+//!
 //! # Rooms
 //!
 //! | package or module | knows | must not know |
 //! | --- | --- | --- |
-//! | `malleus-core`: [`clock`], [`duration`], [`secret`] | time, secrets, atomic files, faults on order | everything else |
-//! | `malleus-source`: [`source`], [`diagnostic`], [`yaml`] | files, places, the one renderer of problems; text to values with positions. The only package that names the YAML crate for what has positions | playbooks |
+//! | `malleus-core`: [`secret`], clock, durations | time, secrets, atomic files, faults on order | everything else |
+//! | `malleus-source`: [`source`], [`diagnostic`], YAML | files, places, the one renderer of problems; text to values with positions. The only package that names the YAML crate for what has positions | playbooks |
 //! | `malleus-api` | what the API of LXD and Incus is, without I/O | playbooks, threads |
 //! | `malleus-language`: [`template`], [`playbook`] | the language: what was written, whether it holds, what will run. The only package that names minijinja | HTTP, threads |
 //! | `malleus-client`: [`client`] | the API of LXD and Incus, a library on its own; the only package that names ureq and tungstenite | playbooks |
-//! | `malleus-remotes`: [`remotes`] | which names mean which servers: malleus's own remotes, those of the `incus` and `lxc` clients | playbooks |
+//! | `malleus-remotes` | which names mean which servers: malleus's own remotes, those of the `incus` and `lxc` clients | playbooks |
 //! | `malleus-sim`: `sim` | a simulated daemon on a socket; the only package that names hyper, tokio and bashkit | playbooks, the client |
 //! | [`resources`] | which resources a run made, its journal, their removal | playbooks |
+//! | [`events`] | what happens in a run, and who takes it; masks what leaves | everything else |
 //! | [`run`] | carries out a plan with a client, emits events | the terminal, arguments |
 //! | [`report`] | events and plans to text and files | the client |
 //! | [`artifacts`] | what explains a run that failed, as files | the terminal, arguments |
@@ -33,7 +45,7 @@
 //! - [`playbook::grammar`] is one table of all keys: the loader, the JSON Schema and the suggestions in messages follow it.
 //! - [`playbook::check`] returns all problems, not the first one, and touches no server. Nothing invalid becomes a
 //!   [`playbook::Plan`].
-//! - The executor's only output is [`run::Event`]. Its main loop reads as the story: render, send, wait, expect, capture.
+//! - The run's only output is [`events::Event`], masked. Its main loop reads as the story: render, send, wait, expect, capture.
 //! - Every wait has a name and a limit ([`client::Limit`]), and an error says which limit it was.
 //! - What differs between LXD and Incus stands in one table, [`client::Flavor`].
 //! - Cleanup has connections of its own ([`client::Client::detached`]), so that cancelling a run cannot cancel it.
@@ -56,7 +68,8 @@
 //! ```no_run
 //! use malleus::client::{Client, Remote};
 //! use malleus::playbook::{check, input};
-//! use malleus::run::{Event, Session, Sink, CleanupPolicy, CleanupPolicies, new_id, run};
+//! use malleus::events::{Event, Sink};
+//! use malleus::run::{Session, CleanupPolicy, CleanupPolicies, new_id, run};
 //! use malleus::secret::Masker;
 //! use malleus::source::Source;
 //! use malleus::template::Engine;
@@ -99,19 +112,23 @@
 //! ```
 
 pub mod artifacts;
+pub mod events;
 pub mod fixture;
 pub mod report;
 pub mod resources;
 pub mod run;
 
+/// Files and places in them.
+pub mod source {
+    pub use malleus_source::{LineColumn, Place, Source, Span};
+}
+
 pub use malleus_client as client;
-pub use malleus_core::{clock, duration, secret};
+pub use malleus_core::secret;
 pub use malleus_language::{playbook, template};
-pub use malleus_remotes as remotes;
 #[cfg(feature = "sim")]
 pub use malleus_sim as sim;
-pub use malleus_source as source;
-pub use malleus_source::{diagnostic, yaml};
+pub use malleus_source::diagnostic;
 
 pub use fixture::Fixture;
 

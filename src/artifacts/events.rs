@@ -5,8 +5,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::diagnostic::Diagnostic;
+use crate::events::{
+    Event, Interruption, Kind, Phase, Sink, StepInfo, StepOutcome, StepShape, rewritten,
+};
 use crate::report::problem::Problem;
-use crate::run::event::{Event, Interruption, Kind, Phase, Sink, StepInfo, StepOutcome, StepShape};
 use crate::secret::Masker;
 
 /// From here on, only what ends something is kept: a step that is tried again and again must not fill the memory.
@@ -36,11 +38,13 @@ impl Events {
     /// One JSON object a line, without secrets.
     pub(super) fn lines(&self, masker: &Masker) -> String {
         let lines = self.0.iter().map(|event| {
+            // Once more: some secrets become known after an event.
+            let event = rewritten(event.clone(), masker);
             let mut line = json!({"at": seconds(event.elapsed)});
             if let (Some(line), Value::Object(rest)) = (line.as_object_mut(), told(&event.kind)) {
                 line.extend(rest);
             }
-            format!("{}\n", masker.mask_value(&line))
+            format!("{line}\n")
         });
         lines.collect()
     }

@@ -17,11 +17,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::client::{Limit, Observer, Trace, encode};
+use crate::client::{Client, Limit, Observer, Trace, encode};
 use crate::diagnostic::Style;
+use crate::events::{Event, Sink};
 use crate::report::{Human, Terminal, Verbosity};
 use crate::resources::{Ending, Tracker};
-use crate::run::{Event, FailedRun, Sink};
 use crate::secret::Masker;
 
 use events::Events;
@@ -100,8 +100,8 @@ impl Dossier {
     }
 
     /// Saves the state of the instances that the run made or spoke to, and what has happened so far.
-    pub fn examine(&self, scene: &FailedRun<'_>, tracker: &Tracker) {
-        let after = match scene.ending {
+    pub fn examine(&self, client: &Client, ending: Ending, tracker: &Tracker) {
+        let after = match ending {
             Ending::Interrupted => LOOK_INTERRUPTED,
             Ending::Passed | Ending::Failed => LOOK,
         };
@@ -109,7 +109,7 @@ impl Dossier {
         // Written first: a second signal may come.
         self.write();
         let involved = instances::involved(&tracker.open(), &self.requests.instances());
-        instances::save(scene.client, &involved, &self.folder, limit);
+        instances::save(client, &involved, &self.folder, limit);
     }
 
     /// Saves all that happened.
@@ -129,9 +129,9 @@ impl Dossier {
     fn write(&self) {
         self.is_begun.store(true, Ordering::Relaxed);
         let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        self.folder
-            .write("summary.txt", summary(&events).as_bytes());
         let masker = self.folder.masker();
+        self.folder
+            .write("summary.txt", summary(&events, masker).as_bytes());
         self.folder
             .write("events.jsonl", events.lines(masker).as_bytes());
         drop(events);
@@ -140,11 +140,11 @@ impl Dossier {
     }
 }
 
-/// What people would have seen. The file's writer masks it.
-fn summary(events: &Events) -> String {
+/// What people would have seen.
+fn summary(events: &Events, masker: &Masker) -> String {
     let mut text = Vec::new();
     let style = (Style::Plain, Terminal::No);
-    let human = Human::new(&mut text, Masker::default(), style, Verbosity::Normal);
+    let human = Human::new(&mut text, masker.clone(), style, Verbosity::Normal);
     events.replay(&human);
     drop(human);
     String::from_utf8_lossy(&text).into_owned()

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-use malleus::clock::Clock;
 use malleus::report::Report;
 use malleus::run::{CleanupPolicies, CleanupPolicy};
+use malleus_core::clock::Clock;
 
 /// Runs declarative playbooks against the REST APIs of LXD and Incus.
 #[derive(Debug, Parser)]
@@ -190,7 +190,7 @@ pub(crate) struct Down {
     #[arg(long, conflicts_with = "names")]
     pub(crate) all: bool,
     /// How long it may take
-    #[arg(long, env = "MALLEUS_CLEANUP_TIMEOUT", value_name = "DURATION", value_parser = malleus::duration::parse, default_value = "5m")]
+    #[arg(long, env = "MALLEUS_CLEANUP_TIMEOUT", value_name = "DURATION", value_parser = malleus_core::duration::parse, default_value = "5m")]
     pub(crate) cleanup_timeout: Duration,
 }
 
@@ -229,7 +229,7 @@ pub(crate) struct Gc {
     #[arg(long, value_enum, default_value_t = ListFormat::Human)]
     pub(crate) format: ListFormat,
     /// How long it may take
-    #[arg(long, env = "MALLEUS_CLEANUP_TIMEOUT", value_name = "DURATION", value_parser = malleus::duration::parse, default_value = "5m")]
+    #[arg(long, env = "MALLEUS_CLEANUP_TIMEOUT", value_name = "DURATION", value_parser = malleus_core::duration::parse, default_value = "5m")]
     pub(crate) cleanup_timeout: Duration,
 }
 
@@ -304,10 +304,10 @@ pub(crate) struct Playing {
     #[arg(long, env = "MALLEUS_ARTIFACTS", value_name = "DIR")]
     pub(crate) artifacts: Option<PathBuf>,
     /// How long cleanup may take, beside the deadline of the steps
-    #[arg(long, env = "MALLEUS_CLEANUP_TIMEOUT", value_name = "DURATION", value_parser = malleus::duration::parse, default_value = "5m")]
+    #[arg(long, env = "MALLEUS_CLEANUP_TIMEOUT", value_name = "DURATION", value_parser = malleus_core::duration::parse, default_value = "5m")]
     pub(crate) cleanup_timeout: Duration,
     /// Deadline for the steps of each playbook, as 30s or 5m
-    #[arg(long, env = "MALLEUS_TIMEOUT", value_name = "DURATION", value_parser = malleus::duration::parse)]
+    #[arg(long, env = "MALLEUS_TIMEOUT", value_name = "DURATION", value_parser = malleus_core::duration::parse)]
     pub(crate) timeout: Option<Duration>,
     /// How many operations that build something the server gets at a time; two per processor by default
     #[arg(long, env = "MALLEUS_PARALLEL", value_name = "N")]
@@ -473,7 +473,7 @@ pub(crate) struct Request {
     #[arg(long)]
     pub(crate) no_wait: bool,
     /// Limit for the request and its operation
-    #[arg(long, env = "MALLEUS_TIMEOUT", value_name = "DURATION", value_parser = malleus::duration::parse, default_value = "10m")]
+    #[arg(long, env = "MALLEUS_TIMEOUT", value_name = "DURATION", value_parser = malleus_core::duration::parse, default_value = "10m")]
     pub(crate) timeout: Duration,
 }
 
@@ -500,7 +500,7 @@ pub(crate) struct Exec {
     #[arg(long)]
     pub(crate) record: bool,
     /// End the command when it takes longer
-    #[arg(long, env = "MALLEUS_TIMEOUT", value_name = "DURATION", value_parser = malleus::duration::parse)]
+    #[arg(long, env = "MALLEUS_TIMEOUT", value_name = "DURATION", value_parser = malleus_core::duration::parse)]
     pub(crate) timeout: Option<Duration>,
 }
 

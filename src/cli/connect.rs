@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use malleus::client::{self, Client, Flavor, Remote, Settings, TlsError};
-use malleus::clock::Clock;
 use malleus::diagnostic::{Diagnostic, did_you_mean};
-use malleus::remotes::{RemotesError, Resolved};
+use malleus_core::clock::Clock;
+use malleus_remotes::{RemotesError, Resolved};
 
 use super::args::Common;
 use super::console::Console;
@@ -24,9 +24,9 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// The server that is meant, or the default one; see [`malleus::remotes::resolve`].
+/// The server that is meant, or the default one; see [`malleus_remotes::resolve`].
 pub(crate) fn resolve(named: Option<&str>, chosen: Option<&str>) -> Result<Resolved, RemotesError> {
-    malleus::remotes::resolve(named, chosen, &variable)
+    malleus_remotes::resolve(named, chosen, &variable)
 }
 
 /// Connects to what was resolved.

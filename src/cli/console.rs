@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use malleus::diagnostic::{Diagnostic, Style};
+use malleus::events::{Event, Sink};
 use malleus::report::{Human, Terminal, Verbosity};
-use malleus::run::{Event, Sink};
 use malleus::secret::Masker;
 
 use super::args::{Color, Common};

@@ -7,7 +7,7 @@ use malleus::client::{
     Client, Error, Flavor, Https, Remote, Request, encode, presented_certificate,
 };
 use malleus::diagnostic::Diagnostic;
-use malleus::remotes::{Catalog, Entry, Place, Resolved};
+use malleus_remotes::{Catalog, Entry, Place, Resolved};
 use serde_json::{Value, json};
 
 use super::Code;

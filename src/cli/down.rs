@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use malleus::client::Limit;
 use malleus::diagnostic::{Diagnostic, count};
-use malleus::duration;
 use malleus::report::Verbosity;
 use malleus::resources::{self, Gone, Kept, Life, Listed, Resource, Store, StoreError};
+use malleus_core::duration;
 
 use super::Code;
 use super::args::{Common, Down};

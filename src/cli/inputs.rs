@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use malleus::playbook::{Given, Plan};
 use malleus::source::{Place, Source};
-use malleus::yaml;
+use malleus_source::yaml;
 
 use super::Code;
 use super::args::Inputs;

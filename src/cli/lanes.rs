@@ -4,9 +4,8 @@ use std::io::Stderr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use malleus::diagnostic::Diagnostic;
+use malleus::events::{Event, Kind, Sink};
 use malleus::report::Human;
-use malleus::run::event::Kind;
-use malleus::run::{Event, Sink};
 
 /// Something to write.
 pub(crate) enum Said {

@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 use malleus::artifacts::Artifacts;
 use malleus::client::Client;
 use malleus::diagnostic::Diagnostic;
+use malleus::events::Sink;
 use malleus::playbook::input::{resolve, warnings};
 use malleus::playbook::plan::{Action, Step, Visibility};
 use malleus::playbook::{Given, Plan};
@@ -16,10 +17,10 @@ use malleus::report::record::Outcome;
 use malleus::report::{Collector, Record, Verbosity};
 use malleus::resources::{Header, Store, Tracker};
 use malleus::run::{
-    BeforeCleanup, CleanupPolicies, FailedRun, OnFailure, Remotes, Session, Sink, new_id, run,
+    BeforeCleanup, CleanupPolicies, FailedRun, OnFailure, Remotes, Session, new_id, run,
     usual_width,
 };
-use malleus::secret::Masker;
+use malleus::secret::{self, Masker};
 use malleus::template::Engine;
 use serde_json::Value;
 
@@ -187,7 +188,7 @@ fn inputs_of(
             let name = &input.name.text;
             let problem = Diagnostic::warning(format!(
                 "`{name}` is shorter than {} characters, and not masked",
-                Masker::SHORTEST
+                secret::SHORTEST
             ));
             console.problem(&problem.at(plan.place(input.name.span), "declared as secret here"));
         }
@@ -345,7 +346,9 @@ pub(crate) fn play_as(
     let dossier = artifacts.of_run(&playbook.plan.name, &identity.id, &console.masker);
     let tracer = Tracer::observer(console).map(|tracer| Arc::new(tracer) as _);
     let client = client.with_observer(dossier.observer(tracer));
-    let on_failure = |scene: &FailedRun<'_>| dossier.examine(scene, &identity.tracker);
+    let on_failure = |failed: &FailedRun<'_>| {
+        dossier.examine(failed.client, failed.ending, &identity.tracker);
+    };
     let sink = dossier.sink(console);
     let run: Run<'_> = (client, &remotes, Some(&on_failure as _));
     let record = carry_out((playbook, identity), run, way, (&sink, &console.masker));

@@ -5,7 +5,7 @@ use std::io::Read;
 use anyhow::{Context, Result, bail};
 use malleus::client::{Flavor, Token};
 use malleus::diagnostic::Diagnostic;
-use malleus::remotes::{Added, Addition, Catalog, Entry, Own, Pin, Place, Way, enrol};
+use malleus_remotes::{Added, Addition, Catalog, Entry, Own, Pin, Place, Way, enrol};
 use serde_json::{Value, json};
 
 use super::args::{ListFormat, Remote, RemoteAdd, RemoteCommand, RemoteRemove};

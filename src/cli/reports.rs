@@ -55,7 +55,7 @@ impl<'a> Reports<'a> {
         if self.annotations == Annotations::Github {
             let clean: Vec<Record> = records.iter().map(|record| record.masked(masker)).collect();
             for line in annotations::github(&clean).lines() {
-                self.console.human.line(line);
+                self.console.human.command(line);
             }
         }
         let mut code = code;

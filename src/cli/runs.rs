@@ -4,8 +4,8 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use malleus::diagnostic::{Diagnostic, count};
-use malleus::duration;
 use malleus::resources::{Ending, Life, Listed};
+use malleus_core::duration;
 use serde_json::{Value, json};
 
 use super::Code;

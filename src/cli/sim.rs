@@ -5,11 +5,11 @@ use std::sync::mpsc;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use malleus::clock::Clock;
 use malleus::diagnostic::Diagnostic;
 use malleus::playbook::plan::Simulation;
 use malleus::report::Verbosity;
 use malleus::sim::{Flavor, Options, Rule, Sim, SimControl, Time};
+use malleus_core::clock::Clock;
 
 use super::Code;
 use super::args::Common;

@@ -2,6 +2,7 @@
 
 use super::problem::Problem;
 use super::record::Record;
+use super::safe;
 
 /// Writes masked records.
 pub fn github(records: &[Record]) -> String {
@@ -51,8 +52,8 @@ fn line(problem: &Problem, title: &str, record: &Record) -> String {
 }
 
 fn data(text: &str) -> String {
-    text.replace('%', "%25")
-        .replace('\r', "%0D")
+    safe::printable(text)
+        .replace('%', "%25")
         .replace('\n', "%0A")
 }
 
@@ -70,8 +71,8 @@ mod tests {
             ("a: b, 5%", "a: b, 5%25", "a%3A b%2C 5%25"),
             (
                 "x\r\n::error::y",
-                "x%0D%0A::error::y",
-                "x%0D%0A%3A%3Aerror%3A%3Ay",
+                "x%0A::error::y",
+                "x%0A%3A%3Aerror%3A%3Ay",
             ),
         ] {
             assert_eq!(data(text), in_data);

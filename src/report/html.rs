@@ -6,8 +6,8 @@ use super::markup::escape;
 use super::problem::Problem;
 use super::record::{Outcome, Record, StepEnd, StepRecord};
 use super::table::{steps, totals};
-use crate::duration;
-use crate::run::event::Phase;
+use crate::events::Phase;
+use malleus_core::duration;
 
 /// Writes masked records.
 pub(super) fn write(records: &[Record]) -> String {

@@ -5,13 +5,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::record::{Outcome, Record};
+use super::safe::{self, Safe};
 use super::table::{rows, steps, totals};
 use crate::diagnostic::{Diagnostic, Style, count};
-use crate::duration;
-use crate::run::event::{
-    Event, Interruption, Kind, Phase, Sink, StepInfo, StepOutcome, StepShape, Summary,
+use crate::events::{
+    Event, Interruption, Kind, Phase, Sink, StepInfo, StepOutcome, StepShape, Summary, Texts,
 };
 use crate::secret::{Masker, MaskingWriter};
+use malleus_core::duration;
 
 /// Column at which a step's time stands, where the title leaves room.
 const TIME_COLUMN: usize = 60;
@@ -46,6 +47,7 @@ pub struct Human<W> {
     style: Style,
     terminal: Terminal,
     verbosity: Verbosity,
+    masker: Masker,
 }
 
 struct Inner<W> {
@@ -64,12 +66,13 @@ impl<W: Write> Human<W> {
     ) -> Self {
         Self {
             inner: Mutex::new(Inner {
-                to: MaskingWriter::new(to, masker),
+                to: MaskingWriter::new(to, masker.clone()),
                 live: false,
             }),
             style,
             terminal,
             verbosity,
+            masker,
         }
     }
 
@@ -80,7 +83,17 @@ impl<W: Write> Human<W> {
 
     /// Writes a line that is not about a step, such as a traced request.
     pub fn line(&self, text: &str) {
-        self.write(&format!("{text}\n"));
+        self.write(&format!("{}\n", self.safe().text(text)));
+    }
+
+    /// What stands between text of others and whatever it is shown on.
+    fn safe(&self) -> Safe<'_> {
+        Safe(&self.masker)
+    }
+
+    /// Writes a line that a CI system is to read as a command.
+    pub fn command(&self, line: &str) {
+        self.write_raw(&format!("{line}\n"));
     }
 
     /// Says what came of several playbooks, a line each, and of all in `took`.
@@ -90,7 +103,10 @@ impl<W: Write> Human<W> {
             return;
         }
         self.write("\n");
-        let rows = rows(records);
+        let rows: Vec<(Outcome, String)> = rows(records)
+            .into_iter()
+            .map(|(outcome, row)| (outcome, self.safe().line(&row)))
+            .collect();
         let longest = rows.iter().map(|(_, row)| row.chars().count()).max();
         // The times stand below each other, in the column of the steps' times where that is wide enough.
         let column = TIME_COLUMN.max(longest.unwrap_or_default() + 4 + 2 + "10m00s".len());
@@ -109,17 +125,27 @@ impl<W: Write> Human<W> {
                 Some(_) => format!("{gap}{}", self.paint("2", &time)),
                 None => String::new(),
             };
-            self.line(&format!("  {mark} {row}{time}"));
+            self.write(&format!("  {mark} {row}{time}\n"));
         }
         self.line(&format!("{} in {}", totals(records), duration::show(took)));
     }
 
     /// Draws a problem.
     pub fn problem(&self, problem: &Diagnostic) {
+        self.draw(&self.safe().problem(problem));
+    }
+
+    /// Draws a problem whose texts are safe.
+    fn draw(&self, problem: &Diagnostic) {
         self.write(&format!("{}\n\n", problem.render(self.style)));
     }
 
+    /// Writes text whose foreign parts are safe for a terminal, in a form that is safe for a CI system's log too.
     fn write(&self, text: &str) {
+        self.write_raw(&safe::without_commands(text));
+    }
+
+    fn write_raw(&self, text: &str) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let wipe = if std::mem::take(&mut inner.live) {
             "\r\x1b[2K"
@@ -135,7 +161,8 @@ impl<W: Write> Human<W> {
         if self.terminal == Terminal::No || self.verbosity == Verbosity::Quiet {
             return;
         }
-        let shown: String = text.chars().take(LIVE_WIDTH).collect();
+        let line = text.replace(['\n', '\t'], " ");
+        let shown: String = line.chars().take(LIVE_WIDTH).collect();
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.live = true;
         let _ = inner.to.write_str(&format!("\r\x1b[2K{shown}"));
@@ -143,7 +170,7 @@ impl<W: Write> Human<W> {
 
     fn list(&self, items: &[String]) {
         for item in items {
-            self.write(&format!("  - {item}\n"));
+            self.write(&format!("  - {}\n", safe::one_line(item)));
         }
     }
 
@@ -200,12 +227,13 @@ impl<W: Write> Human<W> {
             if index == 0 {
                 self.write("\n");
             }
-            self.problem(&shown);
+            self.draw(&shown);
         }
     }
 
     /// A line with a mark, a title and a time, which stands in one column as far as the title leaves room.
     fn timed(&self, indent: &str, (mark, title): (&str, &str), time: &str) {
+        let title = safe::one_line(title);
         let used = indent.chars().count() + 2 + title.chars().count();
         let gap = " ".repeat(TIME_COLUMN.saturating_sub(used + time.len()).max(2));
         self.write(&format!(
@@ -216,6 +244,11 @@ impl<W: Write> Human<W> {
 
     /// Tells of a resource that was removed, or could not be.
     pub fn removed(&self, resource: &str, failure: Option<&Diagnostic>, took: Duration) {
+        let failure = failure.map(|failure| self.safe().problem(failure));
+        self.told_removed(&self.safe().text(resource), failure.as_ref(), took);
+    }
+
+    fn told_removed(&self, resource: &str, failure: Option<&Diagnostic>, took: Duration) {
         let time = duration::show(took);
         match failure {
             None if self.says(Verbosity::Normal) => {
@@ -227,7 +260,7 @@ impl<W: Write> Human<W> {
                 let title = format!("remove {resource}");
                 self.timed("  ", (&self.paint("1;31", "✗"), &title), &time);
                 self.write("\n");
-                self.problem(failure);
+                self.draw(failure);
             }
         }
     }
@@ -245,7 +278,7 @@ impl<W: Write> Human<W> {
             Interruption::Cancelled => "interrupted: ",
         };
         let color = if fine { "32" } else { "31" };
-        let name = self.paint(&format!("1;{color}"), &summary.playbook);
+        let name = self.paint(&format!("1;{color}"), &safe::one_line(&summary.playbook));
         self.write(&format!(
             "\n{name}: {interrupted}{parts} in {}\n",
             duration::show(summary.duration)
@@ -280,15 +313,16 @@ impl<W: Write> Human<W> {
 
 impl<W: Write + Send> Sink for Human<W> {
     fn event(&self, event: Event) {
-        match event.kind {
+        match self.safe().event(event).kind {
             Kind::RunStarted {
                 playbook,
                 run,
                 server,
             } => {
                 if self.says(Verbosity::Normal) {
-                    let rest = self.paint("2", &format!("run {run} on {server}"));
-                    self.write(&format!("{}  {rest}\n", self.paint("1", &playbook)));
+                    let rest = format!("run {run} on {}", safe::one_line(&server));
+                    let name = self.paint("1", &safe::one_line(&playbook));
+                    self.write(&format!("{name}  {}\n", self.paint("2", &rest)));
                 }
             }
             Kind::StepStarted(step) => match step.shape {
@@ -312,8 +346,8 @@ impl<W: Write + Send> Sink for Human<W> {
                 reason,
             } => {
                 if self.says(Verbosity::Verbose) {
-                    self.line(&format!(
-                        "{}  {} attempt {attempt}: {reason}",
+                    self.write(&format!(
+                        "{}  {} attempt {attempt}: {reason}\n",
                         indent(&step),
                         title(&step)
                     ));
@@ -334,8 +368,8 @@ impl<W: Write + Send> Sink for Human<W> {
                 resource,
                 failure,
                 duration,
-            } => self.removed(&resource, failure.as_ref(), duration),
-            Kind::Warning(problem) => self.problem(&problem),
+            } => self.told_removed(&resource, failure.as_ref(), duration),
+            Kind::Warning(problem) => self.draw(&problem),
             Kind::RunFinished(summary) => self.summary(&summary),
         }
     }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::problem::Problem;
 use super::record::{Outcome, Record, StepRecord, phase_word};
-use crate::run::event::StepShape;
+use crate::events::StepShape;
 
 /// The version of the document. Fields may be added to it; none goes or changes its meaning.
 const VERSION: u32 = 1;

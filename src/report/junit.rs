@@ -6,7 +6,7 @@ use super::markup::{attribute, escape};
 use super::problem::Problem;
 use super::record::{Outcome, Record, StepEnd, StepRecord};
 use crate::diagnostic::count;
-use crate::run::event::{Phase, StepShape};
+use crate::events::{Phase, StepShape};
 
 /// Writes masked records.
 pub(super) fn write(records: &[Record]) -> String {

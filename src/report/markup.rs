@@ -1,6 +1,9 @@
 //! Text inside XML and HTML.
 
-/// Text between tags or in a quoted attribute. What XML 1.0 forbids, in any form, is shown by a picture of it.
+use super::safe::is_harmful;
+
+/// Text between tags or in a quoted attribute. What XML 1.0 forbids, in any form, is shown by a picture of it; other
+/// characters that a reader would not see as they are, are written out.
 pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -17,6 +20,7 @@ pub(super) fn escape(text: &str) -> String {
                 escaped.push(char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{fffd}'));
             }
             '\u{fffe}' | '\u{ffff}' => escaped.push('\u{fffd}'),
+            c if is_harmful(c) => escaped.extend(c.escape_default()),
             _ => escaped.push(c),
         }
     }
@@ -41,8 +45,8 @@ mod tests {
             ("one\ntwo\tthree\r\n", "one\ntwo\tthree&#13;\n"),
             ("\x1b[31mred\x1b[0m\0", "␛[31mred␛[0m␀"),
             (
-                "\u{fffe}\u{ffff}\u{85}\u{7f}",
-                "\u{fffd}\u{fffd}\u{85}\u{7f}",
+                "\u{fffe}\u{ffff}\u{85}\u{7f}\u{202e}",
+                "\u{fffd}\u{fffd}\\u{85}\\u{7f}\\u{202e}",
             ),
             ("&amp;", "&amp;amp;"),
         ] {

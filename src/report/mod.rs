@@ -10,6 +10,7 @@ mod markup;
 pub mod outputs;
 pub mod problem;
 pub mod record;
+mod safe;
 pub mod show;
 mod table;
 

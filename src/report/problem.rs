@@ -20,6 +20,8 @@ pub struct Problem {
     pub help: Option<String>,
     /// All of it, drawn with the lines it is about, without colours.
     pub excerpt: String,
+    /// As it was told: secrets may become known after that.
+    told: Diagnostic,
 }
 
 /// A place in a file. Lines and columns count from 1, columns in characters.
@@ -65,6 +67,7 @@ impl Problem {
             notes: diagnostic.notes.clone(),
             help: diagnostic.help.clone(),
             excerpt: diagnostic.render(Style::Plain),
+            told: diagnostic.clone(),
         }
     }
 
@@ -73,21 +76,9 @@ impl Problem {
         self.severity == Severity::Error
     }
 
-    /// The same without the secrets.
+    /// The same without the secrets that are known by now.
     pub(super) fn masked(&self, masker: &Masker) -> Self {
-        let places = self.places.iter().map(|spot| Spot {
-            file: masker.mask(&spot.file),
-            text: masker.mask(&spot.text),
-            ..spot.clone()
-        });
-        Self {
-            severity: self.severity,
-            message: masker.mask(&self.message),
-            places: places.collect(),
-            notes: self.notes.iter().map(|note| masker.mask(note)).collect(),
-            help: self.help.as_ref().map(|help| masker.mask(help)),
-            excerpt: masker.mask(&self.excerpt),
-        }
+        Self::of(&self.told.masked(masker))
     }
 
     /// As editors and CI read it.

@@ -8,10 +8,11 @@ use serde_json::Value;
 
 use super::problem::Problem;
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::playbook::Plan;
-use crate::run::event::{
+use crate::events::{
     Event, Interruption, Kind, Phase, Sink, StepInfo, StepOutcome, StepShape, Summary,
+    masked_summary,
 };
+use crate::playbook::Plan;
 use crate::secret::Masker;
 
 /// What came of one playbook.
@@ -174,27 +175,17 @@ impl Record {
             problems: problems(&step.problems),
             ..step.clone()
         });
-        let summary = self.summary.as_ref().map(|summary| Summary {
-            playbook: masker.mask(&summary.playbook),
-            left: summary.left.iter().map(|left| masker.mask(left)).collect(),
-            owed: summary.owed.iter().map(|owed| masker.mask(owed)).collect(),
-            outputs: summary
-                .outputs
-                .iter()
-                .map(|(name, value)| (name.clone(), masker.mask_value(value)))
-                .collect(),
-            ..summary.clone()
-        });
+        let summary = self.summary.clone();
         Self {
             playbook: masker.mask(&self.playbook),
             file: masker.mask(&self.file),
             started: self.started,
-            run: self.run.clone(),
-            server: self.server.clone(),
+            run: self.run.as_deref().map(|run| masker.mask(run)),
+            server: self.server.as_deref().map(|server| masker.mask(server)),
             steps: steps.collect(),
             removed: self.removed.iter().map(|one| masker.mask(one)).collect(),
             problems: problems(&self.problems),
-            summary,
+            summary: summary.map(|summary| masked_summary(summary, masker)),
         }
     }
 

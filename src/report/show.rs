@@ -5,13 +5,13 @@ mod requests;
 
 use serde_json::Value;
 
-use crate::duration;
 use crate::playbook::plan::{
     Action, Binding, ForEach, Include, Input, Need, OnError, Plan, Step, Visibility, Waiting,
 };
-use crate::run::title;
+use crate::playbook::title;
 use crate::template::{Engine, Preview, Previewer, Scope, Template};
 pub use known::Known;
+use malleus_core::duration;
 use requests::Requests;
 
 /// How much is shown.

@@ -2,7 +2,7 @@
 
 use super::record::{Outcome, Record};
 use crate::diagnostic::count;
-use crate::run::Summary;
+use crate::events::Summary;
 
 /// The lines of the table: mark, outcome, playbook, steps. The time is the reader's to add.
 pub(super) fn rows(records: &[Record]) -> Vec<(Outcome, String)> {

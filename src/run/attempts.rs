@@ -5,13 +5,13 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::action::{ActionError, ActionResult, Attempt, Change};
-use super::event::{Kind, Phase, StepInfo};
 use super::executor::{Frame, Run};
 use super::expect::Judge;
 use super::shown::{shown, values_of};
 use super::{failure, retry};
 use crate::client::{self, Limit};
 use crate::diagnostic::Diagnostic;
+use crate::events::{Kind, Phase, StepInfo};
 use crate::playbook::plan::{Action, Binding, Plan, Step, Until, Visibility};
 use crate::secret::Masker;
 use crate::template::{Expr, Renderer, Scope, Template, TemplateError};
@@ -134,7 +134,7 @@ impl<'a> Run<'a> {
             return Verdict::Enough;
         }
         if patience.is_over() {
-            let within = crate::duration::compact(until.within);
+            let within = malleus_core::duration::compact(until.within);
             let failure = Diagnostic::error(format!(
                 "`{}` did not hold within {within}",
                 until.condition.code().trim()

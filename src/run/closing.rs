@@ -4,13 +4,13 @@ use malleus_api::messages;
 
 use super::action::{Attempt, DRAIN};
 use super::cleanup_policy::CleanupPolicy;
-use super::event::{Kind, Phase, StepOutcome, StepShape};
 use super::executor::{Frame, Run, Stop, caught};
 use super::failure;
 use super::pending_work::{Pending, Work};
 use super::servers::RemoteClients;
 use crate::client::{Client, Error, Limit, Operation, Wait};
 use crate::diagnostic::Diagnostic;
+use crate::events::{Kind, Phase, StepOutcome, StepShape};
 use crate::playbook::plan::Step;
 use crate::resources::{
     self, Ending, Extent, Gone, Mark, Removal, Resource, Rest, Ticket, Tracked,

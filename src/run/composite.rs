@@ -8,13 +8,13 @@ use serde_json::{Map, Value};
 
 use super::action::ActionResult;
 use super::attempts::{captured, with_result};
-use super::event::{Phase, StepInfo, StepOutcome};
 use super::executor::{Frame, Run, Stop};
 use super::expect::Judge;
 use super::failure;
 use super::parallel::run_parallel;
 use super::step::StepResult;
 use crate::diagnostic::Diagnostic;
+use crate::events::{Phase, StepInfo, StepOutcome};
 use crate::playbook::input::{Given, resolve};
 use crate::playbook::plan::{Action, Group, Include, OnError, Parallel, Step};
 

@@ -12,16 +12,16 @@ use serde_json::{Value, json};
 use super::claims::Claims;
 use super::cleanup_policy::CleanupPolicies;
 use super::concurrency_limit::ConcurrencyLimits;
-use super::event::{
-    Event, Interruption, Kind, Phase, Sink, StepInfo, StepOutcome, StepShape, Summary,
-};
-use super::event_sink::EventSink;
 use super::failure;
 use super::lease_renewer::LeaseRenewer;
 use super::pending_work::{LogDeleter, PendingWork};
 use super::servers::{RemoteClients, RemoteLimits, Remotes};
 use crate::client::{self, Client, Limit, Operation};
 use crate::diagnostic::Diagnostic;
+use crate::events::{
+    Event, EventSink, Interruption, Kind, Masked, Phase, Sink, StepInfo, StepOutcome, StepShape,
+    Summary, masked_summary,
+};
 use crate::playbook::plan::{Keep, OnError, Plan, Step, Visibility};
 use crate::resources::{Ending, Lease, Owner, Retention, Stamp, Tracker};
 use crate::secret::Masker;
@@ -107,8 +107,10 @@ pub fn usual_width() -> usize {
     2 * std::thread::available_parallelism().map_or(2, usize::from)
 }
 
-/// Carries out a plan. Everything that happens goes to `sink`; the summary comes back as well.
+/// Carries out a plan. Everything that happens goes to `sink`, without secrets. The summary comes back as well: of that,
+/// the outputs alone may hold secrets.
 pub fn run(plan: &Plan, session: &Session<'_>, sink: &dyn Sink) -> Summary {
+    let sink = &Masked::new(sink, session.masker);
     let (log_deleter, worker) = LogDeleter::new();
     let lease = plan.lease.map(|lasts| Lease {
         lasts,
@@ -151,7 +153,11 @@ pub fn run(plan: &Plan, session: &Session<'_>, sink: &dyn Sink) -> Summary {
         }
         // Dropped however the run ends: the scope waits for both threads, also where a panic passes through.
         let _helpers = Helpers(&run);
-        run.all(plan)
+        let summary = run.all(plan);
+        Summary {
+            outputs: summary.outputs.clone(),
+            ..masked_summary(summary, session.masker)
+        }
     })
 }
 

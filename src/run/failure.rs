@@ -3,11 +3,11 @@
 use super::action::ActionError;
 use crate::client::{Error, Limit, NotReadyCause};
 use crate::diagnostic::Diagnostic;
-use crate::duration;
 use crate::playbook::plan::Plan;
 use crate::source::Span;
 use crate::template::TemplateError;
 use malleus_api::messages;
+use malleus_core::duration;
 
 /// What kept an action from showing anything.
 pub(super) fn of_trouble(plan: &Plan, span: Span, trouble: ActionError) -> Diagnostic {

@@ -4,11 +4,11 @@ use malleus_api::{ApiPath, Meaning, means};
 use serde_json::{Map, Value, json};
 
 use super::action::{ActionError, Attempt};
-use super::event::{StepOutcome, StepShape};
 use super::executor::{Frame, Run, Stop};
 use super::failure;
 use crate::client::Request;
 use crate::diagnostic::Diagnostic;
+use crate::events::{StepOutcome, StepShape};
 use crate::playbook::plan::Isolate;
 use crate::resources::ISOLATED_KEY;
 

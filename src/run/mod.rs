@@ -9,8 +9,6 @@ mod command;
 mod composite;
 mod concurrency_limit;
 mod ensure;
-pub mod event;
-mod event_sink;
 mod executor;
 mod expect;
 mod failure;
@@ -27,13 +25,10 @@ mod shown;
 mod standing;
 mod step;
 mod subset;
-mod title;
 mod used;
 
 pub use cleanup_policy::{CleanupPolicies, CleanupPolicy};
-pub use event::{Event, Sink, Summary};
 pub use executor::{
     BeforeCleanup, FailedRun, OnFailure, RunOutputs, Session, Verdict, new_id, run, usual_width,
 };
 pub use servers::Remotes;
-pub use title::title;

@@ -4,9 +4,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::event_sink::{EventSink, OrderedEvents};
 use super::executor::{Frame, Stop};
 use super::servers::RemoteClients;
+use crate::events::{EventSink, OrderedEvents};
 
 /// Threads at the most, whatever a playbook asks for.
 const WIDEST: usize = 256;

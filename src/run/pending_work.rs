@@ -8,8 +8,8 @@ use crate::playbook::plan::Step;
 use crate::resources::{Mark, Ticket};
 use crate::source::Place;
 
-use super::event::Summary;
 use super::executor::Frame;
+use crate::events::Summary;
 
 /// An operation begun in the background.
 #[derive(Debug)]

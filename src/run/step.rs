@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 
 use super::action::ActionResult;
 use super::composite::without_outputs;
-use super::event::{StepInfo, StepOutcome, StepShape};
 use super::executor::{Frame, Run, Stop};
 use super::failure;
 use super::parallel::run_parallel;
 use super::pending_work::Cleanup;
 use super::shown::shown;
-use super::title::title;
 use crate::diagnostic::Diagnostic;
+use crate::events::{StepInfo, StepOutcome, StepShape};
 use crate::playbook::plan::{Action, ForEach, OnError, Step, Visibility};
+use crate::playbook::title;
 use crate::template::TemplateError;
 
 /// What a step leaves: its result and its captures.

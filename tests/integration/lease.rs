@@ -6,11 +6,10 @@ use std::time::{Duration, SystemTime};
 use crate::support::ground::{Ground, on_both};
 use crate::support::scripted::{Answer, Scripted, error, sync};
 use malleus::client::{Client, Remote};
+use malleus::events::{Event, Sink};
 use malleus::playbook::check;
 use malleus::resources::Tracker;
-use malleus::run::{
-    CleanupPolicies, CleanupPolicy, Event, RunOutputs, Session, Sink, Verdict, new_id, run,
-};
+use malleus::run::{CleanupPolicies, CleanupPolicy, RunOutputs, Session, Verdict, new_id, run};
 use malleus::secret::Masker;
 use malleus::source::Source;
 use malleus::template::Engine;

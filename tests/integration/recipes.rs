@@ -11,7 +11,7 @@ use crate::support::daemon::{Daemon, Generation, daemons};
 use crate::support::leftovers::Inventory;
 use crate::support::program::{Ran, Running};
 use malleus::source::Source;
-use malleus::yaml;
+use malleus_source::yaml;
 use serde_json::Value;
 
 fn recipes() -> PathBuf {

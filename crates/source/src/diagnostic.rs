@@ -4,6 +4,8 @@
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
+use malleus_core::secret::Masker;
+
 use crate::Place;
 
 /// How bad a [`Diagnostic`] is.
@@ -84,6 +86,22 @@ impl Diagnostic {
             self.help = Some(help);
         }
         self
+    }
+
+    /// The same without secrets, in its words and in the lines of the file that it shows.
+    #[must_use]
+    pub fn masked(&self, masker: &Masker) -> Self {
+        let labels = self.labels.iter().map(|label| Label {
+            place: label.place.masked(masker),
+            text: masker.mask(&label.text),
+        });
+        Self {
+            severity: self.severity,
+            message: masker.mask(&self.message),
+            labels: labels.collect(),
+            notes: self.notes.iter().map(|note| masker.mask(note)).collect(),
+            help: self.help.as_ref().map(|help| masker.mask(help)),
+        }
     }
 
     /// Whether this is an error, not a warning.

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use malleus_core::secret::Masker;
+
 /// A range of bytes in a [`Source`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord, Hash)]
 pub struct Span {
@@ -45,6 +47,8 @@ pub struct Source {
     text: String,
     folder: PathBuf,
     line_starts: Vec<usize>,
+    /// Of text that stands in the place of a longer or shorter one: where it ends, and the characters that it has less.
+    replaced: Vec<(usize, isize)>,
 }
 
 impl fmt::Debug for Source {
@@ -59,15 +63,25 @@ impl fmt::Debug for Source {
 impl Source {
     /// Text that came from `path`. Relative paths in it are meant from the folder of `path`.
     pub fn new(path: &Path, text: impl Into<String>) -> Arc<Self> {
-        let text = text.into();
+        let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        Self::named(path.display().to_string(), folder, text.into(), Vec::new())
+    }
+
+    fn named(
+        name: String,
+        folder: PathBuf,
+        text: String,
+        replaced: Vec<(usize, isize)>,
+    ) -> Arc<Self> {
         let line_starts = std::iter::once(0)
             .chain(text.match_indices('\n').map(|(at, _)| at + 1))
             .collect();
         Arc::new(Self {
-            name: path.display().to_string(),
+            name,
             text,
-            folder: path.parent().unwrap_or(Path::new("")).to_path_buf(),
+            folder,
             line_starts,
+            replaced,
         })
     }
 
@@ -118,12 +132,18 @@ impl Source {
         let line = self.line_of(offset);
         let start = self.line_starts[line];
         let end = offset.min(self.text.len());
+        let column = self
+            .text
+            .get(start..end)
+            .map_or(1, |t| t.chars().count() + 1);
+        let replaced = self.replaced.iter();
+        let less: isize = replaced
+            .filter(|(at, _)| start < *at && *at <= end)
+            .map(|(_, less)| less)
+            .sum();
         LineColumn {
             line: line + 1,
-            column: self
-                .text
-                .get(start..end)
-                .map_or(1, |t| t.chars().count() + 1),
+            column: column.saturating_add_signed(less),
         }
     }
 
@@ -173,6 +193,24 @@ impl Place {
     }
 }
 
+impl Place {
+    /// The same place in the file as it is without secrets; its line and column stay. Masked as a whole: where lines are cut
+    /// first, a secret that has lost its end is not recognised.
+    #[must_use]
+    pub fn masked(&self, masker: &Masker) -> Self {
+        let text = masker.mask_mapped(self.source.text());
+        let name = masker.mask(self.source.name());
+        if text.is_unchanged() && name == self.source.name() {
+            return self.clone();
+        }
+        let span = Span::new(text.offset(self.span.start), text.offset(self.span.end));
+        let replaced = text.replaced(self.source.text());
+        let folder = self.source.folder.clone();
+        let source = Source::named(name, folder, text.into_text(), replaced);
+        Self { source, span }
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -181,5 +219,24 @@ impl fmt::Display for Place {
             self.source.name(),
             self.source.position(self.span.start)
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masked_places_keep_line_and_column() {
+        let masker = Masker::default();
+        masker.add(&"swordfish\nsecond line\n".into());
+        let text = "b: swordfish\nsecond line\na: swordfish swordfish here\n";
+        let source = Source::new(Path::new("p.yaml"), text);
+        let at = text.find("here").unwrap();
+        let place = Place::new(&source, Span::new(at, at + 4));
+        let masked = place.masked(&masker);
+        assert_eq!(masked.source.text(), "b: ***\n***\na: *** *** here\n");
+        assert_eq!(masked.source.slice(masked.span), "here");
+        assert_eq!(masked.to_string(), place.to_string());
     }
 }

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use malleus::client::{Client, Limit};
 use malleus::diagnostic::{Diagnostic, count};
-use malleus::duration;
 use malleus::report::Verbosity;
 use malleus::resources::{
     self, Claimed, Clock, Gone, Kept, Resource, RunLeftovers, Standing, StoreError, claim, release,
     survey,
 };
+use malleus_core::duration;
 
 use super::args::{Common, Gc, ListFormat};
 use super::console::Console;

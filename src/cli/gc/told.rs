@@ -5,8 +5,8 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use malleus::diagnostic::count;
-use malleus::duration;
 use malleus::resources::{Resource, RunLeftovers, Standing};
+use malleus_core::duration;
 use serde_json::{Value, json};
 
 use super::super::Code;

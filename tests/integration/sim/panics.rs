@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use malleus::client::{Client, Remote, Request};
+use malleus::events::{Event, Kind, Phase, Sink};
 use malleus::playbook::check;
 use malleus::resources::Tracker;
-use malleus::run::event::{Kind, Phase};
-use malleus::run::{CleanupPolicies, CleanupPolicy, Event, Session, Sink, new_id, run};
+use malleus::run::{CleanupPolicies, CleanupPolicy, Session, new_id, run};
 use malleus::secret::Masker;
 use malleus::sim::{Flavor, Options, Sim};
 use malleus::source::Source;

@@ -11,7 +11,7 @@ use jsonschema::Validator;
 use malleus::playbook::{check, schema};
 use malleus::source::Source;
 use malleus::template::Engine;
-use malleus::yaml;
+use malleus_source::yaml;
 use serde_json::Value;
 
 /// Messages that are about a value, not its type: words that the expression language keeps, ranges of numbers, where

@@ -9,6 +9,7 @@ pub mod input;
 pub mod plan;
 mod schema;
 mod templates;
+mod title;
 mod words;
 
 pub use check::{Checked, check};
@@ -16,6 +17,7 @@ pub use document::Document;
 pub use input::Given;
 pub use plan::Plan;
 pub use schema::schema;
+pub use title::title;
 
 /// Whether the bytes of a YAML file are those of a playbook, be it a wrong one: it is read, and what is wrong with it
 /// is said, instead of being left out in silence.

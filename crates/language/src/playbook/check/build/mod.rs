@@ -26,7 +26,7 @@ use crate::template::{Error, Expr, Template};
 use malleus_api::Servers;
 use malleus_api::bodies::Schema;
 use malleus_core::duration;
-use malleus_core::secret::Masker;
+use malleus_core::secret::{self, Masker};
 use malleus_source::diagnostic::{Diagnostic, Severity};
 use malleus_source::yaml::{Key, Kind, Node};
 use malleus_source::{Place, Source, Span};
@@ -286,7 +286,7 @@ impl Builder<'_> {
             self.problems.push(
                 Diagnostic::warning(format!(
                     "a secret of less than {} characters is not masked",
-                    Masker::SHORTEST
+                    secret::SHORTEST
                 ))
                 .at(place, "")
                 .help("take a longer one"),

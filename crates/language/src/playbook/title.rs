@@ -1,9 +1,9 @@
 //! Titles of steps.
 
+use malleus_source::diagnostic::count;
 use serde_json::Value;
 
-use crate::diagnostic::count;
-use crate::playbook::plan::{Action, Command, Step};
+use super::plan::{Action, Command, Step};
 use crate::template::{Renderer, Template};
 
 /// The title of a step: the author's, or one made of its action. What does not render stays as it is written.
@@ -32,7 +32,7 @@ pub fn title(step: &Step, renderer: Renderer<'_>) -> String {
                 }
                 Command::List(list) => match renderer.value(list) {
                     Ok(Value::Array(words)) => {
-                        let words = words.iter().map(crate::report::outputs::text);
+                        let words = words.iter().map(plain);
                         words.collect::<Vec<_>>().join(" ")
                     }
                     _ => list.written(),
@@ -74,4 +74,11 @@ fn path(renderer: Renderer<'_>, template: &Template) -> String {
     renderer
         .path(template)
         .unwrap_or_else(|_| template.written())
+}
+
+/// A value as a word of a command.
+fn plain(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::event::{Event, Sink};
+use super::{Event, Sink};
 
 /// Where a step's events go.
 #[derive(Clone)]
-pub(super) enum EventSink<'a> {
+pub(crate) enum EventSink<'a> {
     /// To whoever listens to the run.
     Sink(&'a dyn Sink),
     /// Into one of several ordered.
@@ -14,7 +14,7 @@ pub(super) enum EventSink<'a> {
 }
 
 impl EventSink<'_> {
-    pub(super) fn send(&self, event: Event) {
+    pub(crate) fn send(&self, event: Event) {
         match self {
             Self::Sink(sink) => sink.event(event),
             Self::Lane(ordered, lane) => ordered.send(*lane, event),
@@ -23,7 +23,7 @@ impl EventSink<'_> {
 }
 
 /// Events of work side by side, in order. The events of the first that has not ended pass at once; the others' are kept.
-pub(super) struct OrderedEvents<'a> {
+pub(crate) struct OrderedEvents<'a> {
     to: EventSink<'a>,
     state: Mutex<State>,
 }
@@ -37,7 +37,7 @@ struct State {
 
 impl<'a> OrderedEvents<'a> {
     /// `count` ordered in front of `to`.
-    pub(super) fn new(to: EventSink<'a>, count: usize) -> Arc<Self> {
+    pub(crate) fn new(to: EventSink<'a>, count: usize) -> Arc<Self> {
         Arc::new(Self {
             to,
             state: Mutex::new(State {
@@ -59,7 +59,7 @@ impl<'a> OrderedEvents<'a> {
     }
 
     /// Nothing more comes from a lane: the next ones get their turn.
-    pub(super) fn end(&self, lane: usize) {
+    pub(crate) fn end(&self, lane: usize) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(ended) = state.ended.get_mut(lane) {
             *ended = true;
@@ -81,7 +81,7 @@ mod tests {
 
     use super::*;
     use crate::diagnostic::Diagnostic;
-    use crate::run::event::Kind;
+    use crate::events::Kind;
 
     #[derive(Default)]
     struct Seen(Mutex<Vec<String>>);

@@ -1,8 +1,16 @@
-//! What the executor says: facts, in order. Nothing else leaves it.
+//! What happens in a run: facts, in order, and who takes them. What leaves a run is masked here.
+
+mod masked;
+mod ordered;
+mod texts;
 
 use std::time::Duration;
 
 use serde_json::Value;
+
+pub(crate) use masked::{Masked, masked_summary};
+pub(crate) use ordered::{EventSink, OrderedEvents};
+pub(crate) use texts::{Texts, rewritten, rewritten_diagnostic};
 
 use crate::diagnostic::Diagnostic;
 use crate::playbook::plan::OnError;
@@ -169,7 +177,7 @@ pub struct Summary {
 impl Summary {
     /// Counts the end of a step. Groups do not count, their steps do; but a group may fail by itself, as when what is
     /// expected of it does not hold.
-    pub(super) fn count(&mut self, step: &StepInfo, outcome: &StepOutcome, on_error: OnError) {
+    pub(crate) fn count(&mut self, step: &StepInfo, outcome: &StepOutcome, on_error: OnError) {
         let of_its_own = match outcome {
             StepOutcome::Failed(failures) | StepOutcome::Tolerated(failures) => {
                 !failures.is_empty()
