@@ -66,16 +66,14 @@ pub(crate) fn rewritten(event: Event, texts: &dyn Texts) -> Event {
             duration,
         },
         Kind::Warning(problem) => Kind::Warning(rewritten_diagnostic(&problem, texts)),
-        Kind::RunFinished(ended) => Kind::RunFinished(rewritten_summary(ended, texts)),
+        Kind::RunFinished(ended) => Kind::RunFinished(rewritten_summary(&ended, texts)),
     };
     Event { kind, ..event }
 }
 
-fn step(info: StepInfo, texts: &dyn Texts) -> StepInfo {
-    StepInfo {
-        title: texts.text(&info.title),
-        ..info
-    }
+fn step(mut info: StepInfo, texts: &dyn Texts) -> StepInfo {
+    info.title = texts.text(&info.title);
+    info
 }
 
 fn outcome(outcome: StepOutcome, texts: &dyn Texts) -> StepOutcome {
@@ -94,7 +92,7 @@ fn outcome(outcome: StepOutcome, texts: &dyn Texts) -> StepOutcome {
     }
 }
 
-pub(crate) fn rewritten_summary(summary: Summary, texts: &dyn Texts) -> Summary {
+pub(crate) fn rewritten_summary(summary: &Summary, texts: &dyn Texts) -> Summary {
     let all = |all: &[String]| all.iter().map(|text| texts.text(text)).collect();
     let outputs = summary.outputs.iter();
     Summary {
@@ -106,7 +104,7 @@ pub(crate) fn rewritten_summary(summary: Summary, texts: &dyn Texts) -> Summary 
         outputs: outputs
             .map(|(name, value)| (texts.text(name), texts.value(value)))
             .collect(),
-        ..summary
+        ..*summary
     }
 }
 

@@ -175,7 +175,6 @@ impl Record {
             problems: problems(&step.problems),
             ..step.clone()
         });
-        let summary = self.summary.clone();
         Self {
             playbook: masker.mask(&self.playbook),
             file: masker.mask(&self.file),
@@ -185,7 +184,10 @@ impl Record {
             steps: steps.collect(),
             removed: self.removed.iter().map(|one| masker.mask(one)).collect(),
             problems: problems(&self.problems),
-            summary: summary.map(|summary| masked_summary(summary, masker)),
+            summary: self
+                .summary
+                .as_ref()
+                .map(|summary| masked_summary(summary, masker)),
         }
     }
 

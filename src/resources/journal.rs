@@ -325,7 +325,7 @@ impl<F: Appendable> Writer<F> {
         self.unwritten.push_str(&as_text(entry)?);
         let lines = std::mem::take(&mut self.unwritten);
         self.append(&lines)
-            .inspect_err(|_| self.unwritten = lines.clone())
+            .inspect_err(|_| self.unwritten.clone_from(&lines))
     }
 
     /// Appends a line that is on the disk when this returns. One that cannot be is no line: what it says does not come to

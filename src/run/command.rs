@@ -73,7 +73,7 @@ impl Attempt<'_, '_> {
                 let name = format!("{name} so far");
                 match step.visibility {
                     Visibility::Secret => format!("{name}: *** {} bytes", bytes.len()),
-                    _ => tail(self.run.masker, &name, bytes),
+                    Visibility::Shown => tail(self.run.masker, &name, bytes),
                 }
             })
             .collect()

@@ -154,9 +154,10 @@ pub fn run(plan: &Plan, session: &Session<'_>, sink: &dyn Sink) -> Summary {
         // Dropped however the run ends: the scope waits for both threads, also where a panic passes through.
         let _helpers = Helpers(&run);
         let summary = run.all(plan);
+        let masked = masked_summary(&summary, session.masker);
         Summary {
-            outputs: summary.outputs.clone(),
-            ..masked_summary(summary, session.masker)
+            outputs: summary.outputs,
+            ..masked
         }
     })
 }

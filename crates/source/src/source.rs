@@ -234,9 +234,9 @@ mod tests {
         let source = Source::new(Path::new("p.yaml"), text);
         let at = text.find("here").unwrap();
         let place = Place::new(&source, Span::new(at, at + 4));
-        let masked = place.masked(&masker);
-        assert_eq!(masked.source.text(), "b: ***\n***\na: *** *** here\n");
-        assert_eq!(masked.source.slice(masked.span), "here");
-        assert_eq!(masked.to_string(), place.to_string());
+        let shown = place.masked(&masker);
+        assert_eq!(shown.source.text(), "b: ***\n***\na: *** *** here\n");
+        assert_eq!(shown.source.slice(shown.span), "here");
+        assert_eq!(shown.to_string(), place.to_string());
     }
 }

@@ -490,9 +490,9 @@ mod tests {
         let masker = Masker::default();
         masker.add(&json!("-----BEGIN-----\nabcdefgh\n"));
         assert_eq!(masker.mask("key: abcdefgh"), "key: ***");
-        let masked = masker.mask_mapped("-----BEGIN-----\nabcdefgh\nrest");
-        assert_eq!(masked.offset(25), 8);
-        assert_eq!(masked.into_text(), "***\n***\nrest");
+        let shown = masker.mask_mapped("-----BEGIN-----\nabcdefgh\nrest");
+        assert_eq!(shown.offset(25), 8);
+        assert_eq!(shown.into_text(), "***\n***\nrest");
     }
 
     #[test]

@@ -90,18 +90,15 @@ fn decoded(reading: &Reading, writing: Writing) -> Option<Reading> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut jumps = vec![(0, 0)];
     while let Some(&first) = text.first() {
-        match unit(text, writing) {
-            Some((length, decoded)) => {
-                let at = reading.bytes.len() - text.len();
-                jumps.push((bytes.len(), at));
-                bytes.extend_from_slice(decoded.as_bytes());
-                jumps.push((bytes.len(), at + length));
-                text = &text[length..];
-            }
-            None => {
-                bytes.push(first);
-                text = &text[1..];
-            }
+        if let Some((length, decoded)) = unit(text, writing) {
+            let at = reading.bytes.len() - text.len();
+            jumps.push((bytes.len(), at));
+            bytes.extend_from_slice(decoded.as_bytes());
+            jumps.push((bytes.len(), at + length));
+            text = &text[length..];
+        } else {
+            bytes.push(first);
+            text = &text[1..];
         }
     }
     (jumps.len() > 1).then(|| Reading {

@@ -114,12 +114,11 @@ impl Scope {
 
     /// Binds `name` in this layer to a value of which nothing may be shown.
     pub fn bind_secret(&self, name: &str, value: &Value) {
-        match (&self.0.parent, self.0.bindings) {
-            (Some(parent), Bindings::Below) => parent.bind_secret(name, value),
-            _ => {
-                self.0.secrets.any_whole.store(true, Ordering::Relaxed);
-                self.insert(name, engine_value(value), Secrecy::Whole);
-            }
+        if let (Some(parent), Bindings::Below) = (&self.0.parent, self.0.bindings) {
+            parent.bind_secret(name, value);
+        } else {
+            self.0.secrets.any_whole.store(true, Ordering::Relaxed);
+            self.insert(name, engine_value(value), Secrecy::Whole);
         }
     }
 

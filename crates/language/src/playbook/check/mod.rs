@@ -2,6 +2,7 @@
 
 mod build;
 mod names;
+mod secrets;
 mod servers;
 mod shared;
 
@@ -20,7 +21,7 @@ use malleus_source::diagnostic::Diagnostic;
 pub struct Checked {
     /// The plan, unless there are errors.
     pub plan: Option<Plan>,
-    /// Errors and warnings, in the order of the file.
+    /// Errors and warnings, in the order of the file; defaults of secret inputs are masked in them.
     pub problems: Vec<Diagnostic>,
 }
 
@@ -51,7 +52,7 @@ pub fn check(source: &Arc<Source>, engine: &Engine) -> Checked {
     }
     Checked {
         plan: plan.filter(|_| !failed),
-        problems,
+        problems: secrets::masked(&problems),
     }
 }
 
