@@ -96,6 +96,11 @@ impl ApiPath {
         Self::of([INSTANCES, name, part])
     }
 
+    /// A command that was started in an instance, by the identifier that it carries. The API has no such path.
+    pub fn of_command(instance: &str, marker: &str) -> Self {
+        Self::of([INSTANCES, instance, "exec", marker])
+    }
+
     /// An operation.
     pub fn of_operation(id: &str) -> Self {
         Self::of(["operations", id])
@@ -218,6 +223,14 @@ impl ApiPath {
             .or_else(|| name.strip_suffix(".stderr"))
             .unwrap_or(name);
         Some((instance, operation))
+    }
+
+    /// The instance and the identifier of a command, as [`ApiPath::of_command`] writes them.
+    pub fn command(&self) -> Option<(&str, &str)> {
+        match self.below_instance()? {
+            (instance, [exec, marker]) if exec == "exec" => Some((instance, marker)),
+            _ => None,
+        }
     }
 
     /// The member of this collection with a name.

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use malleus_api::{Meaning, means};
+use malleus_api::{ApiPath, Meaning, means, operation};
+use serde_json::Value;
 
 use super::exec::{MARKER, Mode};
 use super::wait::Waiter;
-use super::{Client, Error, Exec, Exit, LastOutput, Limit, Wait};
+use super::{Client, Error, Exec, Exit, LastOutput, Limit, Request, Wait};
 
 /// How long finding and killing the processes may take.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -93,6 +94,48 @@ impl Ending {
     pub(super) fn delete_logs(&self, operation: &str) -> Result<(), String> {
         let deleted = self.client.delete_exec_logs(&self.instance, operation);
         deleted.map_err(|error| format!("its logs may be left: {error}"))
+    }
+}
+
+impl Client {
+    /// Ends the commands in an instance that carry this identifier, children included, as well as it can be done from
+    /// outside: see [`Client::exec_recorded`]. Where the instance is gone or stopped there is nothing to end.
+    ///
+    /// # Errors
+    /// [`Error::StillRunning`] where a command of the instance runs and cannot be searched for.
+    pub fn end_commands(&self, instance: &str, marker: &str) -> Result<(), Error> {
+        let limit = Limit::after("sweep", SWEEP);
+        let path = ApiPath::of_instance(instance).to_string();
+        match self.request(&Request::get(path).limit(limit)) {
+            Err(error) if error.status() == Some(404) => return Ok(()),
+            Err(error) => return Err(error),
+            Ok(reply) if reply.metadata()["status"] == "Stopped" => return Ok(()),
+            Ok(_) => {}
+        }
+        let Err(reason) = Ending::new(self, instance, marker).kill() else {
+            return Ok(());
+        };
+        let list = Request::get("operations").query("recursion", "1");
+        let reply = self.request(&list.limit(limit))?;
+        let instance_path = ApiPath::of_instance(instance);
+        let groups = reply.metadata().as_object();
+        let mut all = groups
+            .into_iter()
+            .flat_map(|groups| groups.values())
+            .filter_map(Value::as_array)
+            .flatten();
+        let runs = all.any(|record| {
+            operation::is_command(record)
+                && operation::is_running(record)
+                && operation::paths(record).contains(&instance_path)
+        });
+        if runs {
+            return Err(Error::StillRunning {
+                instance: instance.to_owned(),
+                reason,
+            });
+        }
+        Ok(())
     }
 }
 

@@ -164,6 +164,14 @@ pub enum Error {
         /// What stands against it.
         reason: String,
     },
+    /// A command in an instance could not be ended.
+    #[error("a command in instance {instance} still runs: {reason}")]
+    StillRunning {
+        /// The instance.
+        instance: String,
+        /// What stands against ending it.
+        reason: String,
+    },
     /// What was to be a command's input could not be read.
     #[error("cannot read the input: {source}")]
     Input {
@@ -263,6 +271,7 @@ impl Error {
             | Self::Unwritable { .. }
             | Self::Copy { .. }
             | Self::NotReady(_)
+            | Self::StillRunning { .. }
             | Self::Output { .. } => true,
         }
     }

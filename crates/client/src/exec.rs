@@ -39,6 +39,8 @@ pub struct Exec {
     pub group: Option<u32>,
     /// The working directory; the server silently takes `/` for one that does not exist.
     pub cwd: Option<String>,
+    /// What the command is found by when it has to be ended; one of its own when not given.
+    pub marker: Option<String>,
 }
 
 impl Exec {
@@ -55,6 +57,7 @@ impl Exec {
             user: None,
             group: None,
             cwd: None,
+            marker: None,
         }
     }
 
@@ -84,6 +87,19 @@ impl Exec {
     pub fn cwd(mut self, directory: impl Into<String>) -> Self {
         self.cwd = Some(directory.into());
         self
+    }
+
+    /// Has the command be found by this identifier, as [`new_marker`] gives one, so that
+    /// [`Client::end_commands`] can end it when this process is gone.
+    #[must_use]
+    pub fn marked(mut self, marker: impl Into<String>) -> Self {
+        self.marker = Some(marker.into());
+        self
+    }
+
+    /// The identifier that the command is found by.
+    pub(super) fn own_marker(&self) -> String {
+        self.marker.clone().unwrap_or_else(new_marker)
     }
 
     pub(super) fn path(&self) -> String {
@@ -234,6 +250,6 @@ impl Client {
 }
 
 /// An identifier that no other command carries.
-pub(super) fn new_marker() -> String {
+pub fn new_marker() -> String {
     format!("{:032x}", fastrand::u128(..))
 }

@@ -84,7 +84,7 @@ pub use bearer::Bearer;
 pub use dial::presented_certificate;
 pub use error::{Error, Sent, Tried};
 pub use events::{EventType, Events, ServerEvent};
-pub use exec::{Exec, Exit, Output};
+pub use exec::{Exec, Exit, Output, new_marker};
 pub use file::{FileContent, FileInfo, FileKind, Pull, Pulled, Push, Pushed, Source};
 pub use https::{Address, Https};
 pub use limit::Limit;

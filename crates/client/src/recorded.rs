@@ -8,7 +8,7 @@ use std::time::Duration;
 use malleus_api::{ApiPath, Meaning, means};
 
 use super::ending::{Ending, with_notes};
-use super::exec::{Mode, Started, new_marker};
+use super::exec::{Mode, Started};
 use super::{Client, Error, Exec, Exit, Limit, Output, Request, Wait, encode};
 
 /// What the limit of one deletion of a log is called in errors.
@@ -196,7 +196,7 @@ impl Client {
         wait: &Wait<'_>,
         last: Option<&mut LastOutput>,
     ) -> Result<Recorded, Error> {
-        let marker = new_marker();
+        let marker = exec.own_marker();
         let request = exec.request(Mode::Recorded, &marker);
         let ending = || Ending::new(self, &exec.instance, &marker);
         let started = self.start_exec(&request, wait).map_err(|error| {

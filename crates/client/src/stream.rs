@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::ending::{Ending, with_notes};
-use super::exec::{Mode, Started, new_marker};
+use super::exec::{Mode, Started};
 use super::websocket::{Frame, Socket, SocketWriter};
 use super::{Client, Error, Exec, Exit, Signals, Stream, Wait};
 
@@ -111,7 +111,7 @@ impl Client {
     /// [`Error::Output`] when a writer fails and [`Error::Input`] when the reader does: the command is
     /// ended then. Any exit code, 126 and 127 included, is no error.
     pub fn exec_stream(&self, exec: &Exec, io: Stdio<'_>, wait: &Wait<'_>) -> Result<Exit, Error> {
-        let marker = new_marker();
+        let marker = exec.own_marker();
         let request = exec.request(Mode::Websockets, &marker);
         // Without its websockets the command does not begin, so there is nothing to end yet.
         let started = self.start_exec(&request, wait)?;
