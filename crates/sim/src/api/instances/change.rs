@@ -184,6 +184,15 @@ pub(super) fn delete(daemon: &Arc<Daemon>, call: &Call, key: Key) -> Answer {
         if instance.status != Status::Stopped {
             return Err(Failure::from(Refusal::new(500, "Instance is running")));
         }
+        let (config, _) = world.expanded(instance);
+        let protection = config.get("security.protection.delete");
+        let protection = protection.and_then(Value::as_str).unwrap_or_default();
+        if matches!(
+            protection.to_ascii_lowercase().as_str(),
+            "true" | "1" | "yes" | "on"
+        ) {
+            return Err(Failure::from(Refusal::new(500, "Instance is protected")));
+        }
         let gone = world.instances.remove(&key);
         drop(world);
         let path = format!("instances/{}", key.1);
