@@ -189,6 +189,13 @@ pub(crate) struct Down {
     /// All environments, and all that runs on this machine have left
     #[arg(long, conflicts_with = "names")]
     pub(crate) all: bool,
+    /// List what would be removed and what would be left alone, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Also remove what is there under a name that a journal of an older malleus holds: such a journal does not say what
+    /// tells a resource from another one of its name
+    #[arg(long)]
+    pub(crate) force_unknown: bool,
     /// How long it may take
     #[arg(long, env = "MALLEUS_CLEANUP_TIMEOUT", value_name = "DURATION", value_parser = malleus_core::duration::parse, default_value = "5m")]
     pub(crate) cleanup_timeout: Duration,

@@ -5,11 +5,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use malleus::client::Limit;
+use anyhow::{Context, Result};
+use malleus::client::{Error, Limit};
 use malleus::diagnostic::{Diagnostic, count};
 use malleus::report::Verbosity;
-use malleus::resources::{self, Gone, Kept, Life, Listed, Resource, Store, StoreError};
+use malleus::resources::{self, Fate, Kept, Life, Listed, Preview, Store, StoreError, Target};
 use malleus_core::duration;
 
 use super::Code;
@@ -18,6 +18,7 @@ use super::connect::Clients;
 use super::console::Console;
 use super::playbooks::store;
 use super::signals::Signals;
+use super::table::table;
 
 pub(crate) fn main(common: &Common, args: &Down, console: &Console) -> Result<Code> {
     let store = store()?;
@@ -36,7 +37,7 @@ pub(crate) fn main(common: &Common, args: &Down, console: &Console) -> Result<Co
                     Life::Ended => listed,
                     Life::Alive => Instant::now(),
                 };
-                bring_down((&kept, quiet_since), &clients, limit, console)?
+                bring_down((&kept, quiet_since), &clients, (args, limit), console)?
             }
             Err(error) => untaken(&run, &error, console),
         };
@@ -125,7 +126,7 @@ fn untaken(run: &str, error: &StoreError, console: &Console) -> Code {
 fn bring_down(
     (kept, quiet_since): (&Kept, Instant),
     clients: &Clients<'_>,
-    limit: Limit,
+    (args, limit): (&Down, Limit),
     console: &Console,
 ) -> Result<Code> {
     let start = Instant::now();
@@ -134,28 +135,37 @@ fn bring_down(
     if let Some(damage) = recorded.damage() {
         console.problem(&Diagnostic::warning(damage));
     }
-    // Without the line another `malleus down` takes this one for a run in progress.
-    let _ = kept.comes_down();
+    if !args.dry_run {
+        // Without the line another `malleus down` takes this one for a run in progress.
+        let _ = kept.comes_down();
+    }
     let connect = |remote: &str| clients.get(remote);
-    let resources = match resources::settle(recorded, &connect, quiet_since, limit) {
-        Ok(resources) => resources,
-        Err(error) => {
-            let problem = Diagnostic::error(format!("cannot clean up behind run {run}: {error}"));
-            console.problem(&problem.help("the journal stays; try again when the server answers"));
-            return Ok(super::code_of_client(&error));
-        }
+    let mut targets = match resources::settle(recorded, &connect, quiet_since, limit) {
+        Ok(targets) => targets,
+        Err(error) => return Ok(unreachable(run, &error, console)),
     };
-    let (left, removed) = remove(kept, &resources, (&connect, limit), console);
+    if args.force_unknown {
+        for target in &mut targets {
+            target.force_unknown();
+        }
+    }
     let header = &recorded.header;
     let name = header.environment.as_deref().unwrap_or(&header.playbook);
     let told = format!("{name} ({run})");
+    if args.dry_run {
+        return match resources::preview(&targets, &connect, limit) {
+            Ok(previews) => list(&told, &previews).map(|()| Code::Fine),
+            Err(error) => Ok(unreachable(run, &error, console)),
+        };
+    }
+    let ended = remove(kept, &targets, (&connect, limit), console);
     let took = duration::show(start.elapsed());
-    if left.is_empty() && recorded.nameless.is_empty() {
+    if ended.left.is_empty() && recorded.nameless.is_empty() {
         kept.discard()?;
         if console.human.says(Verbosity::Normal) {
             console.human.line(&format!(
                 "{told}: {} removed in {took}",
-                count(removed, "resource")
+                count(ended.removed, "resource")
             ));
         }
         return Ok(Code::Fine);
@@ -170,58 +180,105 @@ fn bring_down(
             kept.path().display()
         )));
     }
-    if left.is_empty() {
+    if ended.left.is_empty() {
         return Ok(Code::Left);
     }
-    console
-        .human
-        .line(&format!("{told}: {} left:", count(left.len(), "resource")));
-    for resource in &left {
+    console.human.line(&format!(
+        "{told}: {} left:",
+        count(ended.left.len(), "resource")
+    ));
+    for resource in &ended.left {
         console.human.line(&format!("  - {resource}"));
     }
-    console
-        .human
-        .line(&format!("  `malleus down {run}` tries again"));
+    if ended.unknown > 0 {
+        console.human.line(&format!(
+            "  an older malleus wrote the journal, which does not say what tells a resource from another one of its name: `malleus down {run} --dry-run` shows what is there, `malleus down {run} --force-unknown` removes it"
+        ));
+    }
+    if ended.left.len() > ended.unknown {
+        console
+            .human
+            .line(&format!("  `malleus down {run}` tries again"));
+    }
     Ok(Code::Left)
 }
 
-/// Removes resources; what is left, and how many were removed.
+fn unreachable(run: &str, error: &Error, console: &Console) -> Code {
+    let problem = Diagnostic::error(format!("cannot clean up behind run {run}: {error}"));
+    console.problem(&problem.help("the journal stays; try again when the server answers"));
+    super::code_of_client(error)
+}
+
+/// Lists what would become of resources.
+fn list(told: &str, previews: &[Preview<'_, u32>]) -> Result<()> {
+    let rows: Vec<[String; 3]> = previews
+        .iter()
+        .map(|Preview { target, spared }| {
+            let outcome = match spared {
+                None if target.is_interchangeable() => {
+                    "would be removed, whoever made it: nothing tells it from another one of its name".to_owned()
+                }
+                None => "would be removed".to_owned(),
+                Some(fate) => fate.left_alone().unwrap_or_else(|| "is gone already".to_owned()),
+            };
+            [told.to_owned(), target.resource.to_string(), outcome]
+        })
+        .collect();
+    Console::data(table(["RUN", "RESOURCE", "OUTCOME"], &rows).as_bytes())
+        .context("cannot write to stdout")
+}
+
+/// What came of a run's resources.
+#[derive(Default)]
+struct Ended {
+    left: Vec<String>,
+    /// How many of them are left because the journal does not say enough of them.
+    unknown: usize,
+    removed: usize,
+}
+
+/// Removes resources.
 fn remove(
     kept: &Kept,
-    resources: &[(u32, Resource)],
+    targets: &[Target<u32>],
     (connect, limit): (resources::Connect<'_>, Limit),
     console: &Console,
-) -> (Vec<String>, usize) {
-    let left = Mutex::new(Vec::new());
-    let removed = Mutex::new(0);
-    resources::remove_all(resources, connect, limit, &|removal| {
+) -> Ended {
+    let ended = Mutex::new(Ended::default());
+    resources::remove_all(targets, connect, limit, &|removal| {
+        let resource = removal.resource.to_string();
         let failure = match &removal.result {
-            Ok(gone) => {
-                if *gone != Gone::Already {
-                    *lock(&removed) += 1;
+            Ok(Fate::Unknown) => {
+                let mut ended = lock(&ended);
+                ended.unknown += 1;
+                ended.left.push(resource);
+                return;
+            }
+            Ok(fate) => {
+                if matches!(fate, Fate::Removed | Fate::Along) {
+                    lock(&ended).removed += 1;
                 }
                 // Where the line cannot be written the next one looks for the resource again.
                 let _ = kept.removed(*removal.key);
-                if *gone != Gone::Removed {
+                if let Some(why) = fate.left_alone() {
+                    console.human.line(&format!("  {resource}: {why}"));
+                }
+                if *fate != Fate::Removed {
                     return;
                 }
                 None
             }
             Err(error) => {
-                let what = removal.resource.to_string();
-                let problem = Diagnostic::error(format!("{what} is still there"));
-                lock(&left).push(what);
+                lock(&ended).left.push(resource.clone());
+                let problem = Diagnostic::error(format!("{resource} is still there"));
                 Some(problem.note(error.to_string()))
             }
         };
-        let resource = removal.resource.to_string();
         console
             .human
             .removed(&resource, failure.as_ref(), removal.duration);
     });
-    let left = std::mem::take(&mut *lock(&left));
-    let removed = *lock(&removed);
-    (left, removed)
+    ended.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

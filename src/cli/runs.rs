@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use malleus::diagnostic::{Diagnostic, count};
-use malleus::resources::{Ending, Life, Listed};
+use malleus::resources::{Ending, Life, Listed, Noted};
 use malleus_core::duration;
 use serde_json::{Value, json};
 
@@ -63,7 +63,7 @@ fn row(listed: &Listed) -> [String; 5] {
     };
     let began = humantime::parse_rfc3339(&header.started).ok();
     let age = began.and_then(|began| SystemTime::now().duration_since(began).ok());
-    let open = known.open.values().filter(|(_, state)| state.is_open());
+    let open = known.open.values().filter(|noted| noted.state.is_open());
     [
         listed.run.clone(),
         name,
@@ -83,6 +83,7 @@ fn state(listed: &Listed) -> &'static str {
         (Life::Ended, Some(Ending::Passed)) => "passed",
         (Life::Ended, Some(Ending::Failed)) => "failed",
         (Life::Ended, Some(Ending::Interrupted)) => "interrupted",
+        (Life::Ended, Some(Ending::Left)) => "left",
         (Life::Ended, None) => "killed",
     }
 }
@@ -91,9 +92,9 @@ fn as_json(listed: &Listed) -> Value {
     match &listed.recorded {
         Err(error) => json!({"run": listed.run, "state": "unreadable", "error": error.to_string()}),
         Ok(known) => {
-            let open = known.open.values().filter(|(_, state)| state.is_open());
+            let open = known.open.values().filter(|noted| noted.state.is_open());
             let resources: Vec<Value> = open
-                .map(|(resource, _)| {
+                .map(|Noted { resource, .. }| {
                     json!({
                         "resource": resource.to_string(),
                         "path": resource.path,

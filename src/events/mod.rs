@@ -144,7 +144,7 @@ pub struct Summary {
     pub run: String,
     /// Steps that passed.
     pub passed: usize,
-    /// Steps that failed and ended the steps.
+    /// Steps that failed, those of cleanups and of `finally` included.
     pub failed: usize,
     /// Steps that failed and were tolerated.
     pub tolerated: usize,
@@ -158,7 +158,7 @@ pub struct Summary {
     pub cleaned_up: usize,
     /// Resources that the run created and that have been removed as tracked.
     pub removed: usize,
-    /// What could not be cleaned up.
+    /// Resources that could not be removed.
     pub left: Vec<String>,
     /// Resources that stay for now, and that `malleus down` removes.
     pub owed: Vec<String>,
@@ -190,16 +190,18 @@ impl Summary {
             (StepOutcome::Passed(_), _) => self.cleaned_up += single,
             (StepOutcome::Skipped(_), Phase::Steps) => self.skipped += 1,
             (StepOutcome::Tolerated(_), _) => self.tolerated += single,
-            (StepOutcome::Failed(_), Phase::Steps) => match on_error {
+            (StepOutcome::Failed(_), _) => match on_error {
                 OnError::Fail => self.failed += single,
                 OnError::Continue => self.tolerated += single,
             },
-            (StepOutcome::Cancelled, Phase::Steps) => self.cancelled += single,
-            (StepOutcome::Failed(_) | StepOutcome::Cancelled, _) if single == 1 => {
-                self.left.push(step.title.clone());
-            }
-            (StepOutcome::Skipped(_) | StepOutcome::Failed(_) | StepOutcome::Cancelled, _) => {}
+            (StepOutcome::Cancelled, _) => self.cancelled += single,
+            (StepOutcome::Skipped(_), _) => {}
         }
+    }
+
+    /// Whether all steps have held, cleanups included, and nothing is left.
+    pub fn is_fine(&self) -> bool {
+        self.failed == 0 && self.left.is_empty() && self.interruption == Interruption::None
     }
 }
 

@@ -266,9 +266,7 @@ impl<W: Write> Human<W> {
     }
 
     fn summary(&self, summary: &Summary) {
-        let fine = summary.failed == 0
-            && summary.left.is_empty()
-            && summary.interruption == Interruption::None;
+        let fine = summary.is_fine();
         if !self.says(Verbosity::Normal) && fine {
             return;
         }
@@ -284,7 +282,7 @@ impl<W: Write> Human<W> {
             duration::show(summary.duration)
         ));
         if !summary.left.is_empty() {
-            let what = count(summary.left.len(), "thing");
+            let what = count(summary.left.len(), "resource");
             self.write(&format!("cleanup is incomplete, {what} left:\n"));
             self.list(&summary.left);
         }

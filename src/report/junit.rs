@@ -198,7 +198,7 @@ impl Case {
                 CaseResult::Error(
                     format!(
                         "cleanup is incomplete, {} left",
-                        count(record.left().len(), "thing")
+                        count(record.left().len(), "resource")
                     ),
                     format!("{left}\n{excerpts}").trim_end().to_owned(),
                 )

@@ -36,13 +36,17 @@ pub(super) enum Effect {
     },
     /// Removes a resource.
     Removes(Resource),
+    /// Reads a resource.
+    Reads(Resource),
+    /// Changes a resource.
+    Changes(Resource),
 }
 
 impl Effect {
     /// What a request of this client does.
     pub(super) fn of(client: &Client, request: &Request) -> Result<Self, Error> {
         let method = request.method();
-        if !matches!(method, "POST" | "DELETE") {
+        if !matches!(method, "POST" | "DELETE" | "GET" | "PUT" | "PATCH") {
             return Ok(Self::Nothing);
         }
         let Some(path) = ApiPath::parse(&client.target_of(request)?) else {
@@ -51,10 +55,12 @@ impl Effect {
         if path.segments().is_empty() {
             return Ok(Self::Nothing);
         }
-        if method == "DELETE" {
-            return Ok(match path.kind() {
-                Some(_) => Self::Removes(addressed(client, &path)),
-                None => Self::Nothing,
+        if method != "POST" {
+            return Ok(match (path.kind(), method) {
+                (None, _) => Self::Nothing,
+                (Some(_), "DELETE") => Self::Removes(addressed(client, &path)),
+                (Some(_), "GET") => Self::Reads(addressed(client, &path)),
+                (Some(_), _) => Self::Changes(addressed(client, &path)),
             });
         }
         let null = Value::Null;

@@ -1,45 +1,64 @@
 //! What is in a project that goes as a whole.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
 use malleus_api::ApiPath;
 use serde_json::Value;
 
-use super::removal::{Connect, remove_all};
+use super::ownership::Condition;
+use super::removal::{Connect, Fate, Target, remove_all};
 use super::resource::{Extent, Resource};
 use crate::client::{Client, Error, Limit};
 
-/// Removes all that a project holds, and says how much that was.
+/// Removes what a project of a run holds, except what another run has marked, and says how much that was.
 pub(super) fn empty(
     client: &Client,
-    project: &Resource,
+    (project, run): (&Resource, &str),
     connect: Connect<'_>,
     limit: Limit,
 ) -> Result<usize, Error> {
-    let reply = client.request(&project.request("GET").limit(limit))?;
-    let name = project.name();
-    let urls = reply.metadata()["used_by"].as_array().cloned();
-    let contents: Vec<((), Resource)> = urls
-        .unwrap_or_default()
-        .iter()
-        .filter_map(Value::as_str)
-        .filter_map(|url| content(url, project, &name))
-        .map(|resource| ((), resource))
+    let contents: Vec<Target<()>> = contents(client, project, limit)?
+        .into_iter()
+        .map(|resource| Target {
+            key: (),
+            resource,
+            condition: Condition::InProjectOf(run.to_owned()),
+        })
         .collect();
-    let failed = std::sync::Mutex::new(None);
-    remove_all(&contents, connect, limit, &|removal| {
-        if let Err(error) = removal.result {
-            let mut failed = failed
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let failed = Mutex::new(None);
+    let removed = AtomicUsize::new(0);
+    remove_all(&contents, connect, limit, &|removal| match removal.result {
+        Err(error) => {
+            let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
             failed.get_or_insert(error);
         }
+        Ok(Fate::NotOurs(_) | Fate::Unknown) => {}
+        Ok(Fate::Removed | Fate::Already | Fate::Along) => {
+            removed.fetch_add(1, Ordering::Relaxed);
+        }
     });
-    match failed
-        .into_inner()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-    {
+    match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(error),
-        None => Ok(contents.len()),
+        None => Ok(removed.into_inner()),
     }
+}
+
+/// What a project holds and can be removed by itself.
+pub(super) fn contents(
+    client: &Client,
+    project: &Resource,
+    limit: Limit,
+) -> Result<Vec<Resource>, Error> {
+    let reply = client.request(&project.request("GET").limit(limit))?;
+    let name = project.name();
+    let urls = reply.metadata()["used_by"].as_array();
+    Ok(urls
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .filter_map(|url| content(url, project, &name))
+        .collect())
 }
 
 /// The resource behind a URL of `used_by`, if it can be removed by itself.

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::ownership::Proof;
 use super::resource::Resource;
 
 /// The version of the format.
@@ -65,7 +66,12 @@ pub(super) enum Entry {
         number: u32,
         resource: Resource,
         state: State,
+        /// What tells it from another one of its name; nothing in journals of older versions of the program.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        proof: Option<Proof>,
     },
+    /// What tells it from another one of its name, as far as is known now.
+    Proof { number: u32, proof: Proof },
     /// What became of it.
     Now { number: u32, state: State },
     /// Where it is now.
@@ -111,6 +117,8 @@ pub enum Ending {
     Failed,
     /// A signal ended it.
     Interrupted,
+    /// Something that was to be removed could not be removed, however the steps ended.
+    Left,
 }
 
 /// A journal as it was read.
@@ -119,7 +127,7 @@ pub struct Recorded {
     /// Which run it is of.
     pub header: Header,
     /// The resources that may still have to be removed, in the order of their making, with their numbers.
-    pub open: BTreeMap<u32, (Resource, State)>,
+    pub open: BTreeMap<u32, Noted>,
     /// How the run ended; nothing where it was killed.
     pub ending: Option<Ending>,
     /// Whether somebody has begun to remove what it left.
@@ -132,6 +140,17 @@ pub struct Recorded {
     pub damaged: Vec<usize>,
     /// The numbers of resources that the run made and whose names stood in lines that cannot be read.
     pub nameless: BTreeSet<u32>,
+}
+
+/// A resource as a journal knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Noted {
+    /// The resource.
+    pub resource: Resource,
+    /// What is known of it.
+    pub state: State,
+    /// What tells it from another one of its name; nothing where the journal does not say.
+    pub proof: Option<Proof>,
 }
 
 /// Why a text is no journal.
@@ -210,13 +229,24 @@ impl Recorded {
                 number,
                 resource,
                 state,
+                proof,
             } => {
                 self.saw(number);
-                self.open.insert(number, (resource, state));
+                let noted = Noted {
+                    resource,
+                    state,
+                    proof,
+                };
+                self.open.insert(number, noted);
+            }
+            Entry::Proof { number, proof } => {
+                if let Some(known) = self.open.get_mut(&number) {
+                    known.proof = Some(proof);
+                }
             }
             Entry::Now { number, state } if state.is_open() || state == State::Claimed => {
                 match self.open.get_mut(&number) {
-                    Some((_, known)) => *known = state,
+                    Some(known) => known.state = state,
                     None if state == State::Made => {
                         self.nameless.insert(number);
                     }
@@ -231,11 +261,18 @@ impl Recorded {
             }
             Entry::Moved { number, resource } => {
                 self.nameless.remove(&number);
-                // Only what the run made has another name.
+                // Only what the run made has another name. Where nothing else is known of it, it has to show the mark.
                 let known = self.open.entry(number);
                 known
-                    .and_modify(|(known, _)| known.clone_from(&resource))
-                    .or_insert((resource, State::Made));
+                    .and_modify(|known| known.resource.clone_from(&resource))
+                    .or_insert_with(|| Noted {
+                        resource,
+                        state: State::Made,
+                        proof: Some(Proof {
+                            marked: true,
+                            ..Proof::default()
+                        }),
+                    });
                 self.saw(number);
             }
             Entry::Ended(ending) => self.ending = Some(ending),
@@ -386,6 +423,7 @@ mod tests {
             number,
             resource: resource(name),
             state: State::Intended,
+            proof: None,
         }
     }
 
@@ -468,7 +506,7 @@ mod tests {
             assert_eq!(open, numbers, "{room}");
             // What could not be noted at once is noted later.
             if noted.is_some() {
-                assert_eq!(recorded.open[&0].1, State::Made, "{room}");
+                assert_eq!(recorded.open[&0].state, State::Made, "{room}");
             }
         }
     }
@@ -498,7 +536,7 @@ mod tests {
                 let paths: Vec<&str> = recorded
                     .open
                     .values()
-                    .map(|(resource, _)| resource.path.as_str())
+                    .map(|noted| noted.resource.path.as_str())
                     .collect();
                 let expected: &[&str] = match at {
                     1 => &["/1.0/profiles/p2"],

@@ -13,7 +13,7 @@ use crate::client::{Client, Error, Request, Wait};
 /// What all marks begin with.
 pub(super) const PREFIX: &str = "user.malleus.";
 /// The key that names the run.
-pub(super) const RUN_KEY: &str = "user.malleus.run";
+pub const RUN_KEY: &str = "user.malleus.run";
 /// The key of a project that a run made for itself alone: it names the run. What is in it goes with it.
 pub const ISOLATED_KEY: &str = "user.malleus.isolated";
 /// The key that says when the lease ends, in RFC 3339 by the server's clock.
@@ -61,8 +61,7 @@ impl Claim {
 impl Marks {
     /// The marks on a resource as the server shows it; nothing where it carries none.
     pub(super) fn of(live: &Value) -> Option<Self> {
-        let config = &live[place_in(live)];
-        let text = |key: &str| config[key].as_str().filter(|text| !text.is_empty());
+        let text = |key: &str| mark_on(live, key);
         Some(Self {
             run: text(RUN_KEY)?.to_owned(),
             expires: text(EXPIRES_KEY).and_then(|at| humantime::parse_rfc3339(at).ok()),
@@ -70,6 +69,49 @@ impl Marks {
             isolated: text(ISOLATED_KEY).map(str::to_owned),
         })
     }
+}
+
+/// The text of a mark on a resource as the server shows it.
+pub(super) fn mark_on<'v>(live: &'v Value, key: &str) -> Option<&'v str> {
+    live[place_in(live)][key]
+        .as_str()
+        .filter(|text| !text.is_empty())
+}
+
+/// Takes a run's own mark out of what a server shows: who made a resource is no part of its config.
+pub fn hide_mark(shown: &mut Value, run: &str) {
+    match shown {
+        Value::Object(object) => {
+            for place in ["config", "expanded_config", "properties"] {
+                if let Some(Value::Object(marks)) = object.get_mut(place)
+                    && marks.get(RUN_KEY).is_some_and(|mark| mark == run)
+                {
+                    marks.shift_remove(RUN_KEY);
+                }
+            }
+            object.values_mut().for_each(|value| hide_mark(value, run));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| hide_mark(item, run)),
+        _ => {}
+    }
+}
+
+/// Whether a request that makes something has it carry a run's mark.
+pub(super) fn is_marked(request: &Request) -> bool {
+    let in_body = request.json_body().is_some_and(|body| {
+        ["config", "properties"].iter().any(|place| {
+            body[*place][RUN_KEY]
+                .as_str()
+                .is_some_and(|run| !run.is_empty())
+        })
+    });
+    let in_headers = || {
+        let mut headers = request.headers().iter();
+        headers.any(|(name, value)| {
+            name.to_ascii_lowercase().ends_with("-properties") && value.contains(RUN_KEY)
+        })
+    };
+    in_body || request.upload_file().is_some() && in_headers()
 }
 
 /// Images carry marks in `properties`, everything else in `config`.

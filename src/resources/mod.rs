@@ -6,13 +6,15 @@
 //! Journal ──read──▶ Resources ──settle──▶ remove, in waves      at the end, or by whoever finds the journal
 //! ```
 //!
-//! A resource is only ever removed where it is known that it was not there before the request that made it.
+//! A resource is only ever removed where it is known that it was not there before the request that made it, and where it
+//! is still the one that the request made, as far as its kind tells.
 
 mod effect;
 mod emptying;
 mod gc;
 mod journal;
 mod marks;
+mod ownership;
 mod reconcile;
 mod removal;
 mod renewal;
@@ -23,11 +25,12 @@ mod store;
 mod tracker;
 
 pub use gc::{Claimed, Clock, RunLeftovers, Standing, claim, release, survey};
-pub use journal::{Ending, Header, Recorded, State, VERSION};
+pub use journal::{Ending, Header, Noted, Recorded, State, VERSION};
 pub use malleus_api::Wave;
-pub use marks::ISOLATED_KEY;
+pub use marks::{ISOLATED_KEY, RUN_KEY, hide_mark};
+pub use ownership::{Condition, Proof};
 pub use reconcile::{await_quiet, newcomers, settle, unnamed};
-pub use removal::{Connect, Gone, Removal, remove_all};
+pub use removal::{Connect, Fate, Preview, Removal, Target, preview, remove_all};
 pub use renewal::Renewal;
 pub use resource::{Extent, Resource};
 pub use resource_table::{Owner, Rest, Retention, Tracked};

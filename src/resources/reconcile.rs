@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 use malleus_api::{Meaning, means, operation};
 use serde_json::Value;
 
-use super::journal::{Recorded, State};
+use super::journal::{Noted, Recorded, State};
 use super::marks::RUN_KEY;
-use super::removal::{Connect, read, said, text};
+use super::ownership::Condition;
+use super::removal::{Connect, Target, read, said, text};
 use super::resource::Resource;
 use super::resource_table::TAKES_EFFECT;
 use crate::client::{Client, Error, Limit, Operation, Request, Wait};
 
-/// The resources of a journal that have to be removed. Waits for what the server still does for the run, and finds what
-/// was made without a known name. The run's process has sent nothing from `quiet_since` on.
+/// The resources of a journal that have to be removed. Waits for what the server still does for the run, for half of the
+/// time at most, and finds what was made without a known name. The run's process has sent nothing from `quiet_since` on.
 ///
 /// # Errors
 /// Those of the client.
@@ -23,41 +24,57 @@ pub fn settle(
     connect: Connect<'_>,
     quiet_since: Instant,
     limit: Limit,
-) -> Result<Vec<(u32, Resource)>, Error> {
-    let open: Vec<(u32, &Resource, State)> = recorded
+) -> Result<Vec<Target<u32>>, Error> {
+    let open: Vec<(u32, &Noted)> = recorded
         .open
         .iter()
-        .map(|(number, (resource, state))| (*number, resource, *state))
-        .filter(|(_, _, state)| state.is_open())
+        .map(|(number, noted)| (*number, noted))
+        .filter(|(_, noted)| noted.state.is_open())
         .collect();
     let mut settled = Vec::new();
-    let mut remotes: Vec<&str> = open.iter().map(|(_, one, _)| one.remote.as_str()).collect();
+    let mut remotes: Vec<&str> = open
+        .iter()
+        .map(|(_, noted)| noted.resource.remote.as_str())
+        .collect();
     remotes.sort_unstable();
     remotes.dedup();
-    let is_unsettled = open.iter().any(|(_, _, state)| *state != State::Made);
+    let is_unsettled = open.iter().any(|(_, noted)| noted.state != State::Made);
     if is_unsettled {
         // Not by the journal's times: the clock may have been set since.
         std::thread::sleep(TAKES_EFFECT.saturating_sub(quiet_since.elapsed()));
     }
+    let run = recorded.header.run.as_str();
     for remote in remotes {
         let client = connect(remote)?;
-        let here: Vec<&(u32, &Resource, State)> = open
+        let here: Vec<&(u32, &Noted)> = open
             .iter()
-            .filter(|(_, one, _)| one.remote == remote)
+            .filter(|(_, noted)| noted.resource.remote == remote)
             .collect();
-        await_running(&client, &here, limit)?;
-        for (number, resource, state) in here {
-            if *state == State::SomeIntended {
-                let run = recorded.header.run.as_str();
-                let found = marked(&client, (resource, run), limit)?;
-                settled.extend(found.into_iter().map(|resource| (*number, resource)));
+        let resources: Vec<&Resource> = here.iter().map(|(_, noted)| &noted.resource).collect();
+        await_running(&client, &resources, half_of(&client, limit))?;
+        for (number, noted) in here {
+            let resources = if noted.state == State::SomeIntended {
+                marked(&client, (&noted.resource, run), limit)?
             } else {
-                settled.push((*number, (*resource).clone()));
-            }
+                vec![noted.resource.clone()]
+            };
+            settled.extend(resources.into_iter().map(|resource| Target {
+                key: *number,
+                resource,
+                condition: Condition::of_run(run, noted.proof.clone()),
+            }));
         }
     }
-    settled.sort_by_key(|(number, _)| *number);
+    settled.sort_by_key(|target| target.key);
     Ok(settled)
+}
+
+/// The rest is for removing.
+fn half_of(client: &Client, limit: Limit) -> Limit {
+    match limit.remaining() {
+        Some(left) => client.limit("settling", left / 2).earlier(limit),
+        None => limit,
+    }
 }
 
 /// Waits for what the server still does to a resource, or in a collection.
@@ -65,18 +82,14 @@ pub fn settle(
 /// # Errors
 /// Those of the client.
 pub fn await_quiet(client: &Client, resource: &Resource, limit: Limit) -> Result<(), Error> {
-    await_running(client, &[&(0, resource, State::Intended)], limit)
+    await_running(client, &[resource], limit)
 }
 
 /// Waits for operations that may still make, change or remove one of the resources.
-fn await_running(
-    client: &Client,
-    open: &[&(u32, &Resource, State)],
-    limit: Limit,
-) -> Result<(), Error> {
+fn await_running(client: &Client, open: &[&Resource], limit: Limit) -> Result<(), Error> {
     let mut projects: Vec<&str> = open
         .iter()
-        .map(|(_, resource, _)| resource.project.as_deref().unwrap_or("default"))
+        .map(|resource| resource.project.as_deref().unwrap_or("default"))
         .collect();
     projects.sort_unstable();
     projects.dedup();
@@ -99,7 +112,7 @@ fn await_running(
             if may_make
                 && open
                     .iter()
-                    .any(|(_, resource, _)| operation::concerns(operation, &resource.api_path()))
+                    .any(|resource| operation::concerns(operation, &resource.api_path()))
             {
                 // Ended badly or gone: the resource itself is looked at next.
                 let _ = client.wait(text(operation, "id"), &Wait::within(limit));

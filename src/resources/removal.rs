@@ -1,14 +1,15 @@
 //! Removing resources: each as its kind needs it, all of them in an order that dependencies allow.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use malleus_api::{Meaning, Wave, means};
+use malleus_api::{Kind, Meaning, Wave, means};
 use serde_json::{Value, json};
 
 use super::emptying::empty;
-use super::resource::{Extent, Resource};
+use super::ownership::{Condition, Owned, PROTECTION_KEY};
+use super::resource::{Extent, Place, Resource};
 use crate::client::{Backoff, Client, DELETING, Error, Limit, Reply, Request, Wait};
 
 /// How long a resource may be busy before its removal is given up.
@@ -27,15 +28,61 @@ const WIDTH: usize = 16;
 /// Gives the client for a remote.
 pub type Connect<'a> = &'a (dyn Fn(&str) -> Result<Client, Error> + Sync);
 
-/// How a resource went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gone {
+/// What is to be removed.
+#[derive(Debug, Clone)]
+pub struct Target<K> {
+    /// What the caller calls it.
+    pub key: K,
+    /// The resource.
+    pub resource: Resource,
+    /// What it must show to be removed.
+    pub condition: Condition,
+}
+
+impl<K> Target<K> {
+    /// Has the resource go even where nothing tells whether the run made it.
+    pub fn force_unknown(&mut self) {
+        if let Condition::OfRun { run, proof: None } = &self.condition {
+            self.condition = Condition::Forced(run.clone());
+        }
+    }
+
+    /// Whether the resource shows nothing that tells it from another one of its name.
+    pub fn is_interchangeable(&self) -> bool {
+        let is_known = || self.resource.row().is_none_or(Kind::is_interchangeable);
+        self.resource.as_command().is_none() && is_known()
+    }
+}
+
+/// What became of a resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
     /// It was removed.
     Removed,
     /// It was not there.
     Already,
     /// It went with the resource that it belonged to.
     Along,
+    /// It is there, and somebody else has made it under the same name, at this time where the server says so.
+    NotOurs(Option<String>),
+    /// It is there, and nothing tells whether the run made it: the journal is one of an older version.
+    Unknown,
+}
+
+impl Fate {
+    /// Why a resource was left alone; nothing where it is gone.
+    pub fn left_alone(&self) -> Option<String> {
+        match self {
+            Self::Removed | Self::Already | Self::Along => None,
+            Self::NotOurs(Some(time)) => {
+                Some(format!("made anew by somebody else at {time}, left alone"))
+            }
+            Self::NotOurs(None) => Some("made anew by somebody else, left alone".to_owned()),
+            Self::Unknown => Some(
+                "the journal does not say what tells it from another one of its name".to_owned(),
+            ),
+        }
+    }
 }
 
 /// What came of one resource.
@@ -45,8 +92,8 @@ pub struct Removal<'a, K> {
     pub key: &'a K,
     /// The resource.
     pub resource: &'a Resource,
-    /// How it went, or why it is still there.
-    pub result: Result<Gone, Error>,
+    /// What became of it, or why it is still there.
+    pub result: Result<Fate, Error>,
     /// How long it took.
     pub duration: Duration,
 }
@@ -54,45 +101,59 @@ pub struct Removal<'a, K> {
 /// Removes resources, given in the order of their making: in waves, what uses others first, newest first, side by side
 /// within a wave. A failure does not stop the others. `done` is told of each as it ends.
 pub fn remove_all<K: Sync>(
-    resources: &[(K, Resource)],
+    targets: &[Target<K>],
     connect: Connect<'_>,
     limit: Limit,
     done: &(dyn Fn(Removal<'_, K>) + Sync),
 ) {
     // Two requests for one name have a record each.
-    let is_double = |at: usize, resource: &Resource| {
-        let before = &resources[..at];
-        before.iter().any(|(_, other)| other.goes_with(resource))
+    let mut records: HashMap<Place, Vec<&Target<K>>> = HashMap::new();
+    for target in targets {
+        let place = target.resource.place();
+        records.entry(place).or_default().push(target);
+    }
+    let is_double = |target: &Target<K>| {
+        let same = records.get(&target.resource.place());
+        same.is_some_and(|same| !std::ptr::eq(same[0], target))
     };
     let goes_along = |resource: &Resource| {
-        let mut all = resources.iter();
-        all.any(|(_, other)| other.takes_along(resource))
+        let mut all = targets.iter();
+        all.any(|other| other.resource.takes_along(resource))
     };
     let (mut parts, mut own) = (Vec::new(), Vec::new());
-    for (at, entry) in resources.iter().enumerate() {
-        if is_double(at, &entry.1) || goes_along(&entry.1) {
-            parts.push(entry);
+    for target in targets {
+        if is_double(target) || goes_along(&target.resource) {
+            parts.push(target);
         } else {
-            own.push(entry);
+            own.push(target);
         }
     }
-    let went: Mutex<Vec<&Resource>> = Mutex::default();
+    let went: Mutex<Vec<(&Resource, Fate)>> = Mutex::default();
     // The newest first; the sort by waves is stable.
     own.reverse();
-    own.sort_by_key(|(_, resource)| resource.wave());
-    for wave in own.chunk_by(|(_, one), (_, other)| one.wave() == other.wave()) {
-        let wave: VecDeque<&(K, Resource)> = wave.iter().copied().collect();
-        abreast(wave, |(key, resource)| {
+    own.sort_by_key(|target| target.resource.wave());
+    for wave in own.chunk_by(|one, other| one.resource.wave() == other.resource.wave()) {
+        let wave: VecDeque<&Target<K>> = wave.iter().copied().collect();
+        abreast(wave, |target| {
             let start = Instant::now();
-            let result = connect(&resource.remote)
-                .and_then(|client| remove(&client, resource, connect, limit));
-            if result.is_ok() {
+            let resource = &target.resource;
+            // One record is enough to recognise it.
+            let same = records.get(&resource.place()).into_iter().flatten();
+            let task = Task {
+                resource,
+                conditions: same.map(|other| &other.condition).collect(),
+                owners: owners_of(target, targets),
+                connect,
+                limit,
+            };
+            let result = connect(&resource.remote).and_then(|client| task.remove(&client));
+            if let Ok(fate) = &result {
                 went.lock()
                     .unwrap_or_else(PoisonError::into_inner)
-                    .push(resource);
+                    .push((resource, fate.clone()));
             }
             done(Removal {
-                key,
+                key: &target.key,
                 resource,
                 result,
                 duration: start.elapsed(),
@@ -100,19 +161,74 @@ pub fn remove_all<K: Sync>(
         });
     }
     let went = went.into_inner().unwrap_or_else(PoisonError::into_inner);
-    for (key, resource) in parts {
+    for Target { key, resource, .. } in parts {
         // What belongs to a resource that could not be removed is that one's to report.
-        let is_gone = went.iter().any(|other| other.goes_with(resource));
-        if is_gone || went.iter().any(|owner| owner.takes_along(resource)) {
-            let gone = if is_gone { Gone::Already } else { Gone::Along };
-            done(Removal {
-                key,
-                resource,
-                result: Ok(gone),
-                duration: Duration::ZERO,
-            });
-        }
+        let double = went.iter().find(|(other, _)| other.goes_with(resource));
+        let owner = went.iter().find(|(owner, _)| owner.takes_along(resource));
+        let fate = match (double, owner) {
+            (Some((_, Fate::NotOurs(_))), _) | (None, Some((_, Fate::NotOurs(_)))) => {
+                // What stands there now came with the other one.
+                Fate::Already
+            }
+            (Some((_, Fate::Unknown)), _) | (None, Some((_, Fate::Unknown)) | None) => continue,
+            (Some(_), _) => Fate::Already,
+            (None, Some(_)) => Fate::Along,
+        };
+        done(Removal {
+            key,
+            resource,
+            result: Ok(fate),
+            duration: Duration::ZERO,
+        });
     }
+}
+
+/// What [`remove_all`] would do about a resource, as things are now.
+#[derive(Debug)]
+pub struct Preview<'t, K> {
+    /// The resource.
+    pub target: &'t Target<K>,
+    /// Why it would be left alone, or that it is gone; nothing where it would be removed.
+    pub spared: Option<Fate>,
+}
+
+/// What [`remove_all`] would do about each of these.
+///
+/// # Errors
+/// Those of the client.
+pub fn preview<'t, K>(
+    targets: &'t [Target<K>],
+    connect: Connect<'_>,
+    limit: Limit,
+) -> Result<Vec<Preview<'t, K>>, Error> {
+    let task = |target: &'t Target<K>| {
+        let task = Task {
+            resource: &target.resource,
+            conditions: vec![&target.condition],
+            owners: owners_of(target, targets),
+            connect,
+            limit,
+        };
+        let spared = task.spared(&connect(&target.resource.remote)?)?;
+        Ok(Preview { target, spared })
+    };
+    targets.iter().map(task).collect()
+}
+
+/// What a resource without any identity is in: where that was made anew, so was the resource.
+fn owners_of<'t, K>(
+    target: &Target<K>,
+    targets: &'t [Target<K>],
+) -> Vec<(&'t Resource, &'t Condition)> {
+    if target.condition.needs_look(&target.resource) {
+        return Vec::new();
+    }
+    targets
+        .iter()
+        .filter(|other| other.condition.needs_look(&other.resource))
+        .filter(|other| other.resource.contains(&target.resource))
+        .map(|other| (&other.resource, &other.condition))
+        .collect()
 }
 
 fn abreast<T: Send>(work: VecDeque<T>, act: impl Fn(T) + Sync) {
@@ -138,86 +254,186 @@ fn abreast<T: Send>(work: VecDeque<T>, act: impl Fn(T) + Sync) {
     });
 }
 
-/// Removes one resource, again and again while it is busy.
-fn remove(
-    client: &Client,
-    resource: &Resource,
-    connect: Connect<'_>,
+/// The removal of one resource.
+struct Task<'t> {
+    resource: &'t Resource,
+    /// One of them is enough.
+    conditions: Vec<&'t Condition>,
+    /// What it is in, and what that must show.
+    owners: Vec<(&'t Resource, &'t Condition)>,
+    connect: Connect<'t>,
     limit: Limit,
-) -> Result<Gone, Error> {
-    let busy = client.limit("removal", PATIENCE).earlier(limit);
-    let in_use = client.limit("removal", IN_USE).earlier(limit);
-    let mut backoff = Backoff::new(FIRST, LONGEST);
-    loop {
-        let error = match once(client, resource, connect, limit) {
-            Ok(gone) => return Ok(gone),
-            Err(error) => error,
-        };
-        let patience = if passes_by(&error) {
-            busy
-        } else if says(&error, Meaning::InUse) {
-            in_use
-        } else {
-            return gone_meanwhile(client, resource, error);
-        };
-        match backoff.next(patience) {
-            None => return gone_meanwhile(client, resource, error),
-            Some(pause) => client.pause(pause)?,
+}
+
+impl Task<'_> {
+    /// Removes the resource, again and again while it is busy.
+    fn remove(&self, client: &Client) -> Result<Fate, Error> {
+        // A command that cannot be ended now holds up nothing.
+        let is_command = self.resource.as_command().is_some();
+        let patience = if is_command { IN_USE } else { PATIENCE };
+        let busy = client.limit("removal", patience).earlier(self.limit);
+        let in_use = client.limit("removal", IN_USE).earlier(self.limit);
+        let mut backoff = Backoff::new(FIRST, LONGEST);
+        loop {
+            let error = match self.once(client) {
+                Ok(fate) => return Ok(fate),
+                Err(error) => error,
+            };
+            let patience = if passes_by(&error) {
+                busy
+            } else if says(&error, Meaning::InUse) {
+                in_use
+            } else {
+                return self.gone_meanwhile(client, error);
+            };
+            match backoff.next(patience) {
+                None => return self.gone_meanwhile(client, error),
+                Some(pause) => client.pause(pause)?,
+            }
         }
     }
-}
 
-/// A removal that failed because somebody else was quicker has not failed.
-fn gone_meanwhile(client: &Client, resource: &Resource, error: Error) -> Result<Gone, Error> {
-    if !matches!(error, Error::Api(_) | Error::Operation(_)) {
-        return Err(error);
+    /// A removal that failed because somebody else was quicker has not failed.
+    fn gone_meanwhile(&self, client: &Client, error: Error) -> Result<Fate, Error> {
+        let is_answer = matches!(error, Error::Api(_) | Error::Operation(_));
+        if !is_answer || self.resource.as_command().is_some() {
+            return Err(error);
+        }
+        let look = self
+            .resource
+            .request("GET")
+            .limit(Limit::after("look", LOOK));
+        match client.request(&look) {
+            Err(other) if other.status() == Some(404) => Ok(Fate::Already),
+            _ => Err(error),
+        }
     }
-    let look = resource.request("GET").limit(Limit::after("look", LOOK));
-    match client.request(&look) {
-        Err(other) if other.status() == Some(404) => Ok(Gone::Already),
-        _ => Err(error),
-    }
-}
 
-fn once(
-    client: &Client,
-    resource: &Resource,
-    connect: Connect<'_>,
-    limit: Limit,
-) -> Result<Gone, Error> {
-    if let Some((instance, operation)) = resource.as_recorded_output() {
-        let client = match &resource.project {
+    fn once(&self, client: &Client) -> Result<Fate, Error> {
+        let (resource, limit) = (self.resource, self.limit);
+        let in_project = || match &resource.project {
             Some(project) => client.with_project(project),
             None => client.clone(),
         };
-        return match client.delete_exec_logs(&instance, &operation) {
-            Err(error) if error.status() == Some(404) => Ok(Gone::Already),
-            other => other.map(|()| Gone::Removed),
-        };
-    }
-    let delete = || carry_out(client, resource.request("DELETE"), limit);
-    match delete() {
-        Ok(()) => Ok(Gone::Removed),
-        Err(error) if error.status() == Some(404) => Ok(Gone::Already),
-        Err(error) if resource.wave() == Wave::Instances && says(&error, Meaning::Running) => {
-            stop(client, resource, limit)?;
-            match delete() {
-                // An ephemeral instance is gone as soon as it has stopped.
-                Err(error) if error.status() == Some(404) => Ok(Gone::Removed),
-                other => other.map(|()| Gone::Removed),
-            }
+        if let Some((instance, marker)) = resource.as_command() {
+            // It may have ended by itself long ago.
+            return in_project()
+                .end_commands(&instance, &marker)
+                .map(|()| Fate::Already);
         }
-        // No other refusal is a reason to touch what is in it.
-        Err(error)
-            if resource.extent == Extent::WithContents && says(&error, Meaning::NotEmpty) =>
-        {
-            if empty(client, resource, connect, limit)? == 0 {
+        if let Some((instance, operation)) = resource.as_recorded_output() {
+            return match in_project().delete_exec_logs(&instance, &operation) {
+                Err(error) if error.status() == Some(404) => Ok(Fate::Already),
+                other => other.map(|()| Fate::Removed),
+            };
+        }
+        if let Some(fate) = self.spared(client)? {
+            return Ok(fate);
+        }
+        let (mut is_stopped, mut is_unprotected, mut is_emptied) = (false, false, false);
+        loop {
+            let error = match carry_out(client, resource.request("DELETE"), limit) {
+                Ok(()) => return Ok(Fate::Removed),
+                Err(error) => error,
+            };
+            if error.status() == Some(404) {
+                // An ephemeral instance is gone as soon as it has stopped.
+                return Ok(if is_stopped {
+                    Fate::Removed
+                } else {
+                    Fate::Already
+                });
+            }
+            let is_instance = resource.wave() == Wave::Instances;
+            if is_instance && !is_stopped && says(&error, Meaning::Running) {
+                stop(client, resource, limit)?;
+                is_stopped = true;
+            } else if is_instance
+                && !is_unprotected
+                && says(&error, Meaning::Protected)
+                && self.may_unprotect()
+            {
+                unprotect(client, resource, limit)?;
+                is_unprotected = true;
+            } else if resource.extent == Extent::WithContents
+                && !is_emptied
+                // No other refusal is a reason to touch what is in it.
+                && says(&error, Meaning::NotEmpty)
+            {
+                let run = self
+                    .conditions
+                    .first()
+                    .map_or("", |condition| condition.run());
+                if empty(client, (resource, run), self.connect, limit)? == 0 {
+                    return Err(error);
+                }
+                is_emptied = true;
+            } else {
                 return Err(error);
             }
-            delete().map(|()| Gone::Removed)
         }
-        Err(error) => Err(error),
     }
+
+    fn may_unprotect(&self) -> bool {
+        let mut conditions = self.conditions.iter();
+        conditions.any(|condition| condition.may_unprotect())
+    }
+
+    /// Why the resource is not to be removed, if it is not.
+    fn spared(&self, client: &Client) -> Result<Option<Fate>, Error> {
+        for (owner, condition) in &self.owners {
+            match self.look(client, owner, &[condition])? {
+                None | Some(Owned::Others(_)) => return Ok(Some(Fate::Already)),
+                Some(Owned::Ours) => {}
+                Some(Owned::Unknown) => return Ok(Some(Fate::Unknown)),
+            }
+        }
+        let needs_look = |condition: &&Condition| condition.needs_look(self.resource);
+        if !self.conditions.iter().all(needs_look) {
+            return Ok(None);
+        }
+        Ok(match self.look(client, self.resource, &self.conditions)? {
+            // The answer to the DELETE says the same.
+            None | Some(Owned::Ours) => None,
+            Some(Owned::Others(time)) => Some(Fate::NotOurs(time)),
+            Some(Owned::Unknown) => Some(Fate::Unknown),
+        })
+    }
+
+    /// Whose a resource is; nothing where it is not there.
+    fn look(
+        &self,
+        client: &Client,
+        resource: &Resource,
+        conditions: &[&Condition],
+    ) -> Result<Option<Owned>, Error> {
+        let patience = client.limit("look", LOOK).earlier(self.limit);
+        let reply = match client.request(&resource.look().limit(patience)) {
+            Err(error) if error.status() == Some(404) => return Ok(None),
+            other => other?,
+        };
+        let mut all = conditions
+            .iter()
+            .map(|condition| condition.judge(resource, reply.metadata()));
+        let mut owner = all.next().unwrap_or(Owned::Ours);
+        for other in all {
+            owner = match (owner, other) {
+                (Owned::Ours, _) | (_, Owned::Ours) => Owned::Ours,
+                (Owned::Unknown, _) | (_, Owned::Unknown) => Owned::Unknown,
+                (others @ Owned::Others(_), Owned::Others(_)) => others,
+            };
+        }
+        Ok(Some(owner))
+    }
+}
+
+/// Takes the protection off an instance that the run itself has put there.
+fn unprotect(client: &Client, instance: &Resource, limit: Limit) -> Result<(), Error> {
+    // Not left out: a profile may protect it as well.
+    let patch = instance
+        .request("PATCH")
+        .json(json!({"config": {PROTECTION_KEY: "false"}}));
+    carry_out(client, patch, limit)
 }
 
 /// Stops an instance by force. That it has stopped already is as good.

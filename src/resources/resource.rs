@@ -38,6 +38,16 @@ pub enum Extent {
     WithContents,
 }
 
+/// Where a resource is: on which server, in which project; in storage pools, where each member of a cluster may have its own
+/// of one name, on which member.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Place {
+    remote: String,
+    project: Option<String>,
+    target: Option<String>,
+    path: Vec<String>,
+}
+
 impl Resource {
     /// When it is removed, among others.
     pub fn wave(&self) -> Wave {
@@ -91,6 +101,21 @@ impl Resource {
         }
     }
 
+    /// A command in an instance, by the identifier that it carries, as one resource.
+    pub fn command(client: &Client, instance: &str, marker: &str) -> Self {
+        Self {
+            path: ApiPath::of_command(instance, marker).to_string(),
+            ..Self::instance(client, instance)
+        }
+    }
+
+    /// The instance and the identifier of a command.
+    pub(super) fn as_command(&self) -> Option<(String, String)> {
+        let path = self.api_path();
+        let (instance, marker) = path.command()?;
+        Some((instance.to_owned(), marker.to_owned()))
+    }
+
     /// The instance and the operation of recorded output.
     pub(super) fn as_recorded_output(&self) -> Option<(String, String)> {
         let path = self.api_path();
@@ -125,11 +150,20 @@ impl Resource {
         self.api_path().is_same(&other.api_path()) && self.is_beside(other)
     }
 
-    /// Whether one removal is enough for both: in storage pools, each member of a cluster may have its own resource of one
-    /// name.
+    /// Whether one removal is enough for both.
     pub(super) fn goes_with(&self, other: &Self) -> bool {
-        let is_local = self.api_path().pool().is_some();
-        self.is_same(other) && (!is_local || self.target == other.target)
+        self.place() == other.place()
+    }
+
+    /// Where it is.
+    pub(super) fn place(&self) -> Place {
+        let path = self.api_path();
+        Place {
+            remote: self.remote.clone(),
+            project: self.own_project().map(str::to_owned),
+            target: self.target.clone().filter(|_| path.pool().is_some()),
+            path: path.segments().to_vec(),
+        }
     }
 
     /// Whether `other` belongs to this one and goes with it: the snapshots of an instance, say.
@@ -137,6 +171,16 @@ impl Resource {
         self.row().is_some_and(Kind::takes_parts_along)
             && self.is_beside(other)
             && self.api_path().rest_of(&other.api_path()).is_some()
+    }
+
+    /// Whether `other` is below this one, or in it where this is a project.
+    pub(super) fn contains(&self, other: &Self) -> bool {
+        let is_below =
+            self.is_beside(other) && self.api_path().rest_of(&other.api_path()).is_some();
+        is_below
+            || self.remote == other.remote
+                && self.kind() == "project"
+                && other.project.as_deref() == Some(self.name().as_str())
     }
 
     /// Whether both are on the same server and in the same project.
@@ -164,6 +208,7 @@ impl Resource {
 impl fmt::Display for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind() {
+            "resource" if self.as_command().is_some() => f.write_str("command")?,
             "resource" => write!(f, "{}", self.path)?,
             kind => {
                 // A fingerprint is known by its beginning.

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use malleus_api::catalog::Identity;
 use malleus_api::{Meaning, means};
 
 use super::effect;
 use super::journal::{Ending, Entry, Header, State, Writer};
+use super::ownership::Proof;
 use super::resource::{Extent, Resource};
 use super::store::{Store, StoreError, discard};
 use crate::client::Operation;
@@ -35,6 +37,8 @@ pub struct Tracked {
     pub resource: Resource,
     /// What is known of it.
     pub state: State,
+    /// What tells it from another one of its name; nothing where an older journal does not say.
+    pub proof: Option<Proof>,
     pub(super) owner: Owner,
     pub(super) fate: Retention,
     /// Whether the playbook's own `cleanup:` sees to it.
@@ -59,6 +63,8 @@ pub(super) const TAKES_EFFECT: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(super) struct ResourceTable {
     pub(super) journal: Journal,
+    /// The run's id, where a journal is kept.
+    pub(super) run: Option<String>,
     /// The environment's name.
     pub(super) environment: Option<String>,
     pub(super) past: Past,
@@ -70,6 +76,8 @@ pub(super) struct ResourceTable {
     /// What a collection held before a request that may be answered with one of its members, by the number of what the
     /// request makes.
     pub(super) there: HashMap<u32, BTreeSet<String>>,
+    /// Requests that have made what the record of another one holds.
+    pub(super) merged: HashMap<u32, u32>,
 }
 
 /// Whether there was a run of this id before.
@@ -140,7 +148,7 @@ impl ResourceTable {
     pub(super) fn begin(
         &mut self,
         resource: Resource,
-        state: State,
+        (state, proof): (State, Proof),
         (owner, fate): (&[u32], Retention),
     ) -> Result<u32, StoreError> {
         let number = self.next;
@@ -149,6 +157,7 @@ impl ResourceTable {
             number,
             resource: resource.clone(),
             state,
+            proof: Some(proof.clone()),
         };
         match (fate, state) {
             (Retention::Stays, _) => {}
@@ -159,6 +168,7 @@ impl ResourceTable {
             number,
             resource,
             state,
+            proof: Some(proof),
             owner: owner.to_vec(),
             fate,
             has_cleanup: false,
@@ -193,25 +203,56 @@ impl ResourceTable {
 
     /// A record that makes a resource which another record has made already adds nothing to it: a network of a cluster,
     /// say, is posted once per member.
-    fn is_made_by_another(&self, number: u32) -> bool {
-        let Some(known) = self.resources.get(&number) else {
-            return false;
-        };
-        known.state != State::Made
-            && self.resources.values().any(|other| {
+    fn other_maker(&self, number: u32) -> Option<u32> {
+        let known = self.resources.get(&number)?;
+        if known.state == State::Made {
+            return None;
+        }
+        let mut others = self.resources.values();
+        others
+            .find(|other| {
                 other.number != number
                     && other.state == State::Made
                     && other.resource.goes_with(&known.resource)
             })
+            .map(|other| other.number)
+    }
+
+    /// Changes what tells a resource from another one of its name. What an older journal does not say is not guessed.
+    pub(super) fn prove(&mut self, number: u32, change: impl FnOnce(&mut Proof)) {
+        let Some(known) = self.resources.get_mut(&number) else {
+            return;
+        };
+        let Some(proof) = &mut known.proof else {
+            return;
+        };
+        let before = proof.clone();
+        change(proof);
+        if *proof == before || known.fate == Retention::Stays {
+            return;
+        }
+        let proof = proof.clone();
+        // Without the line the run's mark tells.
+        let _ = self.note(Entry::Proof { number, proof });
     }
 
     pub(super) fn settle(&mut self, number: u32, resource: Option<Resource>, state: State) {
         let is_double = state == State::Made && resource.is_none();
-        let state = if is_double && self.is_made_by_another(number) {
+        let other = self.other_maker(number).filter(|_| is_double);
+        let state = if other.is_some() {
             State::NotOurs
         } else {
             state
         };
+        if let Some(other) = other {
+            // The server would have refused it if the one that was made before were still there.
+            let proof = self
+                .resources
+                .get(&number)
+                .and_then(|known| known.proof.clone());
+            self.prove(other, |known| *known = proof.unwrap_or_default());
+            self.merged.insert(number, other);
+        }
         let Some(known) = self.resources.get_mut(&number) else {
             return;
         };
@@ -273,10 +314,22 @@ impl ResourceTable {
         }
     }
 
+    /// What is moved to another pool may have another time of making there.
+    fn forget_time(&mut self, number: u32) {
+        let kind = self.resources.get(&number);
+        let kind = kind.and_then(|known| known.resource.row());
+        if kind.is_some_and(|kind| matches!(kind.identity, Identity::Time(_))) {
+            self.prove(number, |proof| proof.identity = None);
+        }
+    }
+
     /// A resource has another path, and what belongs to it as well.
     pub(super) fn moved(&mut self, number: u32, from: &Resource, to: &Resource) {
         let parts = self.numbers(|known| from.takes_along(&known.resource));
         self.settle(number, Some(to.clone()), State::Made);
+        for &moved in [number].iter().chain(&parts) {
+            self.forget_time(moved);
+        }
         for part in parts {
             let rest = self
                 .resources
@@ -312,6 +365,7 @@ impl Tracked {
             number,
             resource,
             state: State::Made,
+            proof: Some(Proof::default()),
             owner: Owner::new(),
             fate: Retention::Removed,
             has_cleanup: false,

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::effect::Effect;
 use super::marks::{EXPIRES_KEY, PREFIX, RUN_KEY};
 use super::resource::Resource;
+use super::tracker::Tracker;
 use crate::client::{Client, Error, Request};
 
 /// Snapshots and backups get at least this long: their end cannot be put off by a renewal, and the server itself removes
@@ -54,31 +55,69 @@ pub(super) fn server_time(ahead: i64) -> SystemTime {
 }
 
 impl Stamp {
-    /// The request with the run's marks, where it creates something that can carry them: always with a lease; without
-    /// one, only what the server names, which could not be found again otherwise.
+    /// The request with the run's marks, where it creates something that can carry them: the run's id, and the end of the
+    /// lease where there is one.
     ///
     /// # Errors
     /// Those of a request that cannot be sent, and those of looking at what is copied.
     pub fn on(&self, client: &Client, request: &Request) -> Result<Option<Request>, Error> {
-        let (resource, is_named) = match Effect::of(client, request)? {
-            Effect::Creates(resource) => (resource, true),
-            Effect::CreatesSome(collection) => (collection, false),
-            _ => return Ok(None),
+        let (Effect::Creates(resource) | Effect::CreatesSome(resource)) =
+            Effect::of(client, request)?
+        else {
+            return Ok(None);
         };
         let path = resource.api_path();
         let Some(kind) = path.kind().or_else(|| path.kind_of_members()) else {
             return Ok(None);
         };
-        let is_copy = request
-            .json_body()
-            .is_some_and(|body| body["source"]["type"] == "copy");
-        if is_named && self.lease.is_none() && !is_copy {
+        // On one member of a cluster networks and pools take the config that is the member's own; the request to all of
+        // them carries the rest.
+        if resource.target.is_some() && matches!(kind.label, "network" | "storage pool") {
             return Ok(None);
         }
         match request.json_body() {
             Some(Value::Object(_)) => self.in_body(client, (kind, &resource), request),
             None if kind.label == "image" && request.upload_file().is_some() => {
                 Ok(Some(self.in_headers(client, request)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// A change that would take the run's mark off what the run has made, with the mark.
+    ///
+    /// # Errors
+    /// Those of a request that cannot be sent.
+    pub fn kept_by(
+        &self,
+        client: &Client,
+        request: &Request,
+        tracker: &Tracker,
+    ) -> Result<Option<Request>, Error> {
+        let Effect::Changes(resource) = Effect::of(client, request)? else {
+            return Ok(None);
+        };
+        let place = resource.row().and_then(Kind::marked_in);
+        let (Some(place), Some(Value::Object(body))) = (place, request.json_body()) else {
+            return Ok(None);
+        };
+        let replaces = match request.method() {
+            // What is restored brings its own config.
+            "PUT" => !body.contains_key("restore"),
+            // A PATCH merges, except for this kind.
+            _ => resource.kind() == "project" && body.contains_key(place),
+        };
+        if !replaces || resource.target.is_some() || !tracker.has_marked(&resource) {
+            return Ok(None);
+        }
+        let mut body = Value::Object(body.clone());
+        if body[place].is_null() {
+            body[place] = json!({});
+        }
+        match body[place].as_object_mut() {
+            Some(marks) if !marks.contains_key(RUN_KEY) => {
+                marks.insert(RUN_KEY.into(), self.run.clone().into());
+                Ok(Some(request.clone().json(body)))
             }
             _ => Ok(None),
         }

@@ -5,11 +5,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use malleus_api::ApiPath;
-use malleus_api::catalog::{Marking, Naming};
+use malleus_api::catalog::{Identity, Marking, Naming};
 use serde_json::Value;
 
 use super::effect::{self, Effect};
 use super::journal::{Ending, Header, State};
+use super::marks::{RUN_KEY, is_marked, mark_on};
+use super::ownership::{Condition, Owned, Proof, protects};
 use super::removal::read;
 use super::resource::{Extent, Resource};
 use super::resource_table::{
@@ -54,6 +56,15 @@ enum Act {
         to: Resource,
     },
     Removes(Resource),
+    Reads(Resource),
+    Changes(Resource, Protects),
+}
+
+/// Whether a change protects an instance against removal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Protects {
+    Yes,
+    No,
 }
 
 impl Ticket {
@@ -68,6 +79,7 @@ impl Tracker {
     pub fn journaled(store: &Store, header: Header) -> Self {
         Self {
             table: Mutex::new(ResourceTable {
+                run: Some(header.run.clone()),
                 environment: header.environment.clone(),
                 journal: Journal::Planned(store.clone(), header),
                 ..ResourceTable::default()
@@ -82,19 +94,22 @@ impl Tracker {
     pub fn resumed(kept: Kept, header: Header) -> Result<Self, StoreError> {
         let known = kept.recorded.clone();
         let environment = header.environment.clone();
+        let run = Some(header.run.clone());
         let (path, writer) = kept.into_writer(header)?;
         let mut table = ResourceTable {
             journal: Journal::Open(path, writer),
+            run,
             environment,
             past: Past::Environment,
             next: known.next,
             ..ResourceTable::default()
         };
-        for (number, (resource, state)) in known.open {
+        for (number, noted) in known.open {
             table.insert(Tracked {
                 number,
-                resource,
-                state,
+                resource: noted.resource,
+                state: noted.state,
+                proof: noted.proof,
                 owner: Owner::new(),
                 fate: Retention::Removed,
                 has_cleanup: false,
@@ -154,6 +169,22 @@ impl Tracker {
                     act: Act::Removes(resource),
                 });
             }
+            Effect::Reads(resource) => {
+                return Ok(Ticket {
+                    act: Act::Reads(resource),
+                });
+            }
+            Effect::Changes(resource) => {
+                let body = request.json_body().unwrap_or(&Value::Null);
+                let protects = if protects(&body["config"]) {
+                    Protects::Yes
+                } else {
+                    Protects::No
+                };
+                return Ok(Ticket {
+                    act: Act::Changes(resource, protects),
+                });
+            }
             Effect::Renames { from, to } => return Ok(self.rename(from, to)),
             Effect::MayCreate(at) => {
                 return Ok(Ticket {
@@ -172,8 +203,15 @@ impl Tracker {
                 (resource, state)
             }
         };
+        let proof = Proof {
+            marked: is_marked(request),
+            identity: None,
+            protected: request
+                .json_body()
+                .is_some_and(|body| protects(&body["config"])),
+        };
         let mut table = self.table();
-        let made = table.begin(resource, state, (owner, fate));
+        let made = table.begin(resource, (state, proof), (owner, fate));
         let number = made.map_err(|error| unwritable(error, client))?;
         if let Some(there) = there {
             table.there.insert(number, there);
@@ -228,12 +266,16 @@ impl Tracker {
             (Act::MayMake(at, owner, fate), None) => {
                 if let Some(resource) = effect::made(at, reply) {
                     // Without a line in the journal it is removed by this process alone.
-                    let _ = self.table().begin(resource, State::Made, (owner, *fate));
+                    let proof = Proof::default();
+                    let made = (State::Made, proof);
+                    let _ = self.table().begin(resource, made, (owner, *fate));
                 }
             }
             (Act::Renames { .. } | Act::Removes(_), None) if !is_running => self.done(ticket),
             (Act::Removes(resource), Some(error)) if error.status == 404 => self.gone(resource),
-            (Act::Nothing | Act::MayMake(..) | Act::Renames { .. } | Act::Removes(_), _) => {}
+            (Act::Reads(resource), None) if !is_running => self.saw(resource, reply.metadata()),
+            (Act::Changes(resource, Protects::Yes), None) => self.protects(resource),
+            _ => {}
         }
     }
 
@@ -274,7 +316,83 @@ impl Tracker {
         match &ticket.act {
             Act::Renames { number, from, to } => self.table().moved(*number, from, to),
             Act::Removes(resource) => self.gone(resource),
-            Act::Nothing | Act::Makes(_) | Act::MayMake(..) => {}
+            _ => {}
+        }
+    }
+
+    /// What a request has made, where it carries no mark by which it is recognised until it is read.
+    pub fn unrecognised(&self, ticket: &Ticket) -> Option<Resource> {
+        let Act::Makes(number) = ticket.act else {
+            return None;
+        };
+        let table = self.table();
+        let number = table.merged.get(&number).copied().unwrap_or(number);
+        let known = table.resources.get(&number)?;
+        let is_marked = known.proof.as_ref().is_some_and(|proof| proof.marked);
+        (!is_marked && known.is_owed() && lacks_identity(known)).then(|| known.resource.clone())
+    }
+
+    /// What is to be removed some day and has an identity that is not known yet.
+    pub fn unidentified(&self) -> Vec<Resource> {
+        let table = self.table();
+        let known = table.resources.values();
+        known
+            .filter(|known| known.is_owed() && lacks_identity(known))
+            .map(|known| known.resource.clone())
+            .collect()
+    }
+
+    /// A resource was read: what the server calls it by tells it from a later one of its name.
+    pub fn saw(&self, resource: &Resource, live: &Value) {
+        let mut table = self.table();
+        let number = table.by_path.get(&resource.path).copied();
+        let known = number.and_then(|number| table.resources.get(&number));
+        let Some(known) = known.filter(|known| known.resource.is_same(resource)) else {
+            return;
+        };
+        // Somebody else's that has taken its place already does not become the run's own.
+        let mark = mark_on(live, RUN_KEY);
+        let shows_mark = mark.is_some() && table.run.as_deref().is_none_or(|run| mark == Some(run));
+        let proof = known.proof.as_ref();
+        let is_ours =
+            lacks_identity(known) && proof.is_some_and(|proof| shows_mark || !proof.marked);
+        let identity = known.resource.row().and_then(|kind| kind.identity_of(live));
+        let number = known.number;
+        let run = table.run.clone().unwrap_or_default();
+        let condition = Condition::of_run(&run, known.proof.clone());
+        if table.past == Past::Environment
+            && matches!(condition.judge(resource, live), Owned::Others(_))
+        {
+            // An environment must not be brought to its state in somebody else's resource.
+            table.settle(number, None, State::NotOurs);
+        } else if is_ours {
+            table.prove(number, |proof| {
+                proof.identity = identity;
+                proof.protected |= protects(&live["expanded_config"]);
+            });
+        }
+    }
+
+    fn protects(&self, resource: &Resource) {
+        let mut table = self.table();
+        if let Some(number) = table.find(resource).map(|known| known.number) {
+            table.prove(number, |proof| proof.protected = true);
+        }
+    }
+
+    /// Whether the run has made a resource that carries its mark.
+    pub fn has_marked(&self, resource: &Resource) -> bool {
+        let table = self.table();
+        let proof = table.find(resource).and_then(|known| known.proof.as_ref());
+        proof.is_some_and(|proof| proof.marked)
+    }
+
+    /// A resource is somebody else's by now, made anew under its path.
+    pub fn lost(&self, resource: &Resource) {
+        let mut table = self.table();
+        let lost = table.numbers(|known| known.resource.is_same(resource));
+        for number in lost {
+            table.settle(number, None, State::NotOurs);
         }
     }
 
@@ -309,23 +427,27 @@ impl Tracker {
             table.settle(intention.number, None, State::NotOurs);
             return Vec::new();
         };
+        let marked = Proof {
+            marked: true,
+            ..Proof::default()
+        };
         table.settle(intention.number, Some(first.clone()), State::Made);
         let mut found = vec![(intention.number, first.clone())];
         for resource in rest {
             let made = (intention.owner.as_slice(), intention.fate);
             // Without a line in the journal it is removed by this process alone.
-            let number = table.begin(resource.clone(), State::Made, made);
+            let number = table.begin(resource.clone(), (State::Made, marked.clone()), made);
             found.extend(number.map(|number| (number, resource.clone())));
         }
         found
     }
 
     /// Adds what was made by other means than a request that [`Tracker::before`] saw, such as recorded output.
-    pub fn add(&self, resource: Resource, owner: &[u32]) {
+    pub fn add(&self, resource: Resource, (owner, fate): (&[u32], Retention)) {
         // Without a line in the journal it is removed by this process alone.
         let _ = self
             .table()
-            .begin(resource, State::Made, (owner, Retention::Removed));
+            .begin(resource, (State::Made, Proof::default()), (owner, fate));
     }
 
     /// Whether the run made this resource, as far as is known, and has not removed it.
@@ -458,6 +580,20 @@ fn members_before(
         .filter_map(ApiPath::parse);
     let names = members.filter_map(|member| path.name_of_member(&member).map(str::to_owned));
     Ok(Some(names.collect()))
+}
+
+/// Whether the server gives resources of this kind an identity that is not known yet.
+fn lacks_identity(known: &Tracked) -> bool {
+    let is_made = known.state == State::Made;
+    let is_unknown = known
+        .proof
+        .as_ref()
+        .is_some_and(|proof| proof.identity.is_none());
+    let kind = known.resource.row();
+    is_made
+        && is_unknown
+        && kind
+            .is_some_and(|kind| matches!(kind.identity, Identity::ConfigKey(_) | Identity::Time(_)))
 }
 
 /// How long a look at a resource may take.

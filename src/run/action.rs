@@ -9,12 +9,12 @@ use malleus_api::bodies::Schema;
 use serde_json::{Map, Value, json};
 
 use super::executor::{Frame, Run};
-use super::pending_work::{Pending, Work};
+use super::pending_work::{OperationWatch, Pending, Work};
 use crate::client::{self, Content, Limit, Operation, Reply, Wait};
 use crate::diagnostic::Diagnostic;
 use crate::playbook::grammar::ACTIONS;
 use crate::playbook::plan::{self, Action, Body, Name, Scalars, Waiting};
-use crate::resources::{Before, Owner, Retention, Ticket};
+use crate::resources::{Before, Owner, RUN_KEY, Retention, Ticket, hide_mark};
 use crate::template::{Renderer, Template, TemplateError};
 
 /// How long an operation may take to end once its step was cancelled.
@@ -303,15 +303,17 @@ impl Attempt<'_, '_> {
         &self,
         request: &client::Request,
     ) -> Result<ActionResult, client::Error> {
-        self.exchange_knowing(request, Before::Unknown)
+        let (seen, ticket) = self.exchange_knowing(request, Before::Unknown)?;
+        self.identify(&ticket);
+        Ok(seen)
     }
 
-    /// The same, where it may be known that what it creates is not there.
+    /// The same, where it may be known that what it creates is not there, and where that is looked at next.
     pub(super) fn exchange_knowing(
         &self,
         request: &client::Request,
         before: Before,
-    ) -> Result<ActionResult, client::Error> {
+    ) -> Result<(ActionResult, Ticket), client::Error> {
         let client = &self.frame.client;
         let limits = self.run.limits(client);
         let _permit = limits
@@ -328,14 +330,14 @@ impl Attempt<'_, '_> {
                 if !ended.failed() {
                     self.forget_logs(request);
                 }
-                Ok(seen.with_operation(&ended))
+                Ok((seen.with_operation(&ended), ticket))
             }
-            Some(begun) => Ok(seen.with_operation(&begun)),
+            Some(begun) => Ok((seen.with_operation(&begun), ticket)),
             None => {
                 if seen.error.is_none() {
                     self.forget_logs(request);
                 }
-                Ok(seen)
+                Ok((seen, ticket))
             }
         }
     }
@@ -348,7 +350,10 @@ impl Attempt<'_, '_> {
     ) -> Result<ActionResult, client::Error> {
         let (mut seen, begun, ticket) = self.send(request, Before::Unknown)?;
         let work = match &begun {
-            Some(begun) if begun.class.ends_by_itself() => Work::Operation(begun.id.clone()),
+            Some(begun) if begun.class.ends_by_itself() => Work::Operation {
+                id: begun.id.clone(),
+                watch: OperationWatch::begin(&self.frame.client, &begun.id),
+            },
             // Others are not ended by the server: there is nothing to wait for.
             Some(begun) => return Ok(seen.with_operation(begun)),
             None => match seen.error.take_if(|_| !judges_refusal(step)) {
@@ -381,10 +386,15 @@ impl Attempt<'_, '_> {
         }
         let client = &self.frame.client;
         let tracker = self.run.session.tracker;
+        let stamp = &self.run.stamp;
         let stamped = match self.fate {
-            Retention::Removed | Retention::RemovedAtEnd => self.run.stamp.on(client, request)?,
+            Retention::Removed | Retention::RemovedAtEnd => stamp.on(client, request)?,
             // What stays must not end with a lease.
             Retention::Stays => None,
+        };
+        let stamped = match stamped {
+            None => stamp.kept_by(client, request, tracker)?,
+            stamped => stamped,
         };
         let request = stamped.as_ref().unwrap_or(request);
         let whose = (self.owner.as_slice(), self.fate);
@@ -396,7 +406,25 @@ impl Attempt<'_, '_> {
         if let Some(begun) = &begun {
             self.note_recorded_logs(request, &reply, begun);
         }
-        Ok((ActionResult::from_reply(&reply), begun, ticket))
+        let mut seen = ActionResult::from_reply(&reply);
+        // A playbook that names the mark means to see it.
+        if stamp.lease.is_none() && !self.frame.plan.source.text().contains(RUN_KEY) {
+            hide_mark(&mut seen.metadata, &stamp.run);
+            hide_mark(&mut seen.body, &stamp.run);
+        }
+        Ok((seen, begun, ticket))
+    }
+
+    /// Learns what tells a resource without a mark that was just made from a later one of its name.
+    fn identify(&self, ticket: &Ticket) {
+        let tracker = self.run.session.tracker;
+        if let Some(resource) = tracker.unrecognised(ticket) {
+            let look = resource.look().limit(self.limit);
+            // Without an answer its name alone tells.
+            if let Ok(reply) = self.frame.client.request(&look) {
+                tracker.saw(&resource, reply.metadata());
+            }
+        }
     }
 
     /// Takes note of how an operation ended.
@@ -488,8 +516,8 @@ impl Attempt<'_, '_> {
 
     /// Waits for what was begun in the background.
     pub(super) fn finish(&self, pending: &Pending) -> Result<ActionResult, ActionError> {
-        let operation = match &pending.work {
-            Work::Operation(operation) => operation,
+        let (operation, watch) = match &pending.work {
+            Work::Operation { id, watch } => (id, watch),
             Work::Refused(status, words) => {
                 return Ok(ActionResult {
                     status: *status,
@@ -499,12 +527,18 @@ impl Attempt<'_, '_> {
                 });
             }
         };
-        let waited = pending.client.wait(operation, &self.wait());
+        let wait = self.wait();
+        let waited = match watch.end(&pending.client, &wait) {
+            Some(ended) => Ok(ended),
+            // Says why, or waits on.
+            None => pending.client.wait(operation, &wait),
+        };
         let ended = waited.map_err(|error| {
             self.settle((operation, &pending.ticket), &error);
             ActionError::client(error, pending.what.clone())
         })?;
         self.ended(&pending.ticket, &ended);
+        self.identify(&pending.ticket);
         Ok(ActionResult {
             what: pending.what.clone(),
             ..ActionResult::default().with_operation(&ended)

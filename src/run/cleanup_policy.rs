@@ -37,7 +37,7 @@ impl CleanupPolicies {
     pub(super) fn at(self, ending: Ending) -> CleanupPolicy {
         match ending {
             Ending::Passed => self.passed,
-            Ending::Failed => self.failed,
+            Ending::Failed | Ending::Left => self.failed,
             Ending::Interrupted => self.interrupted,
         }
     }

@@ -1,5 +1,7 @@
 //! What must be done whatever happened to the steps.
 
+use std::time::Duration;
+
 use malleus_api::messages;
 
 use super::action::{Attempt, DRAIN};
@@ -13,8 +15,12 @@ use crate::diagnostic::Diagnostic;
 use crate::events::{Kind, Phase, StepOutcome, StepShape};
 use crate::playbook::plan::Step;
 use crate::resources::{
-    self, Ending, Extent, Gone, Mark, Removal, Resource, Rest, Ticket, Tracked,
+    self, Condition, Ending, Extent, Fate, Mark, Proof, Removal, Resource, Rest, Retention, Target,
+    Ticket, Tracked,
 };
+
+/// How long looking at what stays behind may take.
+const LOOK: Duration = Duration::from_secs(10);
 
 impl<'a> Run<'a> {
     /// A frame for what must be done whatever happened: connections and time of its own.
@@ -84,11 +90,16 @@ impl<'a> Run<'a> {
         // All at once: each may take until the limit.
         std::thread::scope(|threads| {
             for begun in &pending {
-                if let Work::Operation(operation) = &begun.work {
-                    threads.spawn(move || {
-                        self.drained((operation, &begun.ticket), &begun.client, limit);
-                    });
+                let Work::Operation { id, watch } = &begun.work else {
+                    continue;
+                };
+                if let Some(ended) = watch.ended() {
+                    self.session.tracker.ended(&begun.ticket, &ended);
+                    continue;
                 }
+                threads.spawn(move || {
+                    self.drained((id, &begun.ticket), &begun.client, limit);
+                });
             }
         });
     }
@@ -173,9 +184,9 @@ impl<'a> Run<'a> {
                 ..next.frame
             };
             self.let_settle(&self.session.tracker.made_by(next.step), cleanup.limit);
-            let before = self.pending_work().summary.left.len();
+            let before = self.pending_work().summary.failed;
             self.each_caught(next.steps, &own);
-            if self.pending_work().summary.left.len() > before {
+            if self.pending_work().summary.failed > before {
                 // What its own cleanup could not remove is tracked as any other.
                 self.session.tracker.reclaim(next.step);
             }
@@ -252,15 +263,23 @@ impl<'a> Run<'a> {
                 self.cleaner(remote)
             }
         };
-        let mut resources: Vec<(u32, Resource)> = Vec::new();
+        let target = |key: u32, resource: Resource, proof: Option<Proof>| Target {
+            key,
+            resource,
+            condition: Condition::of_run(&self.session.id, proof),
+        };
+        let mut targets: Vec<Target<u32>> = Vec::new();
         for known in open {
             if known.state == resources::State::SomeIntended {
-                resources.extend(self.unnamed(&known, &connect, frame.limit));
+                let found = self.unnamed(&known, &connect, frame.limit).into_iter();
+                targets.extend(
+                    found.map(|(number, resource)| target(number, resource, known.proof.clone())),
+                );
             } else {
-                resources.push((known.number, known.resource));
+                targets.push(target(known.number, known.resource, known.proof));
             }
         }
-        resources::remove_all(&resources, &connect, frame.limit, &|removal| {
+        resources::remove_all(&targets, &connect, frame.limit, &|removal| {
             self.removed(removal, frame);
         });
     }
@@ -286,9 +305,19 @@ impl<'a> Run<'a> {
         let tracker = self.session.tracker;
         let resource = removal.resource.to_string();
         let failure = match removal.result {
-            Ok(gone) => {
+            Ok(fate @ (Fate::NotOurs(_) | Fate::Unknown)) => {
+                if matches!(fate, Fate::NotOurs(_)) {
+                    tracker.lost(removal.resource);
+                }
+                if let Some(why) = fate.left_alone() {
+                    let remark = Diagnostic::warning(format!("{resource}: {why}"));
+                    self.emit(&frame.events, Kind::Warning(remark));
+                }
+                return;
+            }
+            Ok(fate) => {
                 tracker.gone(removal.resource);
-                if gone != Gone::Removed {
+                if fate != Fate::Removed {
                     return;
                 }
                 let mut pending_work = self.pending_work();
@@ -337,7 +366,9 @@ impl<'a> Run<'a> {
                 let resource = log.resource();
                 let what = resource.to_string();
                 if !self.session.tracker.has(&resource) {
-                    self.session.tracker.add(resource, &[]);
+                    self.session
+                        .tracker
+                        .add(resource, (&[], Retention::Removed));
                 }
                 self.emit(&frame.events, Kind::Warning(still_there(&what, &error)));
                 self.pending_work().summary.left.push(what);
@@ -355,6 +386,11 @@ impl<'a> Run<'a> {
             lease_renewer.tend();
         }
         let is_clean = self.pending_work().summary.left.is_empty();
+        let ending = match ending {
+            Ending::Passed | Ending::Failed | Ending::Left if !is_clean => Ending::Left,
+            Ending::Passed if self.pending_work().summary.failed > 0 => Ending::Failed,
+            ending => ending,
+        };
         if is_clean {
             tracker.release_seen_to();
         }
@@ -367,6 +403,7 @@ impl<'a> Run<'a> {
                 self.unnamed(&known, &connect, frame.limit);
             }
         }
+        self.identify_rest();
         let mut owed = tracker.open();
         owed.retain(|known| self.may_be_there(known));
         let mut pending_work = self.pending_work();
@@ -392,6 +429,21 @@ impl<'a> Run<'a> {
                 &frame.events,
                 Kind::Warning(Diagnostic::error(error.to_string())),
             );
+        }
+    }
+
+    /// Learns what tells the resources that stay behind from later ones of their names.
+    fn identify_rest(&self) {
+        let tracker = self.session.tracker;
+        let limit = self.session.client.limit("look", LOOK);
+        for resource in tracker.unidentified() {
+            let read = self
+                .cleaner(&resource.remote)
+                .and_then(|client| client.request(&resource.look().limit(limit)));
+            // Without an answer the run's mark tells.
+            if let Ok(reply) = read {
+                tracker.saw(&resource, reply.metadata());
+            }
         }
     }
 

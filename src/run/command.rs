@@ -8,6 +8,7 @@ use super::pending_work::ExecLog;
 use super::shown::tail;
 use crate::client::{self, Client, Exec, Exit, LastOutput, Operation, Output, Stdio, Wait};
 use crate::playbook::plan::{self, Command, Io, Step, Visibility};
+use crate::resources::{Resource, Retention};
 use crate::secret::{MASK, Masker};
 use crate::template::{Renderer, Template, TemplateError, describe};
 use serde_json::Value;
@@ -40,11 +41,19 @@ impl Attempt<'_, '_> {
             shown_command(self.run.masker, &exec.command)
         );
         let client = &self.frame.client;
+        let marker = client::new_marker();
+        let exec = exec.marked(&marker);
+        let command = self.note_command(Resource::command(client, &exec.instance, &marker), &exec);
         let mut written = Written::default();
         let ran = match &action.io {
             Io::Recorded => self.recorded(client, &exec, &wait, &mut written),
             Io::Streamed(_) => streamed(client, &exec, stdin, &wait, &mut written),
         };
+        if let Some(command) = command
+            && has_ended(&ran)
+        {
+            self.run.session.tracker.gone(&command);
+        }
         match ran {
             Ok(exit) => Ok(ActionResult {
                 metadata: exit.operation.metadata.clone(),
@@ -62,6 +71,17 @@ impl Attempt<'_, '_> {
                 refusal(error, &what).map_err(|error| error.with_notes(self.so_far(step, &written)))
             }
         }
+    }
+
+    /// A command is about to begin: in an instance that is not the run's own it may outlive this process.
+    fn note_command(&self, command: Resource, exec: &Exec) -> Option<Resource> {
+        let tracker = self.run.session.tracker;
+        let instance = Resource::instance(&self.frame.client, &exec.instance);
+        if tracker.has(&instance) {
+            return None;
+        }
+        tracker.add(command.clone(), (&self.owner, Retention::RemovedAtEnd));
+        Some(command)
     }
 
     /// What a command has written that was ended before its own end: why it did not end is often there.
@@ -145,6 +165,20 @@ impl Attempt<'_, '_> {
             _ => None,
         };
         Ok((exec, stdin))
+    }
+}
+
+/// Whether nothing of a command runs any more, as far as the client knows, which ends what it does not wait for any
+/// longer; otherwise the end of the run makes sure.
+fn has_ended(ran: &Result<Exit, client::Error>) -> bool {
+    match ran {
+        Err(client::Error::Timeout { note, .. }) => note.is_none(),
+        Err(
+            client::Error::Lost { .. }
+            | client::Error::Interrupted { .. }
+            | client::Error::Protocol { .. },
+        ) => false,
+        Ok(_) | Err(_) => true,
     }
 }
 

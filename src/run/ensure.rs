@@ -144,7 +144,9 @@ impl Attempt<'_, '_> {
             body.insert("start".into(), true.into());
         }
         let request = wanted.request("POST", &collection.to_string(), self);
-        self.exchange_knowing(&request.json(Value::Object(body)), Before::Absent)
+        let request = request.json(Value::Object(body));
+        self.exchange_knowing(&request, Before::Absent)
+            .map(|(made, _)| made)
     }
 
     /// Brings an instance to its state. The result is how the resource is seen last: as it was already `seen`, where

@@ -417,7 +417,7 @@ impl<'a> Run<'a> {
             self.examine(ending);
         }
         self.clean_up(&frame, ending);
-        if ending == Ending::Passed && !self.pending_work().summary.left.is_empty() {
+        if ending == Ending::Passed && !self.pending_work().summary.is_fine() {
             self.examine(ending);
         }
         self.close(plan, interruption, outputs)

@@ -6,14 +6,14 @@ use super::action::Attempt;
 use super::executor::Run;
 use super::pending_work::ExecLog;
 use crate::client::{Operation, Reply, Request};
-use crate::resources::Resource;
+use crate::resources::{Resource, Retention};
 
 impl Attempt<'_, '_> {
     /// A command has begun whose output is recorded: in an instance that is not the run's own it would stay.
     pub(super) fn note_log(&self, log: &ExecLog) {
         let tracker = self.run.session.tracker;
         if !tracker.has(&log.instance()) {
-            tracker.add(log.resource(), &self.owner);
+            tracker.add(log.resource(), (&self.owner, Retention::Removed));
         }
     }
 

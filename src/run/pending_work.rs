@@ -1,9 +1,11 @@
 //! What a run must still see to: operations nobody has waited for, recorded logs, cleanups; and the counts.
 
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
-use crate::client::{Client, Recorded};
+use crate::client::{Client, Operation, Recorded, Wait};
 use crate::playbook::plan::Step;
 use crate::resources::{Mark, Ticket};
 use crate::source::Place;
@@ -25,11 +27,71 @@ pub(super) struct Pending {
     pub(super) ticket: Ticket,
 }
 
+/// Waits for an operation beside the steps: servers forget one a few seconds after its end.
+#[derive(Debug)]
+pub(super) struct OperationWatch {
+    news: Mutex<Receiver<Operation>>,
+}
+
+/// How soon somebody who waits for the end learns that the limit has passed, or the client was cancelled.
+const LOOK: Duration = Duration::from_millis(50);
+
+impl OperationWatch {
+    /// Begins to wait.
+    pub(super) fn begin(client: &Client, operation: &str) -> Self {
+        let (sender, news) = mpsc::channel();
+        let (client, operation) = (client.clone(), operation.to_owned());
+        // It ends with the operation, or with the client.
+        thread::spawn(move || {
+            // Nobody listens where the run has ended meanwhile.
+            let tell = |seen: &Operation| sender.send(seen.clone()).unwrap_or_default();
+            let wait = Wait {
+                progress: Some(&tell),
+                ..Wait::default()
+            };
+            if let Ok(ended) = client.wait(&operation, &wait) {
+                tell(&ended);
+            }
+        });
+        Self {
+            news: Mutex::new(news),
+        }
+    }
+
+    /// The operation, once it has ended; nothing where that was not seen before the limit passed or the client was
+    /// cancelled, or not at all.
+    pub(super) fn end(&self, client: &Client, wait: &Wait<'_>) -> Option<Operation> {
+        let news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match news.recv_timeout(LOOK) {
+                Ok(seen) if seen.is_final() => return Some(seen),
+                Ok(seen) => {
+                    if let Some(progress) = wait.progress {
+                        progress(&seen);
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {
+                    if client.is_cancelled() || wait.limit.is_over() {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The operation, where it has ended already.
+    pub(super) fn ended(&self) -> Option<Operation> {
+        let news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        news.try_iter().find(Operation::is_final)
+    }
+}
+
 /// What a request in the background came to.
 #[derive(Debug)]
 pub(super) enum Work {
-    /// This operation.
-    Operation(String),
+    /// This operation, and what learns of its end when it comes.
+    Operation { id: String, watch: OperationWatch },
     /// A refusal, with its status and words, that is told where the operation would be waited for.
     Refused(Option<u16>, String),
 }

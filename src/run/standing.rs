@@ -37,6 +37,10 @@ impl Attempt<'_, '_> {
             self.run.session.tracker.gone(resource);
             return self.exchange(request);
         }
+        if !self.run.session.tracker.has(resource) {
+            // Somebody else has made it anew: the server refuses the name.
+            return self.exchange(request);
+        }
         self.bring(&wanted)
     }
 }

@@ -19,7 +19,6 @@ name: demo
 inputs:
   token: {type: string, secret: true, default: hunter2-hunter2}
   script: "true"
-  protection: "false"
 vars: {instance: "web-{{ run.id }}"}
 isolate: project
 steps:
@@ -27,7 +26,7 @@ steps:
     body:
       name: "{{ instance }}"
       source: {type: image, alias: busybox}
-      config: {user.token: "{{ token }}", security.protection.delete: "{{ protection }}"}
+      config: {user.token: "{{ token }}"}
   - request: PUT instances/{{ instance }}/state
     body: {action: start}
   - name: Command in an instance of somebody else
@@ -246,8 +245,21 @@ fn begun(ground: &Ground) {
 fn an_incomplete_cleanup_is_explained() {
     for flavor in daemons() {
         let ground = Ground::new(Daemon::shared(flavor));
-        let ran = ground.run(&["test", "isolated.yaml", "--var", "protection=true"]);
-        assert_eq!(ran.code(), Some(4), "{}", ran.stderr());
+        // Somebody else protects what the run has made.
+        let script = format!(
+            "{} --remote {} request PATCH instances/$MALLEUS_INSTANCE \
+             --query project=demo-${{MALLEUS_INSTANCE#web-}} \
+             --body '{{\"config\": {{\"security.protection.delete\": \"true\"}}}}'",
+            env!("CARGO_BIN_EXE_malleus"),
+            ground.daemon.socket.display()
+        );
+        let ran = ground.run(&["with", "isolated.yaml", "--", "sh", "-c", &script]);
+        assert_eq!(ran.code(), Some(125), "{}", ran.stderr());
+        assert!(
+            ran.stderr().contains("cleanup is incomplete"),
+            "{}",
+            ran.stderr()
+        );
         let dossier = ground.dossier(&ran);
         let project = dossier.file_name().unwrap().to_str().unwrap().to_owned();
         let own = own_instance(&dossier, &project);

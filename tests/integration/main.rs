@@ -25,6 +25,7 @@ mod lease;
 mod mutation;
 mod newer_servers;
 mod nothing_left;
+mod ownership;
 mod ownership_scripted;
 mod recipes;
 mod remote_cluster;

@@ -129,3 +129,24 @@ fn a_cleanup_that_removes_something_else_is_made_up_for() {
         ]
     );
 }
+
+#[test]
+fn what_was_made_anew_meanwhile_stays() {
+    let anew = sync(&json!({"name": "p", "config": {}}));
+    let server = Scripted::serve(&[
+        (
+            "GET /1.0/profiles/p",
+            &[error(404, 404, "Profile not found"), anew],
+        ),
+        ("POST /1.0/profiles", &[sync(&json!({}))]),
+        ("DELETE /1.0/profiles/p", &[sync(&json!({}))]),
+    ]);
+    let ran = test(
+        &server,
+        "playbook: 1\nname: w\nsteps:\n  - request: POST profiles\n    body: {name: p}\n",
+    );
+    assert_eq!(ran.code(), Some(0), "{}", ran.stderr());
+    assert_eq!(writes(&server), ["POST /1.0/profiles"]);
+    let told = "profile p: made anew by somebody else, left alone";
+    assert!(ran.stderr().contains(told), "{}", ran.stderr());
+}

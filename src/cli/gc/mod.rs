@@ -10,8 +10,8 @@ use malleus::client::{Client, Limit};
 use malleus::diagnostic::{Diagnostic, count};
 use malleus::report::Verbosity;
 use malleus::resources::{
-    self, Claimed, Clock, Gone, Kept, Resource, RunLeftovers, Standing, StoreError, claim, release,
-    survey,
+    self, Claimed, Clock, Fate, Kept, Resource, RunLeftovers, Standing, StoreError, Target, claim,
+    release, survey,
 };
 use malleus_core::duration;
 
@@ -107,7 +107,9 @@ impl<'a> CleanupPolicy<'a> {
         if self.args.format == ListFormat::Json {
             self.print_outcome(&to_remove, &skipped, &fates)?;
         }
-        let removed: usize = fates.values().map(Vec::len).sum::<usize>() - left;
+        let removed = fates.values().flatten();
+        let removed = removed.filter(|(_, fate)| matches!(fate, Retention::Removed));
+        let removed = removed.count();
         self.line(&format!(
             "gc: {} of {} removed in {}{}",
             count(removed, "resource"),
@@ -161,38 +163,42 @@ impl<'a> CleanupPolicy<'a> {
     }
 
     fn carry_out(&self, to_remove: &[ToRemove<'_>]) -> Fates {
-        let runs: Vec<&str> = to_remove
+        let targets: Vec<Target<String>> = to_remove
             .iter()
-            .map(|run| run.remains.run.as_str())
-            .collect();
-        let resources: Vec<(String, Resource)> = to_remove
-            .iter()
-            .flat_map(|run| {
-                let removable = run.remains.removable(self.all, &runs);
-                removable
-                    .into_iter()
-                    .map(|resource| (run.remains.run.clone(), resource))
-            })
+            .flat_map(|run| run.remains.targets())
             .collect();
         let fates: Mutex<Fates> = Mutex::default();
         let connect = |_: &str| Ok(self.client.clone());
-        resources::remove_all(&resources, &connect, self.limit, &|removal| {
+        resources::remove_all(&targets, &connect, self.limit, &|removal| {
             let what = removal.resource.to_string();
             let (fate, failure) = match removal.result {
-                Ok(_) => (Retention::Removed, None),
+                Ok(ref fate) => match fate.left_alone() {
+                    Some(why) => (Retention::LeftAlone(why), None),
+                    None => (Retention::Removed, None),
+                },
                 Err(ref error) => {
                     let problem = Diagnostic::error(format!("{what} is still there"));
                     let fate = Retention::Left(error.to_string());
                     (fate, Some(problem.note(error.to_string())))
                 }
             };
-            if failure.is_some() || matches!(removal.result, Ok(Gone::Removed)) {
+            if let Retention::LeftAlone(why) = &fate {
+                self.line(&format!("  {what}: {why}"));
+            }
+            if failure.is_some() || matches!(removal.result, Ok(Fate::Removed)) {
                 self.console
                     .human
                     .removed(&what, failure.as_ref(), removal.duration);
             }
             let mut fates = lock(&fates);
             let of_run = fates.entry(removal.key.clone()).or_default();
+            if matches!(removal.result, Ok(Fate::Removed)) {
+                // What was in a project went before it.
+                let remains = to_remove.iter().find(|run| run.remains.run == *removal.key);
+                let inside = remains.map(|run| run.remains.contents_of(removal.resource));
+                let inside = inside.into_iter().flatten().cloned();
+                of_run.extend(inside.map(|resource| (resource, Retention::Removed)));
+            }
             of_run.push((removal.resource.clone(), fate));
         });
         fates.into_inner().unwrap_or_else(PoisonError::into_inner)

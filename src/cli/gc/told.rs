@@ -19,6 +19,8 @@ use super::{CleanupPolicy, Reason, ToRemove};
 pub(super) enum Retention {
     Removed,
     Left(String),
+    /// Somebody else's by now.
+    LeftAlone(String),
 }
 
 /// What became of the resources of each run.
@@ -44,7 +46,8 @@ impl CleanupPolicy<'_> {
                 let runs: Value = wanted
                     .iter()
                     .map(|remains| {
-                        let resources: Vec<Value> = remains.resources.iter().map(as_json).collect();
+                        let resources: Vec<Value> =
+                            remains.resources().iter().map(as_json).collect();
                         self.run_as_json(remains, "would_remove", &resources)
                     })
                     .collect();
@@ -56,7 +59,7 @@ impl CleanupPolicy<'_> {
                     .iter()
                     .flat_map(|remains| {
                         let lease = self.lease(remains);
-                        remains.resources.iter().map(move |resource| {
+                        remains.resources().into_iter().map(move |resource| {
                             [remains.run.clone(), lease.clone(), resource.to_string()]
                         })
                     })
@@ -64,7 +67,7 @@ impl CleanupPolicy<'_> {
                 print(&table(["RUN", "LEASE", "RESOURCE"], &rows))?;
             }
         }
-        let resources = wanted.iter().map(|remains| remains.resources.len()).sum();
+        let resources = wanted.iter().map(|remains| remains.resources().len()).sum();
         self.line(&format!(
             "gc: {} of {} would be removed{}",
             count(resources, "resource"),
@@ -117,6 +120,10 @@ impl CleanupPolicy<'_> {
                 let mut value = as_json(resource);
                 match fate {
                     Retention::Removed => value["outcome"] = "removed".into(),
+                    Retention::LeftAlone(why) => {
+                        value["outcome"] = "left_alone".into();
+                        value["reason"] = why.as_str().into();
+                    }
                     Retention::Left(error) => {
                         value["outcome"] = "left".into();
                         value["error"] = error.as_str().into();
@@ -128,7 +135,7 @@ impl CleanupPolicy<'_> {
             self.run_as_json(run.remains, outcome, &resources.collect::<Vec<_>>())
         });
         let skipped = skipped.iter().map(|(remains, reason)| {
-            let resources: Vec<Value> = remains.resources.iter().map(as_json).collect();
+            let resources: Vec<Value> = remains.resources().iter().map(as_json).collect();
             let mut value = self.run_as_json(remains, "skipped", &resources);
             value["reason"] = reason.words.as_str().into();
             value

@@ -9,6 +9,8 @@ pub use claim::{Claimed, claim, release};
 pub use survey::survey;
 
 use super::marks::Claim;
+use super::ownership::Condition;
+use super::removal::Target;
 use super::resource::Resource;
 use super::stamp::server_time;
 use crate::client::Server;
@@ -22,13 +24,22 @@ pub struct RunLeftovers {
     /// The run's id.
     pub run: String,
     /// The resources with the run's marks.
-    pub resources: Vec<Resource>,
+    resources: Vec<Leftover>,
+    /// What goes with the projects that it made for itself alone.
+    contents: Vec<Resource>,
     /// When the run's lease ends, which is when the last of its resources expires; nothing without a lease.
     pub expires: Option<SystemTime>,
     /// The resources in the order in which renewals and claims are written to them.
     bearers: Vec<Resource>,
     /// Who is removing them already.
     claim: Option<Claim>,
+}
+
+/// One resource that a run has left.
+#[derive(Debug, Clone)]
+struct Leftover {
+    resource: Resource,
+    condition: Condition,
 }
 
 /// What a lease says about what a run has left.
@@ -77,22 +88,30 @@ impl RunLeftovers {
         clock.standing(self.expires)
     }
 
-    /// The resources as they can be removed without harm to runs that are not among `doomed`: a project that a run made
-    /// for itself goes with its contents, but not where a run that stays has something in it.
-    pub fn removable(&self, all: &[Self], doomed: &[&str]) -> Vec<Resource> {
-        let is_in_use = |project: &Resource| {
-            let name = project.name();
-            all.iter()
-                .filter(|other| !doomed.contains(&other.run.as_str()))
-                .flat_map(|other| &other.resources)
-                .any(|resource| resource.project.as_deref() == Some(&name))
+    /// The resources with the run's marks.
+    fn marked(&self) -> impl Iterator<Item = &Resource> {
+        self.resources.iter().map(|leftover| &leftover.resource)
+    }
+
+    /// All that is to be removed.
+    pub fn resources(&self) -> Vec<Resource> {
+        self.marked().chain(&self.contents).cloned().collect()
+    }
+
+    /// What goes with a project that the run made for itself alone.
+    pub fn contents_of(&self, project: &Resource) -> impl Iterator<Item = &Resource> {
+        let name = project.name();
+        let is_in = move |resource: &&Resource| resource.project.as_deref() == Some(name.as_str());
+        self.contents.iter().filter(is_in)
+    }
+
+    /// What is to be removed by itself.
+    pub fn targets(&self) -> Vec<Target<String>> {
+        let target = |leftover: &Leftover| Target {
+            key: self.run.clone(),
+            resource: leftover.resource.clone(),
+            condition: leftover.condition.clone(),
         };
-        let extent = |mut resource: Resource| {
-            if is_in_use(&resource) {
-                resource.extent = super::Extent::Itself;
-            }
-            resource
-        };
-        self.resources.iter().cloned().map(extent).collect()
+        self.resources.iter().map(target).collect()
     }
 }

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, HashSet};
 use malleus_api::{ApiPath, Kind, Meaning, means};
 use serde_json::Value;
 
+use super::super::emptying::contents;
 use super::super::marks::{Marks, write_cost};
+use super::super::ownership::{Condition, Proof};
 use super::super::removal::text;
 use super::super::resource::{Extent, Resource};
-use super::RunLeftovers;
+use super::{Leftover, RunLeftovers};
 use crate::client::{Client, Error, Limit, Request, encode};
 
 /// Collections whose members can carry marks, below `/1.0/`, with their kinds: those of a project, and those of a project in
@@ -39,14 +41,46 @@ pub fn survey(client: &Client, limit: Limit) -> Result<Vec<RunLeftovers>, Error>
         found: Vec::new(),
     };
     survey.all()?;
-    Ok(by_run(survey.found))
+    let mut runs = by_run(survey.found);
+    add_contents(client, &mut runs, limit)?;
+    Ok(runs)
+}
+
+/// What else goes with the projects that runs made for themselves alone: what is in them, except what another run has
+/// marked.
+fn add_contents(client: &Client, runs: &mut [RunLeftovers], limit: Limit) -> Result<(), Error> {
+    let marked: Vec<Resource> = runs
+        .iter()
+        .flat_map(RunLeftovers::marked)
+        .cloned()
+        .collect();
+    for run in runs {
+        let own: Vec<Resource> = run
+            .marked()
+            .filter(|resource| resource.extent == Extent::WithContents)
+            .cloned()
+            .collect();
+        for project in own {
+            let mut inside = contents(client, &project, limit)?;
+            inside.retain(|resource| !marked.iter().any(|other| other.is_same(resource)));
+            run.contents.extend(inside);
+        }
+    }
+    Ok(())
 }
 
 struct Survey<'a> {
     client: &'a Client,
     limit: Limit,
     seen: HashSet<Resource>,
-    found: Vec<(Resource, Marks)>,
+    found: Vec<Found>,
+}
+
+/// A resource with marks.
+struct Found {
+    resource: Resource,
+    marks: Marks,
+    identity: Option<String>,
 }
 
 impl Survey<'_> {
@@ -103,7 +137,13 @@ impl Survey<'_> {
                     key.project = None;
                 }
                 if self.seen.insert(key) {
-                    self.found.push((resource, marks));
+                    let kind = resource.row();
+                    let identity = kind.and_then(|kind| kind.identity_of(member));
+                    self.found.push(Found {
+                        resource,
+                        marks,
+                        identity,
+                    });
                 }
             }
         }
@@ -144,31 +184,40 @@ fn is_absent(error: &Error, path: &str) -> bool {
     }
 }
 
-fn by_run(found: Vec<(Resource, Marks)>) -> Vec<RunLeftovers> {
-    let mut runs: BTreeMap<String, Vec<(Resource, Marks)>> = BTreeMap::new();
-    for (resource, marks) in found {
-        let run = marks.run.clone();
-        runs.entry(run).or_default().push((resource, marks));
+fn by_run(found: Vec<Found>) -> Vec<RunLeftovers> {
+    let mut runs: BTreeMap<String, Vec<Found>> = BTreeMap::new();
+    for one in found {
+        let run = one.marks.run.clone();
+        runs.entry(run).or_default().push(one);
     }
     let mut all: Vec<RunLeftovers> = runs
         .into_iter()
         .map(|(run, mut found)| {
             let resources = found
                 .iter()
-                .map(|(one, marks)| Resource {
-                    extent: extent_of(one, marks),
-                    ..one.clone()
+                .map(|one| Leftover {
+                    resource: Resource {
+                        extent: one.extent(),
+                        ..one.resource.clone()
+                    },
+                    condition: one.condition(),
                 })
                 .collect();
             // A renewal writes to what was renewed last, and so does a claim: one of them sees the other.
-            found.sort_by_key(|(one, marks)| (std::cmp::Reverse(marks.expires), write_cost(one)));
-            let claims = found.iter().filter_map(|(_, marks)| marks.claim.clone());
+            found.sort_by_key(|one| {
+                (
+                    std::cmp::Reverse(one.marks.expires),
+                    write_cost(&one.resource),
+                )
+            });
+            let claims = found.iter().filter_map(|one| one.marks.claim.clone());
             RunLeftovers {
                 run,
                 resources,
-                expires: found.first().and_then(|(_, marks)| marks.expires),
+                contents: Vec::new(),
+                expires: found.first().and_then(|one| one.marks.expires),
                 claim: claims.max_by_key(|claim| claim.since),
-                bearers: found.into_iter().map(|(one, _)| one).collect(),
+                bearers: found.into_iter().map(|one| one.resource).collect(),
             }
         })
         .collect();
@@ -176,15 +225,28 @@ fn by_run(found: Vec<(Resource, Marks)>) -> Vec<RunLeftovers> {
     all
 }
 
-/// What goes with a resource: the contents of a project go with it only where its run made it for itself alone. A run's
-/// mark on a project says nothing about the resources of others in it.
-fn extent_of(resource: &Resource, marks: &Marks) -> Extent {
-    let is_own = resource.kind() == "project"
-        && marks.isolated.as_ref() == Some(&marks.run)
-        && resource.name().ends_with(&format!("-{}", marks.run));
-    if is_own {
-        Extent::WithContents
-    } else {
-        Extent::Itself
+impl Found {
+    /// It must still be the one that was seen.
+    fn condition(&self) -> Condition {
+        let proof = Proof {
+            marked: true,
+            identity: self.identity.clone(),
+            protected: false,
+        };
+        Condition::of_run(&self.marks.run, Some(proof))
+    }
+
+    /// What goes with it: the contents of a project go with it only where its run made it for itself alone. A run's mark on
+    /// a project says nothing about the resources of others in it.
+    fn extent(&self) -> Extent {
+        let name = self.resource.name();
+        let is_own = self.resource.kind() == "project"
+            && self.marks.isolated.as_ref() == Some(&self.marks.run)
+            && name.ends_with(&format!("-{}", self.marks.run));
+        if is_own {
+            Extent::WithContents
+        } else {
+            Extent::Itself
+        }
     }
 }
