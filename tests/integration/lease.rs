@@ -99,8 +99,11 @@ fn a_renewal_that_fails_does_not_break_the_run() {
     let none = error(404, 404, "not found");
     let refused = error(500, 500, "no");
     let slow = Answer::Slow(Duration::from_secs(2), Box::new(sync(&json!({}))));
+    let id = new_id();
+    let marked = json!({"name": "p", "config": {"user.malleus.run": id}});
     let server = Scripted::serve(&[
-        ("GET /1.0/profiles/p", &[none, refused]),
+        ("GET /1.0/profiles/p", &[none, sync(&marked)]),
+        ("PATCH /1.0/profiles/p", &[refused]),
         ("POST /1.0/profiles", &[sync(&json!({}))]),
         ("DELETE /1.0/profiles/p", &[sync(&json!({}))]),
         ("GET /1.0/slow", &[slow]),
@@ -117,7 +120,7 @@ fn a_renewal_that_fails_does_not_break_the_run() {
         environment: &|_| None,
         engine: &engine,
         masker: &Masker::default(),
-        id: new_id(),
+        id,
         started: SystemTime::now(),
         width: 2,
         tracker: &tracker,

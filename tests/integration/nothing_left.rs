@@ -217,7 +217,7 @@ steps:
   - request: POST profiles
     body: {name: "p-{{ run.id }}"}
   - request: POST instances
-    body: {name: protected, source: {type: image, alias: busybox}, config: {security.protection.delete: "true"}}
+    body: {name: protected, source: {type: image, alias: busybox}}
   - request: POST images/aliases
     body: {name: "alias-{{ run.id }}", target: "{{ fingerprint }}"}
 inputs: {fingerprint: {type: string, required: true}}
@@ -232,19 +232,22 @@ fn what_cannot_be_removed_is_named_with_the_line_that_removes_it() {
         let alias = client.request(&Request::get("images/aliases/busybox"));
         let fingerprint = alias.expect("an alias").metadata()["target"].clone();
         fs::write(site.ground.folder.path().join("protected.yaml"), PROTECTED).expect("written");
+        let socket = &site.ground.daemon.socket;
         let mut program = malleus(site.ground.folder.path());
-        program.args(["test", "protected.yaml", "--var"]);
+        program.args(["with", "protected.yaml", "--var"]);
         program.arg(format!(
             "fingerprint={}",
             fingerprint.as_str().expect("text")
         ));
-        let ran = Running::start(
-            program.arg("--remote").arg(&site.ground.daemon.socket),
-            None,
-        )
-        .end();
+        program.arg("--remote").arg(socket).arg("--");
+        // Somebody else protects what the run has made.
+        program.arg(env!("CARGO_BIN_EXE_malleus"));
+        program.arg("--remote").arg(socket);
+        program.args(["request", "PATCH", "instances/protected", "--body"]);
+        program.arg(r#"{"config": {"security.protection.delete": "true"}}"#);
+        let ran = Running::start(&mut program, None).end();
         let told = ran.stderr();
-        assert_eq!(ran.code(), Some(4), "{flavor}: {told}");
+        assert_eq!(ran.code(), Some(125), "{flavor}: {told}");
         assert!(
             told.contains("instance protected is still there"),
             "{flavor}: {told}"

@@ -4,7 +4,7 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::daemon::Flavor;
+use crate::support::daemon::Generation;
 use crate::support::ground::{Ground, on_both};
 use crate::support::leftovers::SHARED;
 use crate::support::program::{Ran, Running, malleus};
@@ -51,7 +51,7 @@ fn malleus_on(ground: &Ground, arguments: &[&str]) -> Ran {
     Running::start(program.args(arguments), None).end()
 }
 
-fn told(flavor: Flavor, ran: &Ran) -> String {
+fn told(flavor: Generation, ran: &Ran) -> String {
     format!("{flavor}\n{}\n{}", ran.stdout(), ran.stderr())
 }
 
