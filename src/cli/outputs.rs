@@ -6,10 +6,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow};
 use indexmap::IndexMap;
+use malleus::diagnostic::Diagnostic;
 use malleus::report::files;
 use malleus::report::outputs::{self, Format};
 use serde_json::Value;
 
+use super::Code;
 use super::args::Out;
 use super::console::Console;
 use super::variables::is_own;
@@ -47,13 +49,23 @@ impl Outputs {
         self.file.is_none()
     }
 
-    /// Writes them, secrets masked.
-    pub(crate) fn write(&self, all: &IndexMap<String, Value>, console: &Console) -> Result<()> {
+    /// Writes them, secrets masked. Where that fails after all, the run has not ended well.
+    pub(crate) fn close(&self, all: &IndexMap<String, Value>, console: &Console) -> Code {
+        match self.write(all, console) {
+            Ok(()) => Code::Fine,
+            Err(error) => {
+                console.problem(&Diagnostic::error(format!("{error:#}")));
+                Code::Failed
+            }
+        }
+    }
+
+    fn write(&self, all: &IndexMap<String, Value>, console: &Console) -> Result<()> {
         let masked = all
             .iter()
             .map(|(name, value)| (name.clone(), console.masker.mask_value(value)))
             .collect();
-        let text = outputs::write(&masked, self.format, &is_own);
+        let text = outputs::write(&masked, self.format, &is_own)?;
         let Some(file) = &self.file else {
             return Console::data(text.as_bytes()).context("cannot write the outputs");
         };

@@ -120,5 +120,8 @@ fn save(client: &Client, request: &client::Request, file: &Path) -> Result<()> {
         client.download(request, &mut stdout)?;
         return stdout.flush().context("cannot write to stdout");
     }
-    client.save(request, file).map(drop).map_err(Into::into)
+    client
+        .save(request, file, Path::new(""))
+        .map(drop)
+        .map_err(Into::into)
 }

@@ -53,7 +53,7 @@ pub(crate) fn main(common: &Common, args: &Run, console: &Console) -> Result<Cod
     let code = reports.close(&records, code);
     if let (Some(outputs), Code::Fine) = (outputs, code) {
         let all: IndexMap<_, _> = records.iter().flat_map(Record::outputs).collect();
-        outputs.write(&all, console)?;
+        return Ok(outputs.close(&all, console));
     }
     Ok(code)
 }

@@ -53,7 +53,7 @@ pub(crate) fn main(common: &Common, args: &Up, console: &Console) -> Result<Code
     let code = reports.close(&records, code_of(&records, &signals));
     let [record] = records;
     if record.outcome() == Outcome::Passed && code == Code::Fine {
-        outputs.write(&record.outputs(), console)?;
+        return Ok(outputs.close(&record.outputs(), console));
     }
     Ok(code)
 }

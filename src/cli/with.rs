@@ -144,6 +144,12 @@ impl<'a> Guest<'a> {
             .command
             .split_first()
             .ok_or_else(|| ours(&"it is missing", "no command"))?;
+        if let Some(problem) = outputs
+            .iter()
+            .find_map(|(name, value)| unfit(name, &text(value)))
+        {
+            return Err((OURS, problem));
+        }
         // The file is there as long as the command runs, and for its user alone.
         let file = tempfile::Builder::new()
             .prefix("malleus-outputs-")
@@ -192,6 +198,28 @@ impl<'a> Guest<'a> {
     }
 }
 
+/// The longest text of one variable with its name that Linux gives to a program.
+const LONGEST_VARIABLE: usize = 128 << 10;
+
+/// Why an output cannot be a variable of the command's environment.
+fn unfit(name: &str, text: &str) -> Option<Diagnostic> {
+    let variable = variables(name, &is_own).swap_remove(0);
+    // With `=` and a NUL at its end.
+    let length = variable.len() + text.len() + 2;
+    let why = if text.contains('\0') {
+        "it holds a NUL character".to_owned()
+    } else if length > LONGEST_VARIABLE {
+        format!("it is longer than {LONGEST_VARIABLE} bytes")
+    } else {
+        return None;
+    };
+    let problem = format!("the output `{name}` cannot be the variable {variable}: {why}");
+    Some(
+        Diagnostic::error(problem)
+            .help("the command was not run; make the output shorter, or have the command fetch it"),
+    )
+}
+
 /// A command's exit code as shells have it.
 fn code(status: ExitStatus) -> u8 {
     let number = status
@@ -200,4 +228,28 @@ fn code(status: ExitStatus) -> u8 {
     number
         .and_then(|number| u8::try_from(number).ok())
         .unwrap_or(u8::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_variable_can_be_is_named() {
+        assert!(unfit("a", "text").is_none());
+        // `MALLEUS_OUTPUT_A=` and a NUL.
+        let longest = "x".repeat(LONGEST_VARIABLE - 18);
+        assert!(unfit("a", &longest).is_none());
+        for text in [format!("{longest}x"), "a\0b".to_owned()] {
+            let problem = unfit("a", &text).unwrap();
+            assert!(problem.message.contains("`a`"), "{problem:?}");
+        }
+        // What the system takes.
+        let echo = |text: &str| {
+            let mut command = Command::new("true");
+            command.env("MALLEUS_OUTPUT_A", text).status()
+        };
+        assert!(echo(&longest).is_ok());
+        assert!(echo(&format!("{longest}x")).is_err());
+    }
 }

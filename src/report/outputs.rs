@@ -20,8 +20,28 @@ pub enum Format {
 /// Whether a variable of the environment means something to malleus itself.
 pub type IsOwn = dyn Fn(&str) -> bool;
 
+/// An output that a format cannot express.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the output `{0}` holds a NUL character, which only JSON can express; use `--out json`, or encode it"
+)]
+pub struct HoldsNul(pub String);
+
 /// Writes outputs in a format, with a final newline.
-pub fn write(outputs: &IndexMap<String, Value>, format: Format, is_own: &IsOwn) -> String {
+///
+/// # Errors
+/// [`HoldsNul`] for an output that would lose a part or be read as something else.
+pub fn write(
+    outputs: &IndexMap<String, Value>,
+    format: Format,
+    is_own: &IsOwn,
+) -> Result<String, HoldsNul> {
+    let with_nul = |(_, value): &(&String, &Value)| text(value).contains('\0');
+    if format != Format::Json
+        && let Some((name, _)) = outputs.iter().find(with_nul)
+    {
+        return Err(HoldsNul(name.clone()));
+    }
     let lines = |write: &dyn Fn(&str, &str) -> String| {
         let mut all = String::new();
         for (name, value) in outputs {
@@ -32,7 +52,7 @@ pub fn write(outputs: &IndexMap<String, Value>, format: Format, is_own: &IsOwn) 
         }
         all
     };
-    match format {
+    Ok(match format {
         Format::Json => {
             let map: serde_json::Map<String, Value> = outputs
                 .iter()
@@ -46,12 +66,12 @@ pub fn write(outputs: &IndexMap<String, Value>, format: Format, is_own: &IsOwn) 
             .iter()
             .map(|(name, value)| github(name, &text(value)))
             .collect(),
-    }
+    })
 }
 
-/// One word for a shell. It cannot hold a NUL, so that is left out.
+/// One word for a shell.
 fn shell(text: &str) -> String {
-    format!("'{}'", text.replace('\0', "").replace('\'', "'\\''"))
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 /// A line, or several between delimiters that are not among them.
@@ -182,16 +202,30 @@ mod tests {
                 ],
             ),
         ] {
-            let written = write(&outputs(), format, &|name| name == "MALLEUS_NONE");
+            let written = write(&outputs(), format, &|name| name == "MALLEUS_NONE").unwrap();
             assert_eq!(written, format!("{}\n", lines.join("\n")), "{format:?}");
         }
+    }
+
+    #[test]
+    fn a_nul_is_refused_where_it_would_be_lost() {
+        let outputs = IndexMap::from([("bytes".to_owned(), json!("a\0b"))]);
+        for format in [Format::Env, Format::Shell, Format::Github] {
+            let refused = write(&outputs, format, &|_| false);
+            assert_eq!(refused, Err(HoldsNul("bytes".to_owned())), "{format:?}");
+        }
+        assert!(
+            write(&outputs, Format::Json, &|_| false)
+                .unwrap()
+                .contains("\\u0000")
+        );
     }
 
     #[test]
     fn a_shell_reads_what_was_written() {
         let script = format!(
             "{}printf '%s|' \"$MALLEUS_ADDRESS\" \"$MALLEUS_GREETING\" \"$MALLEUS_PORTS\" \"$MALLEUS_NONE\" \"$MALLEUS_OUTPUT_TAIL\"",
-            write(&outputs(), Format::Shell, &|_| false)
+            write(&outputs(), Format::Shell, &|_| false).unwrap()
         );
         let mut shell = std::process::Command::new("sh");
         let read = shell.args(["-c", &script]).output().unwrap();

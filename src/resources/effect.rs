@@ -1,6 +1,5 @@
 //! What a request does to resources: makes one, renames one, removes one, or nothing that matters here.
 
-use std::fs::File;
 use std::io::Read;
 use std::net::IpAddr;
 use std::path::Path;
@@ -15,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::resource::{Extent, Resource};
 use crate::client::{Class, Client, Error, Operation, Reply, Request};
+use malleus_core::source_file;
 
 /// What a request does, as far as it can be told before it is sent.
 #[derive(Debug, PartialEq)]
@@ -70,7 +70,7 @@ impl Effect {
         let path = path.in_typed_collection(body["type"].as_str().unwrap_or("custom"));
         let at = at.at(&path);
         if let Some(kind) = path.kind_of_members() {
-            return Ok(created(kind, at, (request, body)));
+            return Ok(created(kind, at, (client, request, body)));
         }
         Ok(match path.kind() {
             Some(kind) => renamed(kind, at, body),
@@ -105,13 +105,17 @@ fn addressed(client: &Client, path: &ApiPath) -> Resource {
     }
 }
 
-fn created(kind: &Kind, at: Resource, (request, body): (&Request, &Value)) -> Effect {
+fn created(
+    kind: &Kind,
+    at: Resource,
+    (client, request, body): (&Client, &Request, &Value),
+) -> Effect {
     let name = match kind.naming {
         Naming::Key(key) => body[key]
             .as_str()
             .map(str::to_owned)
             .or_else(|| header_name(request)),
-        Naming::Image => image_fingerprint(request, body),
+        Naming::Image => image_fingerprint(client, request, body),
         Naming::Certificate => certificate_fingerprint(body),
         Naming::Token => None,
     };
@@ -142,29 +146,36 @@ fn header_name(request: &Request) -> Option<String> {
 }
 
 /// The fingerprint of an image is the SHA-256 of the file that is sent.
-fn image_fingerprint(request: &Request, body: &Value) -> Option<String> {
+fn image_fingerprint(client: &Client, request: &Request, body: &Value) -> Option<String> {
     if let Some(file) = request.upload_file() {
         let is_multipart = request.headers().iter().any(|(name, value)| {
             name.eq_ignore_ascii_case("content-type") && value.starts_with("multipart/")
         });
-        return if is_multipart { None } else { sha256(file) };
+        let is_over = || request.deadline().is_some_and(|limit| limit.is_over());
+        let has_time = || !client.is_cancelled() && !is_over();
+        return if is_multipart {
+            None
+        } else {
+            sha256(file, &has_time)
+        };
     }
     // A full fingerprint is found again by exactly this text.
     let fingerprint = body["source"]["fingerprint"].as_str()?;
     (fingerprint.len() == 64).then(|| fingerprint.to_owned())
 }
 
-fn sha256(file: &Path) -> Option<String> {
-    // A file that cannot be read is reported by the request that sends it.
-    let mut file = File::open(file).ok()?;
+fn sha256(file: &Path, has_time: &dyn Fn() -> bool) -> Option<String> {
+    // A file that cannot be read is reported by the request that sends it, and so is the end of its time.
+    let mut file = source_file::open(file).ok()?;
     let mut hash = Sha256::new();
-    let mut part = vec![0; 1 << 16];
-    loop {
+    let mut part = vec![0; 1 << 20];
+    while has_time() {
         match file.read(&mut part).ok()? {
             0 => return Some(hex(&hash.finalize())),
             length => hash.update(&part[..length]),
         }
     }
+    None
 }
 
 /// The fingerprint of a certificate is the SHA-256 of its DER form, which the body has in base64.
@@ -207,8 +218,9 @@ pub(super) fn made(collection: &Resource, reply: &Reply) -> Option<Resource> {
         return made_by(collection, &begun);
     }
     let location = ApiPath::parse(reply.headers.get("Location")?)?;
-    let name = collection.api_path().name_of_member(&location)?.to_owned();
-    is_plain(&name).then(|| member(collection, &name))
+    let path = collection.api_path();
+    let name = path.name_of_member(&location)?;
+    Some(member(collection, name))
 }
 
 /// Which resource an operation says it makes in a collection.
@@ -219,10 +231,5 @@ pub(super) fn made_by(collection: &Resource, operation: &Operation) -> Option<Re
         return Some(collection.at(&ApiPath::of_operation(&operation.id)));
     }
     let name = malleus_api::operation::name_of_made(&path, &operation.raw)?;
-    is_plain(&name).then(|| member(collection, &name))
-}
-
-/// Whether a name that a server gives names a member: `.` and `..` would name another path.
-fn is_plain(name: &str) -> bool {
-    !matches!(name, "" | "." | "..")
+    Some(member(collection, &name))
 }

@@ -483,7 +483,11 @@ impl Attempt<'_, '_> {
 
     /// Streams the reply into a file.
     fn save(&self, request: &client::Request, file: &Path) -> Result<ActionResult, client::Error> {
-        let reply = match self.frame.client.save(request, file) {
+        let reply = match self
+            .frame
+            .client
+            .save(request, file, self.frame.plan.source.folder())
+        {
             Err(client::Error::Api(error)) => return Ok(ActionResult::refused(error)),
             other => other?,
         };

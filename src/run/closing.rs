@@ -25,12 +25,17 @@ const LOOK: Duration = Duration::from_secs(10);
 impl<'a> Run<'a> {
     /// A frame for what must be done whatever happened: connections and time of its own.
     pub(super) fn cleanup_frame(&self, frame: &Frame<'a>, phase: Phase) -> Frame<'a> {
+        let limit = frame.client.limit("cleanup", self.session.cleanup);
         Frame {
             // Also where nothing is cancelled yet: it may be while cleanup is under way.
             client: frame.client.detached(),
             abroad: RemoteClients::default(),
             phase,
-            limit: frame.client.limit("cleanup", self.session.cleanup),
+            // Of all that cleans up there is one limit.
+            limit: match frame.phase {
+                Phase::Steps => limit,
+                Phase::Cleanup | Phase::Finally => limit.earlier(frame.limit),
+            },
             ..frame.clone()
         }
     }
@@ -84,9 +89,9 @@ impl<'a> Run<'a> {
     }
 
     /// Ends operations that nobody waits for any more: what cleans up behind them must not come before their end.
-    fn drain(&self) {
+    fn drain(&self, limit: Limit) {
         let pending = std::mem::take(&mut self.pending_work().pending);
-        let limit = self.session.client.limit("drain", DRAIN);
+        let limit = self.session.client.limit("drain", DRAIN).earlier(limit);
         // All at once: each may take until the limit.
         std::thread::scope(|threads| {
             for begun in &pending {
@@ -157,9 +162,9 @@ impl<'a> Run<'a> {
 
     /// Registered cleanups and what is tracked, newest first; then `finally`; then recorded logs.
     pub(super) fn clean_up(&self, frame: &Frame<'a>, ending: Ending) {
-        self.drain();
         let sweep = self.session.cleanup_policies.at(ending);
         let cleanup = self.cleanup_frame(frame, Phase::Cleanup);
+        self.drain(cleanup.limit);
         if sweep == CleanupPolicy::Nothing {
             // Whoever removes the rest later knows no steps, only what is tracked.
             for dropped in std::mem::take(&mut self.pending_work().cleanups) {
@@ -192,7 +197,10 @@ impl<'a> Run<'a> {
             }
         }
         self.remove_owed(sweep, &cleanup);
-        let finally = self.cleanup_frame(frame, Phase::Finally);
+        let finally = Frame {
+            limit: cleanup.limit,
+            ..self.cleanup_frame(frame, Phase::Finally)
+        };
         self.each_caught(&frame.plan.finally, &finally);
         self.delete_logs(frame);
         if sweep == CleanupPolicy::Everything {
@@ -240,7 +248,8 @@ impl<'a> Run<'a> {
         let Some(longest) = unsettled().map(|(_, left)| left).max() else {
             return;
         };
-        std::thread::sleep(longest);
+        let left = limit.remaining();
+        std::thread::sleep(left.map_or(longest, |left| left.min(longest)));
         for (known, _) in unsettled() {
             let resource = &known.resource;
             // A server that cannot be asked now says so when the resource is removed.

@@ -1,12 +1,15 @@
 //! Files into instances and out of them, and waiting until an instance is ready.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::action::{ActionError, ActionResult, Attempt, refusal};
 use super::command::{number, words};
-use crate::client::{Condition, Pull, Push, Source, Wait};
+use crate::client::{Condition, Pull, Push, Skipped, Source, Wait};
+use crate::diagnostic::Diagnostic;
+use crate::events::Kind;
 use crate::playbook::document::octal;
 use crate::playbook::plan::{self, PushSource, Ready};
 use crate::template::{Template, TemplateError};
@@ -55,11 +58,24 @@ impl Attempt<'_, '_> {
             // The slash says that what is pulled keeps its name inside the folder.
             local.push("/");
         }
-        let pull = Pull::new(&instance, renderer.text(&action.path)?, local);
+        let pull = Pull::new(&instance, renderer.text(&action.path)?, local)
+            .below(self.frame.plan.source.folder());
         let what = format!("pull {} from {instance}", pull.path);
-        match self.frame.client.pull(&pull, &self.wait()) {
+        let skipped = Mutex::new(Vec::new());
+        let note = |left_out: Skipped| {
+            let path = left_out.path.display();
+            let words = format!("{path} of {instance} is {}, and not pulled", left_out.kind);
+            let warning = Kind::Warning(Diagnostic::warning(words));
+            self.run.emit(&self.frame.events, warning);
+            let mut skipped = skipped.lock().unwrap_or_else(PoisonError::into_inner);
+            skipped.push(path.to_string());
+        };
+        let pulled = self.frame.client.pull_noting(&pull, &self.wait(), &note);
+        let mut skipped = skipped.into_inner().unwrap_or_else(PoisonError::into_inner);
+        skipped.sort();
+        match pulled {
             Ok(pulled) => Ok(ActionResult {
-                metadata: json!({"files": pulled.files, "bytes": pulled.bytes}),
+                metadata: json!({"files": pulled.files, "bytes": pulled.bytes, "skipped": skipped}),
                 what,
                 ..ActionResult::default()
             }),

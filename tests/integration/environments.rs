@@ -388,7 +388,7 @@ fn an_unreadable_journal_stops_no_other() {
         let told = site.ends(1, &["down", "--all"]).stderr();
         assert!(told.contains("aaaaaa.jsonl"), "{told}");
         assert_eq!(site.left(), Vec::<String>::new());
-        assert_eq!(site.journals(), [stray.clone()]);
+        assert_eq!(site.journals(), std::slice::from_ref(&stray));
         site.ends(2, &["down", "--all"]);
         fs::remove_file(stray).expect("removed");
         site.assert_clean();

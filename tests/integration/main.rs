@@ -22,6 +22,7 @@ mod gc_scripted;
 mod harness;
 mod isolation;
 mod lease;
+mod limits_scripted;
 mod mutation;
 mod newer_servers;
 mod nothing_left;
@@ -30,6 +31,7 @@ mod ownership_scripted;
 mod recipes;
 mod remote_cluster;
 mod remotes;
+mod replies_scripted;
 #[cfg(feature = "sim")]
 mod sim;
 mod walls;

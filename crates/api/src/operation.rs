@@ -63,13 +63,13 @@ pub fn paths(record: &Value) -> Vec<ApiPath> {
 pub fn name_of_made(collection: &ApiPath, record: &Value) -> Option<String> {
     let kind = collection.kind_of_members()?;
     let text = |key: &str| record["metadata"][key].as_str().map(str::to_owned);
-    match kind.naming {
-        Naming::Image => return text("fingerprint"),
+    let named = match kind.naming {
+        Naming::Image => vec![collection.member(&text("fingerprint")?)],
         // The server chose the address.
-        Naming::Key("listen_address") => return text("listen_address"),
-        Naming::Key(_) | Naming::Certificate | Naming::Token => {}
-    }
-    paths(record)
+        Naming::Key("listen_address") => vec![collection.member(&text("listen_address")?)],
+        Naming::Key(_) | Naming::Certificate | Naming::Token => paths(record),
+    };
+    named
         .iter()
         .find_map(|path| collection.name_of_member(path))
         .map(str::to_owned)
@@ -194,6 +194,17 @@ mod tests {
                 "networks/n/forwards",
                 json!({"resources": {}, "metadata": {"entity_url": "/1.0/networks/n", "listen_address": "192.0.2.7"}}),
                 Some("192.0.2.7"),
+            ),
+            ("images", json!({"metadata": {"fingerprint": ".."}}), None),
+            (
+                "instances",
+                json!({"resources": {"instances": ["/1.0/instances/..", "/1.0/instances/%2e%2E"]}}),
+                None,
+            ),
+            (
+                "instances",
+                json!({"resources": {"instances": ["/1.0/instances/a%2fb", "/1.0/instances/a%00"]}}),
+                None,
             ),
             (
                 "networks/n/peers",

@@ -247,10 +247,21 @@ impl ApiPath {
         (!before.is_empty()).then(|| Self::of(before.iter().cloned()))
     }
 
-    /// The name of the member of this collection that `other` names.
+    /// The name of the member of this collection that `other` names. What a server says is not always a name: `..` would
+    /// lead elsewhere.
     pub fn name_of_member<'p>(&self, other: &'p Self) -> Option<&'p str> {
         let (name, collection) = other.segments.split_last()?;
-        (collection == self.segments.as_slice()).then_some(name)
+        (collection == self.segments.as_slice() && is_name(name)).then_some(name)
+    }
+
+    /// Whether a good answer to a request may be something else than the API's envelope: files, logs, exports, metrics.
+    pub fn may_answer_raw(&self, method: &str) -> bool {
+        let is_raw = |segment: &String| RAW.contains(&segment.as_str());
+        let is_metrics = |first: &String| first == "metrics";
+        method == "HEAD"
+            || method == "GET"
+                && (self.segments.iter().skip(2).any(is_raw)
+                    || self.segments.first().is_some_and(is_metrics))
     }
 
     /// What `other` has below this path; nothing where it is not below it.
@@ -317,6 +328,23 @@ impl ApiPath {
         }
         path
     }
+}
+
+/// Parts of paths that are answered with something else than the API's envelope.
+const RAW: [&str; 8] = [
+    "console",
+    "debug",
+    "export",
+    "files",
+    "logs",
+    "nvram",
+    "sftp",
+    "templates",
+];
+
+/// Whether a name can be that of a resource.
+fn is_name(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && !name.contains('/') && !name.contains(char::is_control)
 }
 
 /// What the names of files with recorded output begin with.
@@ -424,6 +452,35 @@ mod tests {
             assert_eq!(path.recorded_output(), Some(("c", "7f")), "{target}");
         }
         assert_eq!(parse("instances/c/logs/lxc.log").recorded_output(), None);
+    }
+
+    #[test]
+    fn what_may_be_answered_with_something_else_than_an_envelope() {
+        for (method, target, expected) in [
+            ("GET", "instances", false),
+            ("GET", "instances/files", false),
+            ("GET", "containers/c/files?path=/x", true),
+            ("POST", "instances/c/files?path=/x", false),
+            ("HEAD", "instances/c/files?path=/x", true),
+            ("GET", "instances/c/logs/exec-output/exec_7f.stdout", true),
+            (
+                "DELETE",
+                "instances/c/logs/exec-output/exec_7f.stdout",
+                false,
+            ),
+            ("GET", "instances/c/console", true),
+            ("GET", "instances/c/metadata/templates?path=x", true),
+            ("GET", "images/ab/export", true),
+            (
+                "GET",
+                "storage-pools/p/volumes/custom/v/backups/b/export",
+                true,
+            ),
+            ("GET", "metrics", true),
+            ("GET", "profiles/metrics", false),
+        ] {
+            assert_eq!(parse(target).may_answer_raw(method), expected, "{target}");
+        }
     }
 
     #[test]

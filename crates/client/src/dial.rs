@@ -165,9 +165,9 @@ impl Attempt<'_> {
             return Err(DialError::Io(io::ErrorKind::Unsupported.into()));
         };
         if let Some(proxy) = &self.server.proxy {
-            let limited = connection.limit(self.until);
-            limited
-                .and_then(|()| proxy.pass_on(connection.tcp(), self.address))
+            let limit = || connection.limit(self.until);
+            proxy
+                .pass_on(connection.tcp(), self.address, &limit)
                 .map_err(|error| DialError::Io(self.late(error, "the proxy did not answer")))?;
         }
         match connection.handshake(self.until) {

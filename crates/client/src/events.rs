@@ -133,6 +133,11 @@ impl Client {
     /// # Errors
     /// [`Error::Api`] when the server refuses, such as log messages for a restricted client.
     pub fn events(&self, kinds: &[EventType]) -> Result<Events, Error> {
+        self.events_within(kinds, Limit::never())
+    }
+
+    /// The same; the server has to begin within a limit.
+    pub(super) fn events_within(&self, kinds: &[EventType], limit: Limit) -> Result<Events, Error> {
         let kinds: Vec<&str> = kinds.iter().map(EventType::name).collect();
         let request = match kinds.as_slice() {
             [] => Request::get("events"),
@@ -143,7 +148,7 @@ impl Client {
         let path = request.target(project.as_slice())?;
         Ok(Events {
             client: self.clone(),
-            socket: self.open_websocket(&path, &path)?,
+            socket: self.open_websocket(&path, &path, limit)?,
             path,
         })
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use malleus_core::source_file;
 use serde_json::Value;
 use ureq::SendBody;
 use ureq::http;
@@ -226,7 +227,7 @@ fn open_body(out: &Outgoing<'_>) -> Result<(SendBody<'static>, Option<u64>), Err
                 path: path.clone(),
                 source,
             };
-            let file = File::open(path).map_err(failed)?;
+            let file = source_file::open(path).map_err(failed)?;
             let length = file.metadata().map_err(failed)?.len();
             let upload = Upload {
                 path: path.clone(),

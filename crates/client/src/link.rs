@@ -61,7 +61,12 @@ impl Link {
     /// What can be read without waiting; [`io::ErrorKind::WouldBlock`] where nothing has come.
     pub(super) fn read_at_once(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.set_nonblocking(true)?;
-        let read = self.read(buffer);
+        let read = loop {
+            match self.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
         self.set_nonblocking(false)?;
         read
     }

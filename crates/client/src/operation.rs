@@ -78,7 +78,8 @@ impl Operation {
 
     /// Reads an operation record; `None` when the value is none.
     pub fn from_value(raw: &Value) -> Option<Self> {
-        let id = raw["id"].as_str()?.to_owned();
+        // It becomes a part of paths.
+        let id = raw["id"].as_str().filter(|id| is_id(id))?.to_owned();
         let text = |key: &str| raw[key].as_str().unwrap_or_default().to_owned();
         Some(Self {
             id,
@@ -132,8 +133,12 @@ pub(super) fn operation_id(operation: &str) -> Option<&str> {
         Some((_, rest)) => rest.split('/').next()?,
         None => path.strip_prefix("operations/").unwrap_or(path),
     };
+    is_id(id).then_some(id)
+}
+
+fn is_id(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    (!id.is_empty() && id.chars().all(plain)).then_some(id)
+    !text.is_empty() && text.chars().all(plain)
 }
 
 #[cfg(test)]
@@ -156,6 +161,8 @@ mod tests {
             ("/1.0/instances/c1", None),
             ("", None),
             ("/1.0/operations/", None),
+            ("/1.0/operations/../projects/default", None),
+            ("/1.0/operations/%2e%2e", None),
             ("a b", None),
         ] {
             assert_eq!(operation_id(text), expected, "{text}");

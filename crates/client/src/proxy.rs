@@ -85,7 +85,13 @@ impl Proxy {
     }
 
     /// Has the proxy pass the connection on to a server. What it is told is the server's address and the proxy's own login.
-    pub(super) fn pass_on(&self, mut tcp: &TcpStream, server: &Address) -> io::Result<()> {
+    /// `limit` is called before each read, which it limits or refuses.
+    pub(super) fn pass_on(
+        &self,
+        mut tcp: &TcpStream,
+        server: &Address,
+        limit: &dyn Fn() -> io::Result<()>,
+    ) -> io::Result<()> {
         let authority = server.authority();
         let login = self
             .login
@@ -93,11 +99,13 @@ impl Proxy {
             .map(|login| format!("Proxy-Authorization: {login}\r\n"));
         let login = login.unwrap_or_default();
         let ask = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{login}\r\n");
+        limit()?;
         tcp.write_all(ask.as_bytes())?;
         let mut answer = Vec::new();
         // Byte by byte: what follows the answer is the server's.
         while !answer.ends_with(b"\r\n\r\n") && answer.len() < LONGEST_ANSWER {
             let mut byte = [0];
+            limit()?;
             tcp.read_exact(&mut byte)?;
             answer.extend(byte);
         }

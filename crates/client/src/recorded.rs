@@ -205,9 +205,17 @@ impl Client {
             }
             error
         })?;
-        match self.await_exec(&started, wait) {
-            Ok(exit) => Ok(Recorded {
-                logs: named_logs(&exit),
+        let ended = self.await_exec(&started, wait).and_then(|exit| {
+            let logs = named_logs(&exit, &exec.instance).map_err(|url| Error::Protocol {
+                method: started.method.clone(),
+                path: started.path.clone(),
+                reason: format!("the server names {url:?} as output of the command"),
+            })?;
+            Ok((exit, logs))
+        });
+        match ended {
+            Ok((exit, logs)) => Ok(Recorded {
+                logs,
                 exit,
                 client: self.clone(),
                 limit: wait.limit,
@@ -302,14 +310,20 @@ impl Client {
     }
 }
 
-/// The URLs in `metadata.output`: none when the command could not be started.
-fn named_logs(exit: &Exit) -> Vec<LogPath> {
+/// The URLs in `metadata.output`: none when the command could not be started. They are fetched and deleted, so each has to
+/// be that of a log of this command; another one is the error.
+fn named_logs(exit: &Exit, instance: &str) -> Result<Vec<LogPath>, String> {
     let output = &exit.operation.metadata["output"];
     let named = [Stream::Stdout, Stream::Stderr].into_iter();
+    let named = named.filter_map(|stream| Some((stream, output[stream.descriptor()].as_str()?)));
     named
-        .filter_map(|stream| {
-            let path = output[stream.descriptor()].as_str()?.to_owned();
-            Some(LogPath { stream, path })
+        .map(|(stream, url)| {
+            let path = ApiPath::parse(url).filter(|path| {
+                let is_stream = path.name().ends_with(&format!(".{stream}"));
+                is_stream && path.recorded_output() == Some((instance, &exit.operation.id))
+            });
+            let path = path.ok_or_else(|| url.to_owned())?.to_string();
+            Ok(LogPath { stream, path })
         })
         .collect()
 }

@@ -1,3 +1,4 @@
+use malleus_api::ApiPath;
 use serde_json::Value;
 
 use super::operation::{operation_id, small};
@@ -178,6 +179,46 @@ impl Reply {
             method: self.method.clone(),
             path: self.path.clone(),
         })
+    }
+
+    /// What makes a good answer one that says nothing about the request: it is none of the API's, or names no operation
+    /// that could be waited for. A proxy, say, answers with the page of a login.
+    pub(super) fn misfit(&self) -> Option<String> {
+        let path = ApiPath::parse(&self.path)?;
+        if !(200..300).contains(&self.status) || path.may_answer_raw(&self.method) {
+            return None;
+        }
+        let label = self.headers.get("Content-Type").unwrap_or_default();
+        let what = match &self.content {
+            Content::Streamed { .. } => return None,
+            Content::Envelope(envelope) => {
+                let is_lost = envelope.kind == EnvelopeKind::Async && self.operation().is_none();
+                return is_lost.then(|| {
+                    format!(
+                        "an operation has begun, but its identifier cannot be used: {:?}",
+                        first_line(&envelope.operation)
+                    )
+                });
+            }
+            Content::Json(value) => format!("other JSON ({})", first_line(&value.to_string())),
+            Content::Empty => "nothing".to_owned(),
+            Content::Text(text) => format!("{label} ({})", first_line(text)),
+            Content::Bytes(bytes) => format!("{} bytes of {label:?}", bytes.len()),
+        };
+        // Extensions that are not known here may answer reads with files, but with no pages.
+        let is_known = path.kind().is_some() || path.kind_of_members().is_some();
+        let is_file = match &self.content {
+            Content::Bytes(_) => true,
+            Content::Text(_) => !label.contains("html"),
+            _ => false,
+        };
+        if self.method == "GET" && !is_known && is_file {
+            return None;
+        }
+        Some(format!(
+            "{what} came with status {} in the place of the API's answer; is there a proxy before the server?",
+            self.status
+        ))
     }
 
     /// The body as a value: decoded JSON (envelopes whole), text as a string, null for raw bytes

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use malleus_core::percent::encode;
+use malleus_core::percent::{decode, encode};
 use serde_json::Value;
 
 use super::{Error, Limit};
@@ -241,8 +241,16 @@ fn check_path(path: &str) -> Result<(), String> {
     }
     let bytes = path.as_bytes();
     let is_hex = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
-    match (0..bytes.len()).find(|&at| bytes[at] == b'%' && !(is_hex(at + 1) && is_hex(at + 2))) {
-        Some(_) => Err("`%` must be followed by two hexadecimal digits".to_owned()),
+    if (0..bytes.len()).any(|at| bytes[at] == b'%' && !(is_hex(at + 1) && is_hex(at + 2))) {
+        return Err("`%` must be followed by two hexadecimal digits".to_owned());
+    }
+    // Servers, and proxies before them, take these for other paths than they look like.
+    let path = path.split('?').next().unwrap_or_default();
+    let decoded = decode(path);
+    match decoded.split('/').find(|part| matches!(*part, "." | "..")) {
+        Some(part) => Err(format!(
+            "`{part}` is no name: it would lead to another path"
+        )),
         None => Ok(()),
     }
 }
@@ -295,6 +303,19 @@ mod tests {
     }
 
     #[test]
+    fn dots_in_names_and_queries_are_sent() {
+        for path in [
+            "instances/a..b",
+            "instances/...",
+            "instances/.a",
+            "instances/c/files?path=../x",
+        ] {
+            let target = Request::get(path).target(&[]).unwrap();
+            assert_eq!(target, format!("/1.0/{path}"));
+        }
+    }
+
+    #[test]
     fn bad_paths_are_refused() {
         for (path, reason) in [
             ("a b", "' ' must be percent-encoded"),
@@ -304,6 +325,12 @@ mod tests {
             ("{{ name }}", "'{' must be percent-encoded"),
             ("a%2", "two hexadecimal digits"),
             ("a%zz", "two hexadecimal digits"),
+            ("instances/..", "`..` is no name"),
+            ("instances/../projects/p", "`..` is no name"),
+            ("instances/%2e%2E", "`..` is no name"),
+            ("instances/./x", "`.` is no name"),
+            ("instances/a%2f..%2fb?x=y", "`..` is no name"),
+            ("/1.0/instances/.?recursion=1", "`.` is no name"),
         ] {
             let error = Request::get(path).target(&[]).unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");

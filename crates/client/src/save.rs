@@ -1,17 +1,18 @@
-use std::fs;
 use std::path::Path;
 
+use super::own_folder::{Missing, enter};
 use super::{Client, Error, Reply, Request};
 use malleus_core::atomic_file::AtomicFile;
 
 impl Client {
     /// Sends a request and streams the body of a 2xx reply into a file, which appears whole or not at all.
-    /// Folders on the way to it are made.
+    /// Folders on the way to it are made; links on the way from `own`, a folder of the caller's, are not followed, as they may
+    /// have come out of an instance. `own` may be empty for the current folder.
     ///
     /// # Errors
     /// Those of [`Client::download`]; [`Error::Unwritable`] and [`Error::Output`] when the file cannot be
     /// written.
-    pub fn save(&self, request: &Request, file: &Path) -> Result<Reply, Error> {
+    pub fn save(&self, request: &Request, file: &Path, own: &Path) -> Result<Reply, Error> {
         let unwritable = |source| Error::Unwritable {
             path: file.to_owned(),
             source,
@@ -20,7 +21,7 @@ impl Client {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
-        fs::create_dir_all(folder).map_err(unwritable)?;
+        enter(own, folder, Missing::Make)?;
         let mut part = AtomicFile::create(folder, 0o666).map_err(unwritable)?;
         let reply = self.download(request, &mut part)?;
         part.keep(file).map_err(unwritable)?;

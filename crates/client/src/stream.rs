@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::ending::{Ending, with_notes};
 use super::exec::{Mode, Started};
 use super::websocket::{Frame, Socket, SocketWriter};
-use super::{Client, Error, Exec, Exit, Signals, Stream, Wait};
+use super::{Client, Error, Exec, Exit, Limit, Signals, Stream, Wait};
 
 /// How long the last of the output may take to arrive once the command has ended, when there is no
 /// limit: it is on its way already.
@@ -48,7 +48,7 @@ struct Sockets {
 impl Sockets {
     /// Opens all four: the server waits five seconds for them, and starts the command when the first three are
     /// there. Hence control before them: a short command would have ended before it came.
-    fn open(client: &Client, started: &Started) -> Result<Self, Error> {
+    fn open(client: &Client, started: &Started, limit: Limit) -> Result<Self, Error> {
         let fds = &started.operation.metadata["fds"];
         let open = |name: &'static str| {
             let secret = fds[name].as_str().ok_or_else(|| Error::Protocol {
@@ -56,7 +56,7 @@ impl Sockets {
                 path: started.path.clone(),
                 reason: format!("the operation has no websocket {name:?}"),
             })?;
-            client.open_operation(&started.operation.id, secret)
+            client.open_operation(&started.operation.id, secret, limit)
         };
         let control = open("control")?;
         let [stdin, stdout, stderr] = thread::scope(|scope| {
@@ -115,7 +115,7 @@ impl Client {
         let request = exec.request(Mode::Websockets, &marker);
         // Without its websockets the command does not begin, so there is nothing to end yet.
         let started = self.start_exec(&request, wait)?;
-        let sockets = Sockets::open(self, &started)?;
+        let sockets = Sockets::open(self, &started, wait.limit)?;
         let ending = Ending::new(self, &exec.instance, &marker);
         let outcome = self.attend(&started, sockets, io, wait);
         outcome.map_err(|error| match error {
@@ -214,7 +214,7 @@ impl Client {
 fn late(started: &Started, wait: &Wait<'_>) -> Error {
     let limit = match wait.limit.remaining() {
         Some(_) => wait.limit,
-        None => super::Limit::after("output", LAST_OUTPUT),
+        None => Limit::after("output", LAST_OUTPUT),
     };
     Error::Timeout {
         limit: limit.name(),

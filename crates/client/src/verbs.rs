@@ -132,7 +132,15 @@ impl Client {
             target: self.target_of(request)?,
             limit,
         };
-        self.wire.exchange(&out, sink)
+        let reply = self.wire.exchange(&out, sink)?;
+        match reply.misfit() {
+            Some(reason) => Err(Error::Protocol {
+                method: reply.method,
+                path: reply.path,
+                reason,
+            }),
+            None => Ok(reply),
+        }
     }
 
     pub(super) fn request_limit(&self, request: &Request) -> Limit {

@@ -26,6 +26,8 @@ pub(super) struct Duplex {
     stream: Arc<Link>,
     writing: Arc<Mutex<()>>,
     lost: Lost,
+    /// How long this end reads, however little comes at a time.
+    limit: Limit,
 }
 
 /// What it means that the other side reads no more.
@@ -43,7 +45,12 @@ impl Duplex {
             stream,
             writing: Arc::default(),
             lost: Lost::Error,
+            limit: Limit::never(),
         }
+    }
+
+    pub(super) fn set_limit(&mut self, limit: Limit) {
+        self.limit = limit;
     }
 
     /// Closes both directions: whoever reads or writes gets an end or an error at once.
@@ -55,6 +62,11 @@ impl Duplex {
 impl Read for Duplex {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
+            let left = self.limit.remaining();
+            if left == Some(Duration::ZERO) {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            self.stream.set_read_timeout(left)?;
             match self.stream.read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 read => return read,
@@ -66,6 +78,10 @@ impl Read for Duplex {
 impl Write for Duplex {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(left) = self.limit.remaining() {
+            let left = left.max(Duration::from_millis(1));
+            self.stream.set_write_timeout(Some(left))?;
+        }
         match self.stream.write_all(bytes) {
             Err(error) if self.lost == Lost::Error => Err(error),
             _ => Ok(bytes.len()),
@@ -113,20 +129,14 @@ impl Socket {
 
     /// Like [`Socket::read`], until a limit passes. What has come of a frame by then is not lost.
     pub(super) fn read_within(&mut self, limit: Limit) -> Frame {
+        self.reader.get_mut().limit = limit;
         loop {
-            // No time at all would be no limit to the system.
-            let left = limit
-                .remaining()
-                .map(|left| left.max(Duration::from_millis(1)));
-            if self.duplex.stream.set_read_timeout(left).is_err() {
-                return Frame::Closed;
+            // Also between frames: pings may come without end.
+            if limit.is_over() {
+                return Frame::Late;
             }
             match self.reader.read() {
-                Err(tungstenite::Error::Io(error)) if out_of_time(&error) => {
-                    if limit.is_over() {
-                        return Frame::Late;
-                    }
-                }
+                Err(tungstenite::Error::Io(error)) if out_of_time(&error) => {}
                 Ok(Message::Binary(data)) => return Frame::Data(data),
                 Ok(Message::Text(text)) if text.is_empty() => return Frame::End,
                 Ok(Message::Text(text)) => return Frame::Data(text.into()),
@@ -164,29 +174,64 @@ impl Caller for Scope {
 
 impl Client {
     /// Opens the websocket of an operation that goes by this secret.
-    pub(super) fn open_operation(&self, operation: &str, secret: &str) -> Result<Socket, Error> {
+    pub(super) fn open_operation(
+        &self,
+        operation: &str,
+        secret: &str,
+        limit: Limit,
+    ) -> Result<Socket, Error> {
         let shown = ApiPath::of_operation(operation)
             .member("websocket")
             .to_string();
         let path = format!("{shown}?secret={}", encode(secret));
-        self.open_websocket(&path, &shown)
+        self.open_websocket(&path, &shown, limit)
+    }
+
+    /// A connection of its own, until a limit passes.
+    pub(super) fn open_duplex(&self, limit: Limit) -> Result<Duplex, Error> {
+        self.scope().check()?;
+        let link = self.wire.dialer.dial(limit.remaining(), self.scope());
+        let mut duplex = Duplex::new(link.map_err(|error| error.explain(self.remote()))?);
+        duplex.limit = limit;
+        Ok(duplex)
     }
 
     /// Opens a websocket at a path with its query; errors show another one, which holds no secret.
-    pub(super) fn open_websocket(&self, path: &str, shown: &str) -> Result<Socket, Error> {
-        self.scope().check()?;
-        let link = self.wire.dialer.dial(Some(HANDSHAKE), self.scope());
-        let link = link.map_err(|error| error.explain(self.remote()))?;
-        let duplex = Duplex::new(link);
+    pub(super) fn open_websocket(
+        &self,
+        path: &str,
+        shown: &str,
+        limit: Limit,
+    ) -> Result<Socket, Error> {
+        let limit = Limit::after("websocket", HANDSHAKE).earlier(limit);
+        let mut duplex = self.open_duplex(limit)?;
         let broken = |source: io::Error| self.socket_broken(shown, source);
-        duplex
-            .stream
-            .set_read_timeout(Some(HANDSHAKE))
-            .map_err(broken)?;
-        let mut reader = self.handshake(path, shown, duplex.clone())?;
+        let mut reader =
+            self.handshake(path, shown, duplex.clone())
+                .map_err(|error| match error {
+                    Error::Interrupted { source, .. } if out_of_time(&source) => Error::Timeout {
+                        limit: limit.name(),
+                        after: limit.total(),
+                        method: "GET".to_owned(),
+                        path: shown.to_owned(),
+                        operation: None,
+                        note: None,
+                    },
+                    error => error,
+                })?;
         reader.get_mut().lost = Lost::Nothing;
-        duplex.stream.set_read_timeout(None).map_err(broken)?;
+        reader.get_mut().limit = Limit::never();
+        duplex.limit = Limit::never();
+        duplex.stream.set_write_timeout(None).map_err(broken)?;
         Ok(Socket { reader, duplex })
+    }
+
+    pub(super) fn authentication(
+        &self,
+        method: &str,
+        path: &str,
+    ) -> Result<Vec<(String, String)>, Error> {
+        self.wire.settings.authentication.headers(method, path)
     }
 
     fn handshake(
@@ -202,7 +247,7 @@ impl Client {
         };
         let request = format!("ws://{}{path}", self.remote().host()).into_client_request();
         let mut request = request.map_err(|error| unexpected(error.to_string()))?;
-        for (name, value) in self.wire.settings.authentication.headers("GET", path)? {
+        for (name, value) in self.authentication("GET", path)? {
             let header = HeaderName::try_from(name).ok();
             let (Some(name), Ok(value)) = (header, HeaderValue::try_from(value)) else {
                 return Err(unexpected(
@@ -239,7 +284,7 @@ impl Client {
     }
 }
 
-fn out_of_time(error: &io::Error) -> bool {
+pub(super) fn out_of_time(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
@@ -247,7 +292,7 @@ fn out_of_time(error: &io::Error) -> bool {
 }
 
 /// What a server says instead of opening a websocket.
-fn refusal(path: &str, status: u16, body: Option<&[u8]>) -> ApiError {
+pub(super) fn refusal(path: &str, status: u16, body: Option<&[u8]>) -> ApiError {
     let body = body.unwrap_or_default();
     let envelope: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     let message = match envelope["error"].as_str() {

@@ -7,3 +7,4 @@ pub mod fault;
 pub mod percent;
 pub mod private;
 pub mod secret;
+pub mod source_file;

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 const WRITABLE_BY_OTHERS: u32 = 0o022;
+const ACCESSIBLE_TO_OTHERS: u32 = 0o077;
 /// In such a folder only the owner of a file renames or removes it.
 const STICKY: u32 = 0o1000;
 
@@ -27,6 +28,19 @@ pub fn exposure(path: &Path, metadata: &Metadata) -> Option<String> {
             "other users may write to it (mode {mode:04o}); \
              if you know and trust what is in it, `chmod go-w {path}`"
         )
+    })
+}
+
+/// Why a file with a secret may be known to other users, and what to do about it.
+pub fn disclosure(path: &Path, metadata: &Metadata) -> Option<String> {
+    let mode = metadata.mode() & 0o7777;
+    let is_open = mode & ACCESSIBLE_TO_OTHERS != 0;
+    let exposed = exposure(path, metadata);
+    exposed.or_else(|| {
+        is_open.then(|| {
+            let path = path.display();
+            format!("other users may read it (mode {mode:04o}); `chmod 600 {path}`")
+        })
     })
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::entry::{Entry, Origin, Pin, Place};
 use super::{Environment, RemotesError};
 use malleus_client::{Address, Bearer};
+use malleus_core::private::exposure;
 use malleus_source::Source;
 
 const HEAD: &str = "# Remotes of malleus, written by `malleus remote add` and `malleus remote remove`.\nremotes:\n";
@@ -47,6 +48,13 @@ impl Own {
 
     fn read(&self) -> Result<Map<String, Value>, RemotesError> {
         let path = self.list();
+        for own in [&self.folder, &path] {
+            let metadata = own.metadata().ok();
+            if let Some(reason) = metadata.and_then(|metadata| exposure(own, &metadata)) {
+                let path = own.clone();
+                return Err(RemotesError::Invalid { path, reason });
+            }
+        }
         let Some(root) = read_yaml(&path)? else {
             return Ok(Map::new());
         };
@@ -178,6 +186,8 @@ impl Own {
             path: path.to_owned(),
             source,
         };
+        // A link to a file that is kept elsewhere stays a link.
+        let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let folder = path.parent().unwrap_or(&self.folder);
         let mut private = DirBuilder::new();
         private.recursive(true).mode(0o700);
@@ -219,4 +229,63 @@ pub(super) fn read_yaml(path: &Path) -> Result<Option<Value>, RemotesError> {
             .map_or_else(String::new, |problem| problem.message.clone()),
     })?;
     Ok(Some(node.to_value()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn entry(name: &str) -> Entry {
+        Entry {
+            name: name.to_owned(),
+            origin: Origin::Own,
+            place: Place::Https(vec!["server.test:8443".parse().unwrap()]),
+            project: None,
+            pin: Pin::System,
+            identity: None,
+            authority: None,
+            bearer: None,
+        }
+    }
+
+    #[test]
+    fn a_list_that_is_kept_elsewhere_stays_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = Own {
+            folder: folder.path().join("malleus"),
+        };
+        let elsewhere = folder.path().join("dotfiles.yaml");
+        fs::write(&elsewhere, "remotes: {}\n").unwrap();
+        fs::create_dir(&own.folder).unwrap();
+        symlink(&elsewhere, own.list()).unwrap();
+        own.add(&entry("a"), None).unwrap();
+        assert!(own.list().is_symlink());
+        assert!(
+            fs::read_to_string(&elsewhere)
+                .unwrap()
+                .contains("server.test")
+        );
+        assert_eq!(own.entries().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_list_that_others_may_write_is_not_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = Own {
+            folder: folder.path().join("malleus"),
+        };
+        own.add(&entry("a"), None).unwrap();
+        for (path, open, usual) in [
+            (own.list(), 0o666, 0o600),
+            (own.folder.clone(), 0o777, 0o700),
+        ] {
+            let set = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode));
+            set(open).unwrap();
+            let error = own.entries().unwrap_err().to_string();
+            assert!(error.contains("other users may write to it"), "{error}");
+            set(usual).unwrap();
+            assert_eq!(own.entries().unwrap().len(), 1);
+        }
+    }
 }

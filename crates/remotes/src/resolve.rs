@@ -10,6 +10,7 @@ use malleus_client::{
     Address, Authentication, Bearer, Certificate, Client, Error, Https, Identity, Proxy, Remote,
     Settings, Trust,
 };
+use malleus_core::private::disclosure;
 
 /// A remote with all that is needed to connect.
 #[derive(Clone)]
@@ -186,6 +187,12 @@ impl Entry {
         let Some((certificate, key)) = &self.identity else {
             return Ok(None);
         };
+        // The other clients keep theirs as they will.
+        let metadata = key.metadata().ok().filter(|_| self.origin == Origin::Own);
+        if let Some(reason) = metadata.and_then(|metadata| disclosure(key, &metadata)) {
+            let path = key.clone();
+            return Err(RemotesError::Invalid { path, reason });
+        }
         let identity = Identity::from_pem(&read(certificate)?, &read(key)?);
         identity.map(Some).map_err(|error| RemotesError::Invalid {
             path: key.clone(),

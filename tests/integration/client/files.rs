@@ -6,6 +6,7 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::Instant;
 
 use crate::support::container::{Container, on_both, within};
@@ -312,13 +313,13 @@ fn names_that_are_not_utf_8() {
             "x"
         );
         let out = tempfile::tempdir().unwrap();
-        let error = client
-            .pull(&Pull::new(&container.name, "/srv", out.path()), &wait())
-            .unwrap_err();
-        assert!(
-            error.to_string().contains("its name is not UTF-8"),
-            "{error}"
+        let pull = Pull::new(&container.name, "/srv", out.path());
+        assert_eq!(
+            client.pull(&pull, &wait()).unwrap(),
+            Pulled { files: 1, bytes: 1 }
         );
+        let pulled = out.path().join("srv").join(OsStr::from_bytes(b"\xff\xfe"));
+        assert_eq!(fs::read(pulled).unwrap(), b"x");
     });
 }
 
@@ -373,16 +374,71 @@ fn large_files_are_streamed() {
 fn a_limit_ends_a_pull_and_leaves_no_part() {
     on_both(|client| {
         let container = Container::start(client, "files-limit");
-        container.shell("mkfifo /tmp/pipe");
+        container.shell("dd if=/dev/zero of=/tmp/large bs=1 count=0 seek=64G 2>/dev/null");
         let out = tempfile::tempdir().unwrap();
         let limit = Wait::within(Limit::after("step", std::time::Duration::from_millis(500)));
-        let error = client.pull(&Pull::new(&container.name, "/tmp/pipe", out.path()), &limit);
+        let error = client.pull(
+            &Pull::new(&container.name, "/tmp/large", out.path()),
+            &limit,
+        );
         assert!(
             matches!(error, Err(Error::Timeout { limit: "step", .. })),
             "{error:?}"
         );
         assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0);
-        // Lets the server go on with the pipe it reads.
-        container.shell("exec 3<>/tmp/pipe && echo >&3");
+    });
+}
+
+/// Not on simulated daemons, which have neither pipes nor `/proc`.
+#[test]
+fn what_is_no_file_is_told_and_what_has_no_length_is_read() {
+    on_both(|client| {
+        if client.server().simulated {
+            return;
+        }
+        let container = Container::start(client, "files-kinds");
+        container.shell("mkdir /run/app && cd /run/app && echo 7 >pid && mkfifo control && mkdir deep && mkfifo deep/more");
+        let out = tempfile::tempdir().unwrap();
+        let skipped = Mutex::new(Vec::new());
+        let pulled = client.pull_noting(
+            &Pull::new(&container.name, "/run/app", out.path()),
+            &wait(),
+            &|left_out| skipped.lock().unwrap().push((left_out.path, left_out.kind)),
+        );
+        assert_eq!(pulled.unwrap(), Pulled { files: 1, bytes: 2 });
+        let mut skipped = skipped.into_inner().unwrap();
+        skipped.sort();
+        let expected = ["/run/app/control", "/run/app/deep/more"];
+        assert_eq!(skipped, expected.map(|path| (path.into(), "a pipe")));
+        assert!(out.path().join("app/deep").is_dir());
+        for (path, what) in [
+            ("/run/app/control", "it is a pipe"),
+            ("/dev/null", "it is a device"),
+        ] {
+            let pull = Pull::new(&container.name, path, out.path());
+            let error = client.pull(&pull, &wait()).unwrap_err().to_string();
+            assert_eq!(error, format!("cannot copy {path}: {what}"));
+        }
+        for path in [
+            "/proc/version",
+            "/proc/cpuinfo",
+            "/proc/kallsyms",
+            "/sys/kernel/mm/transparent_hugepage/enabled",
+        ] {
+            let to = out.path().join("pseudo");
+            let pulled = client.pull(&Pull::new(&container.name, path, &to), &wait());
+            let bytes = pulled
+                .unwrap_or_else(|error| panic!("{path}: {error}"))
+                .bytes;
+            assert!(bytes > 0, "{path}");
+            assert_eq!(fs::metadata(&to).unwrap().len(), bytes, "{path}");
+        }
+        let to = out.path().join("pseudo");
+        let version = Pull::new(&container.name, "/proc/version", &to);
+        client.pull(&version, &wait()).unwrap();
+        let read = container.shell("cat /proc/version");
+        assert_eq!(fs::read_to_string(&to).unwrap(), read);
+        // The instance is as it was: nobody waits for its pipes.
+        container.change("stop");
     });
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::support::container::within;
 use crate::support::folder::listing;
+use crate::support::program::{Running, malleus};
 use crate::support::scripted::{Answer, Scripted, sync};
 use malleus::client::{Client, Error, Pull, Pulled, Push, Remote, Source, Wait};
 use serde_json::json;
@@ -165,4 +166,60 @@ fn servers_that_can_change_permissions_are_asked_to() {
         ]
     );
     assert_eq!(received.body, b"text");
+}
+
+#[test]
+fn later_steps_do_not_go_through_a_link_of_an_instance() {
+    let file = [Answer::Raw(FILE)];
+    let script: [(&str, &[Answer]); 5] = [
+        (
+            "GET /1.0/instances/c/files?path=%2Fsite",
+            &[folder(r#"["conf"]"#)],
+        ),
+        (
+            "GET /1.0/instances/c/files?path=%2Fsite%2Fconf",
+            &[Answer::Raw(LINK)],
+        ),
+        ("GET /1.0/instances/c/files?path=%2Ffile", &file),
+        (
+            "GET /1.0/instances/c/files?path=%2Ffolder",
+            &[folder(r#"["file"]"#)],
+        ),
+        ("GET /1.0/instances/c/files?path=%2Ffolder%2Ffile", &file),
+    ];
+    for step in [
+        "pull: {instance: c, path: /file, to: out/site/conf/}",
+        "pull: {instance: c, path: /file, to: out/site/conf/name}",
+        "pull: {instance: c, path: /file, to: out/site/conf}",
+        "pull: {instance: c, path: /file, to: out/site/conf/deep/name}",
+        "pull: {instance: c, path: /folder, to: out/site/conf/}",
+        "pull: {instance: c, path: /folder, to: out/site/conf}",
+        "pull: {instance: c, path: /folder, to: out/site/../site/conf/deep}",
+        "request: GET instances/c/logs/a.log\n    save: out/site/conf/name",
+        "request: GET instances/c/logs/a.log\n    save: out/site/conf/deep/name",
+    ] {
+        let server = Scripted::serve(&script);
+        let root = tempfile::tempdir().unwrap();
+        // Where the instance's link leads.
+        fs::create_dir_all(root.path().join("out/outside")).unwrap();
+        let playbook = format!(
+            "playbook: 1\nname: p\nsteps:\n  - pull: {{instance: c, path: /site, to: out/}}\n  - {step}\n"
+        );
+        fs::write(root.path().join("playbook.yaml"), playbook).unwrap();
+        let mut program = malleus(root.path());
+        program
+            .args(["run", "playbook.yaml", "--remote"])
+            .arg(&server.socket);
+        let ran = Running::start(&mut program, None).end();
+        assert_eq!(ran.code(), Some(1), "{step}: {}", ran.stderr());
+        let told = ran.stderr();
+        assert!(
+            told.contains("site/conf: it is a symbolic link"),
+            "{step}: {told}"
+        );
+        let link = root.path().join("out/site/conf");
+        assert!(link.is_symlink(), "{step}");
+        let there = fs::read_dir(root.path().join("out/outside")).unwrap();
+        assert_eq!(there.count(), 0, "{step}");
+    }
 }

@@ -385,3 +385,63 @@ fn faults_happen_on_order() {
         }
     }
 }
+
+#[test]
+fn cleanup_and_finally_have_one_limit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("playbook.yaml");
+    let playbook = "playbook: 1\nname: limit\nsteps:\n  - ensure: instances/x1\n    \
+        body: {source: {type: image, alias: busybox}}\n    cleanup: {absent: instances/x1}\n\
+        finally:\n  - absent: instances/x1\n";
+    std::fs::write(&file, playbook).expect("a file");
+    let file = file.display().to_string();
+    let fault = "DELETE instances/*=never";
+    for command in ["run", "test"] {
+        let start = Instant::now();
+        let arguments = [
+            command,
+            &file,
+            "--sim",
+            "--sim-fault",
+            fault,
+            "--cleanup-timeout",
+            "10s",
+        ];
+        let ran = run(&arguments);
+        let took = start.elapsed();
+        assert_eq!(ran.code(), Some(4), "{}", ran.stderr());
+        assert!(
+            took < Duration::from_secs(18),
+            "{command}: {took:?}\n{}",
+            ran.stderr()
+        );
+    }
+}
+
+#[test]
+fn an_upload_of_no_file_is_refused_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = folder.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
+    assert!(made.success());
+    for (source, said) in [
+        ("pipe", "it is a pipe"),
+        ("/dev/zero", "it is a device"),
+        ("/proc/version", "it is a file of /proc"),
+        (".", "it is a folder"),
+    ] {
+        // By a template: the static check sees no name.
+        let playbook = format!(
+            "playbook: 1\nname: upload\nvars: {{file: \"{source}\"}}\nsteps:\n  \
+            - request: POST profiles\n    body: {{name: p}}\n    cleanup: [request: DELETE profiles/p]\n  \
+            - request: POST images\n    upload: \"{{{{ file }}}}\"\n    timeout: 30s\n"
+        );
+        std::fs::write(folder.path().join("playbook.yaml"), playbook).expect("a file");
+        let mut command = malleus(folder.path());
+        let start = Instant::now();
+        let ran = Running::start(command.args(["run", "playbook.yaml", "--sim"]), None).end();
+        assert_eq!(ran.code(), Some(1), "{source}: {}", ran.stderr());
+        assert!(ran.stderr().contains(said), "{source}: {}", ran.stderr());
+        assert!(start.elapsed() < Duration::from_secs(25), "{source}");
+    }
+}

@@ -36,6 +36,9 @@ pub struct FileInfo {
     pub gid: u32,
 }
 
+/// The bits of a mode that say who may read, write and execute.
+pub(super) const PERMISSIONS: u32 = 0o777;
+
 impl FileInfo {
     /// Reads `X-LXD-type` or `X-Incus-type` and their kin; `None` where they are missing.
     pub(super) fn from_headers(headers: &Headers, flavor: Flavor) -> Option<Self> {
@@ -45,7 +48,8 @@ impl FileInfo {
         let kind = value("type")?;
         Some(Self {
             kind: kinds.into_iter().find(|known| known.name() == kind)?,
-            mode: u32::from_str_radix(value("mode")?, 8).ok()?,
+            // Also what an instance says: no file that it gives away is another user's for whoever runs it.
+            mode: u32::from_str_radix(value("mode")?, 8).ok()? & PERMISSIONS,
             uid: number("uid")?,
             gid: number("gid")?,
         })
@@ -137,6 +141,13 @@ mod tests {
             (FileKind::Symlink, 0o640, 0, 65534)
         );
         assert_eq!(FileInfo::from_headers(&headers, Flavor::Incus), None);
+        for (mode, expected) in [("6777", 0o777), ("01755", 0o755), ("37777777777", 0o777)] {
+            let headers = [("mode", mode), ("type", "file"), ("uid", "0"), ("gid", "0")]
+                .map(|(name, value)| (format!("X-Lxd-{name}"), value.to_owned()));
+            let headers = Headers::new(headers.into());
+            let info = FileInfo::from_headers(&headers, Flavor::Lxd).unwrap();
+            assert_eq!(info.mode, expected, "{mode}");
+        }
         let wanted = Attributes {
             mode: Some(0o7),
             uid: None,

@@ -2,25 +2,30 @@
 //! may be written outside of the folder that was asked for.
 
 use std::collections::HashSet;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 
 use super::access::copy_error;
 use crate::Error;
+use crate::own_folder::{Missing, enter, foreign_link};
 
 /// Refuses names that are no names in a folder, or that come twice: the second one could go through a link
 /// that the first one made.
-pub(super) fn check_names(folder: &Path, names: &[String]) -> Result<(), Error> {
+pub(super) fn check_names(folder: &Path, names: &[OsString]) -> Result<(), Error> {
     let mut seen = HashSet::new();
     for name in names {
-        if matches!(name.as_str(), "" | "." | "..") || name.contains(['/', '\0']) {
+        let bytes = name.as_bytes();
+        if matches!(bytes, b"" | b"." | b"..") || bytes.iter().any(|byte| b"/\0".contains(byte)) {
+            let name = name.to_string_lossy();
             let reason = format!("the server lists {name:?} in it, which is no name");
             return Err(copy_error(folder, reason));
         }
         if !seen.insert(name) {
+            let name = name.to_string_lossy();
             let reason = format!("the server lists {name:?} in it twice");
             return Err(copy_error(folder, reason));
         }
@@ -77,7 +82,10 @@ pub(super) fn place_link(path: &Path, target: &OsStr) -> Result<(), Error> {
 }
 
 /// Where a pull goes.
+#[derive(Debug)]
 pub(super) struct Destination {
+    /// The folder from which on no link is followed.
+    own: PathBuf,
     /// The folder that the caller names or means.
     pub(super) folder: PathBuf,
     /// The place of what is pulled: in that folder, or the folder itself.
@@ -86,34 +94,45 @@ pub(super) struct Destination {
 
 impl Destination {
     /// In a folder that exists or is written with a slash, under its own name; else as it is written.
-    pub(super) fn of(path: &Path, to: &Path) -> Self {
-        let into = to.as_os_str().as_encoded_bytes().ends_with(b"/") || to.is_dir();
-        match (path.file_name(), to.parent()) {
-            (Some(name), _) if into => Self {
-                folder: to.to_owned(),
-                place: to.join(name),
-            },
-            (_, Some(folder)) if !into => Self {
-                folder: if folder.as_os_str().is_empty() {
+    ///
+    /// # Errors
+    /// [`Error::Unwritable`] where a link is on the way.
+    pub(super) fn of(path: &Path, to: &Path, own: &Path) -> Result<Self, Error> {
+        let has_slash = to.as_os_str().as_encoded_bytes().ends_with(b"/");
+        // A link to a folder is neither the folder nor a file that may be replaced.
+        if !has_slash && to.is_symlink() && to.is_dir() {
+            return Err(unwritable(to, foreign_link()));
+        }
+        let into = has_slash || to.is_dir();
+        let (folder, place) = match (path.file_name(), to.parent()) {
+            (Some(name), _) if into => (to.to_owned(), to.join(name)),
+            (_, Some(folder)) if !into => {
+                let folder = if folder.as_os_str().is_empty() {
                     PathBuf::from(".")
                 } else {
                     folder.to_owned()
-                },
-                place: to.to_owned(),
-            },
+                };
+                (folder, to.to_owned())
+            }
             // The root of the instance has no name.
-            _ => Self {
-                folder: to.to_owned(),
-                place: to.to_owned(),
-            },
-        }
+            _ => (to.to_owned(), to.to_owned()),
+        };
+        enter(own, &folder, Missing::Leave)?;
+        Ok(Self {
+            own: own.to_owned(),
+            folder,
+            place,
+        })
+    }
+
+    /// Makes the folder that the place is in.
+    pub(super) fn make_way(&self) -> Result<(), Error> {
+        enter(&self.own, &self.folder, Missing::Make)
     }
 
     /// Makes the place a folder, with those on the way to it.
     pub(super) fn make_folder(&self, mode: u32) -> Result<(), Error> {
-        let make =
-            |path: &Path| fs::create_dir_all(path).map_err(|source| unwritable(path, source));
-        make(&self.folder)?;
+        self.make_way()?;
         if self.place == self.folder {
             return Ok(());
         }
@@ -132,6 +151,7 @@ pub(super) fn unwritable(path: &Path, source: io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::{Destination, check_names, target_here};
+    use std::ffi::OsString;
     use std::path::Path;
 
     #[test]
@@ -146,10 +166,10 @@ mod tests {
             &["a\0"],
             &["a", "b", "a"],
         ] {
-            let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+            let names: Vec<OsString> = names.iter().map(|&name| name.into()).collect();
             check_names(folder, &names).unwrap_err();
         }
-        let fine = ["...", "-", "a b", "ü", "%2F", "?", "#"].map(str::to_owned);
+        let fine = ["...", "-", "a b", "ü", "%2F", "?", "#"].map(OsString::from);
         check_names(folder, &fine).unwrap();
     }
 
@@ -183,7 +203,7 @@ mod tests {
             ("out/", "/", "out/", "out/"),
             ("none", "/", ".", "none"),
         ] {
-            let found = Destination::of(Path::new(path), Path::new(to));
+            let found = Destination::of(Path::new(path), Path::new(to), Path::new("")).unwrap();
             assert_eq!(found.folder.to_str().unwrap(), folder, "{path} to {to}");
             assert_eq!(found.place.to_str().unwrap(), place, "{path} to {to}");
         }

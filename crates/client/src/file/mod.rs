@@ -8,6 +8,7 @@ mod local;
 mod pull;
 mod push;
 mod several;
+mod sftp;
 mod tree;
 
 use std::path::PathBuf;
@@ -108,6 +109,9 @@ pub struct Pull {
     /// Where it goes on this machine. A folder that exists, or a path with a slash at its end, gets it under
     /// its own name; otherwise it is the path of the file, or of the folder, itself.
     pub to: PathBuf,
+    /// The folder of the caller's that `to` is in; empty for the current folder. Links on the way from there to `to` are not
+    /// followed: they may have come out of an instance. Where `to` is not in it, no link but the system's is.
+    pub own: PathBuf,
 }
 
 impl Pull {
@@ -121,8 +125,25 @@ impl Pull {
             instance: instance.into(),
             path: path.into(),
             to: to.into(),
+            own: PathBuf::new(),
         }
     }
+
+    /// Names the folder of the caller's that the destination is in.
+    #[must_use]
+    pub fn below(mut self, own: impl Into<PathBuf>) -> Self {
+        self.own = own.into();
+        self
+    }
+}
+
+/// What a pull has come across below the folder that it fetches, and has left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Its path in the instance.
+    pub path: PathBuf,
+    /// What it is, as `a pipe`.
+    pub kind: &'static str,
 }
 
 /// What a pull has written.

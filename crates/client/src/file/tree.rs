@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use super::attributes::PERMISSIONS;
 use crate::Error;
 
 /// A folder of this machine, with everything below it.
@@ -36,7 +37,7 @@ impl Node {
 
 /// The bits that the API can set.
 pub(super) fn permission_bits(metadata: &Metadata) -> u32 {
-    metadata.permissions().mode() & 0o777
+    metadata.permissions().mode() & PERMISSIONS
 }
 
 /// Looks at a folder and all that is below it, by name. Links are not followed, but for the first.

@@ -51,10 +51,10 @@ pub(super) struct Listener<'a> {
 
 impl<'a> Listener<'a> {
     /// Begins to listen: what happens from now on is heard.
-    pub(super) fn new(client: &'a Client, instance: &'a str) -> Result<Self, Error> {
+    pub(super) fn new(client: &'a Client, instance: &'a str, limit: Limit) -> Result<Self, Error> {
         // A simulated clock moves on by pauses, not by silence.
         let events = if client.clock() == Clock::machine() {
-            match client.events(&[EventType::Lifecycle]) {
+            match client.events_within(&[EventType::Lifecycle], limit) {
                 Ok(events) => Some(events),
                 Err(Error::Cancelled) => return Err(Error::Cancelled),
                 Err(_) => None,

@@ -31,7 +31,7 @@ impl<'a> Watch<'a> {
     /// Begins to listen before anything is looked at, so that nothing happens unseen in between.
     pub(super) fn new(trials: Trials<'a>) -> Result<Self, Error> {
         Ok(Self {
-            listener: Listener::new(trials.client, trials.instance)?,
+            listener: Listener::new(trials.client, trials.instance, trials.limit)?,
             begun: trials.client.clock().now(),
             trials,
             last: None,

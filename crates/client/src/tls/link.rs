@@ -101,14 +101,21 @@ impl TlsLink {
         self.tcp.set_write_timeout(Some(left))
     }
 
+    /// Reads what has been decrypted, or waits once for the network. Where that brings no more than a part of a record, the
+    /// read is interrupted: the caller has to look at its limit, which a record that comes byte by byte must not outlast.
     pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut incoming = self.incoming.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut has_waited = false;
         loop {
             match self.state().reader().read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 read => return read,
             }
             if incoming.taken == incoming.bytes.len() {
+                if has_waited {
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
+                has_waited = true;
                 incoming.receive(&self.tcp)?;
             }
             self.decrypt(&mut incoming)?;

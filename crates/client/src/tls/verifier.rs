@@ -230,6 +230,17 @@ fn in_words(error: &rustls::Error) -> String {
         rustls::Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => "it is for another name".to_owned(),
+        rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) => {
+            match inner.downcast_ref() {
+                Some(webpki::Error::CaUsedAsEndEntity) => {
+                    "it is that of an authority, not of a server".to_owned()
+                }
+                Some(webpki::Error::EndEntityUsedAsCa) => {
+                    "a certificate that is no authority's has signed it".to_owned()
+                }
+                _ => inner.to_string(),
+            }
+        }
         error => error.to_string(),
     }
 }
