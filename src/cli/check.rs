@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
+use malleus::client::Client;
 use malleus::diagnostic::count;
 use malleus::playbook::{Checked, check};
 use malleus::report::Verbosity;
@@ -12,16 +13,28 @@ use malleus::source::Source;
 use malleus::template::Engine;
 use serde_json::Value;
 
-use super::args::{Check, CheckFormat};
+use super::args::{Check, CheckFormat, Common};
 use super::console::Console;
-use super::{Code, variables};
+use super::{Code, connect, named, variables};
 
-pub(crate) fn main(args: &Check, console: &Console) -> Result<Code> {
+pub(crate) fn main(common: &Common, args: &Check, console: &Console) -> Result<Code> {
     let engine = Engine::new();
     let mut failed = false;
     let mut findings = Vec::new();
+    let client = match server(common, console) {
+        Some(Ok(client)) => Some(client),
+        Some(Err(code)) => return Ok(code),
+        None => None,
+    };
     for path in playbooks(&args.paths)? {
-        let (source, checked) = load(&path, &engine)?;
+        let (source, mut checked) = load(&path, &engine)?;
+        if let (Some(client), Some(plan)) = (&client, &checked.plan) {
+            let missing = named::judge(plan, client).context("cannot look at the server")?;
+            if !missing.is_empty() {
+                checked.problems.extend(missing);
+                checked.plan = None;
+            }
+        }
         failed |= checked.failed();
         match args.format {
             CheckFormat::Json => findings.extend(
@@ -37,6 +50,12 @@ pub(crate) fn main(args: &Check, console: &Console) -> Result<Code> {
         Console::data(format!("{:#}\n", Value::Array(findings)).as_bytes())?;
     }
     Ok(if failed { Code::Invalid } else { Code::Fine })
+}
+
+/// The server whose things are looked at: one that the command line names. That of the environment is meant for runs.
+fn server(common: &Common, console: &Console) -> Option<Result<Client, Code>> {
+    let is_named = common.is_simulated() || common.remote != connect::variable("MALLEUS_REMOTE");
+    (common.remote.is_some() && is_named).then(|| connect(common, None, console))
 }
 
 /// Reads and checks one playbook.

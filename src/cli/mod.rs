@@ -11,6 +11,7 @@ mod exec;
 mod gc;
 mod inputs;
 mod lanes;
+mod named;
 mod outputs;
 mod playbooks;
 mod remote;
@@ -108,7 +109,7 @@ fn ended(mut cli: Cli, console: &Console) -> anyhow::Result<Code> {
         Command::With(args) => Ok(with::main(&cli.common, &args, console)),
         Command::Runs(args) => runs::main(&args, console),
         Command::Gc(args) => gc::main(&cli.common, &args, console),
-        Command::Check(args) => check::main(&args, console),
+        Command::Check(args) => check::main(&cli.common, &args, console),
         Command::Show(args) => show::main(&cli.common, &args, console),
         Command::Request(args) => request::main(&cli.common, &args, console),
         Command::Exec(args) => exec::main(&cli.common, &args, console),

@@ -213,6 +213,7 @@ pub(crate) fn one(
 /// The server of a playbook; where it cannot be reached, the problem has been shown and the playbook's record has it.
 pub(crate) fn server(common: &Common, ready: &Ready, console: &Console) -> Result<Client, Refused> {
     try_connect(common, ready.plan.remote.as_deref(), console).map_err(|(code, problem)| {
+        let problem = placed(problem, common, &ready.plan);
         console.problem(&problem);
         let (name, file) = (&ready.plan.name, ready.plan.source.name());
         Refused {
@@ -220,6 +221,14 @@ pub(crate) fn server(common: &Common, ready: &Ready, console: &Console) -> Resul
             code,
         }
     })
+}
+
+/// A problem of the server that a playbook names, with the place where it does.
+pub(crate) fn placed(problem: Diagnostic, common: &Common, plan: &Plan) -> Diagnostic {
+    match plan.remote_span {
+        Some(span) if common.remote.is_none() => problem.at(plan.place(span), "named here"),
+        _ => problem,
+    }
 }
 
 /// How playbooks are run.

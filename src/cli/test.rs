@@ -108,6 +108,7 @@ fn connected(
                 clients.insert(remote.clone(), client);
             }
             Err((code, problem)) => {
+                let problem = playbooks::placed(problem, common, &playbook.plan);
                 console.problem(&problem);
                 let record = |other: &Ready| {
                     if other.plan.remote == *remote {

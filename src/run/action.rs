@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use malleus_api::ApiPath;
 use malleus_api::bodies::Schema;
 use serde_json::{Map, Value, json};
 
@@ -287,15 +288,52 @@ impl Attempt<'_, '_> {
     ) -> Result<ActionResult, ActionError> {
         let request = self.render_request(action)?;
         let what = format!("{} {}", request.method(), request.path());
+        let look = |seen: ActionResult| self.in_project(&request, seen);
         let done = match (&action.save, action.waiting) {
             (Some(file), _) => {
                 let file = self.path(file)?;
                 self.save(&request, &file)
             }
             (None, Waiting::Later) => self.begin(step, &request),
-            (None, Waiting::Here) => self.exchange_or_stand(&request),
+            (None, Waiting::Here) => self.exchange_or_stand(&request).and_then(look),
         };
         done.map_err(|error| ActionError::client(error, what))
+    }
+
+    /// Some servers list nothing, in the place of an error, for a project that is not there: one look at the project tells.
+    fn in_project(
+        &self,
+        request: &client::Request,
+        seen: ActionResult,
+    ) -> Result<ActionResult, client::Error> {
+        let is_empty = seen.metadata.as_array().is_some_and(Vec::is_empty);
+        if request.method() != "GET" || !is_empty || seen.error.is_some() {
+            return Ok(seen);
+        }
+        let client = &self.frame.client;
+        let path = ApiPath::parse(&client.target_of(request)?);
+        let Some(project) = path
+            .as_ref()
+            .filter(|path| path.query("all-projects").is_none())
+            .and_then(ApiPath::project)
+            .filter(|project| *project != "default")
+        else {
+            return Ok(seen);
+        };
+        let known = (client.remote().to_string(), project.to_owned());
+        if self.run.knows_project(&known) {
+            return Ok(seen);
+        }
+        let look = client::Request::new("GET", ApiPath::of_project(project).to_string());
+        let found = self.exchange(&look.limit(self.limit))?;
+        if found.status == Some(404) {
+            return Ok(ActionResult {
+                what: seen.what,
+                ..found
+            });
+        }
+        self.run.note_project(known);
+        Ok(seen)
     }
 
     /// Sends a request and waits for its operation; as many at a time as is good for the server.

@@ -1,5 +1,6 @@
 //! The story of a run: steps, then what must be done whatever happened.
 
+use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -135,6 +136,7 @@ pub fn run(plan: &Plan, session: &Session<'_>, sink: &dyn Sink) -> Summary {
         cleaners: RemoteClients::default(),
         log_deleter,
         claims: Claims::default(),
+        projects: Mutex::default(),
     };
     let (pending_work, tracker) = (&run.pending_work, session.tracker);
     std::thread::scope(|threads| {
@@ -302,6 +304,8 @@ pub(super) struct Run<'a> {
     pub(super) log_deleter: LogDeleter,
     /// What includes have made.
     pub(super) claims: Claims,
+    /// Projects that are there, with their servers.
+    projects: Mutex<HashSet<(String, String)>>,
 }
 
 impl<'a> Run<'a> {
@@ -309,6 +313,21 @@ impl<'a> Run<'a> {
         self.pending_work
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a project of a server has been seen.
+    pub(super) fn knows_project(&self, project: &(String, String)) -> bool {
+        let known = self.projects.lock();
+        known
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(project)
+    }
+
+    pub(super) fn note_project(&self, project: (String, String)) {
+        let known = self.projects.lock();
+        known
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(project);
     }
 
     pub(super) fn emit(&self, events: &EventSink<'_>, kind: Kind) {

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use malleus_api::{Meaning, means};
 use serde_json::{Value, json};
 
 use super::action::ActionResult;
@@ -12,7 +13,7 @@ use super::failure;
 use super::parallel::run_parallel;
 use super::pending_work::Cleanup;
 use super::shown::shown;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Label};
 use crate::events::{StepInfo, StepOutcome, StepShape};
 use crate::playbook::plan::{Action, ForEach, OnError, Step, Visibility};
 use crate::playbook::title;
@@ -267,6 +268,15 @@ impl<'a> Run<'a> {
 
     /// Adds what helps to understand any failure: the loop's item, the values of the names in the action.
     fn explain(&self, failure: &mut Diagnostic, step: &Step, frame: &Frame<'a>) {
+        if let Some(project) = &frame.plan.project
+            && means(&failure.message, Meaning::NoProject)
+        {
+            let place = frame.plan.place(project.span());
+            failure.labels.push(Label {
+                place,
+                text: "the project of every request".into(),
+            });
+        }
         failure
             .notes
             .extend(frame.trail.iter().map(|item| format!("in {item}")));

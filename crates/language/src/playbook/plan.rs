@@ -20,6 +20,8 @@ pub struct Plan {
     pub summary: Option<String>,
     /// The server it asks for.
     pub remote: Option<String>,
+    /// Where it says so.
+    pub remote_span: Option<Span>,
     /// The project of every request.
     pub project: Option<Template>,
     /// What a caller may set.

@@ -268,8 +268,14 @@ impl Builder<'_> {
 
 /// Whether YAML reads an unquoted text as something else.
 fn is_typed(text: &str) -> bool {
+    let has_digit = text.contains(|c: char| c.is_ascii_digit());
+    let unsigned = text.trim_start_matches(['+', '-']);
     text.is_empty()
-        || text.parse::<f64>().is_ok()
+        || (has_digit && text.parse::<f64>().is_ok())
+        || matches!(
+            unsigned,
+            ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN"
+        )
         || matches!(
             text,
             "true" | "false" | "null" | "~" | "True" | "False" | "Null"

@@ -92,7 +92,52 @@ pub(super) fn error(source: &Arc<Source>, error: &serde_yaml::Error) -> Diagnost
             .at(place, "YAML reads this brace as the start of a mapping")
             .help("write \"{{ … }}\" with the quotes");
     }
+    if let Some((message, help)) = in_brackets(written, before, after) {
+        return Diagnostic::error(message).at(place, "").help(help);
+    }
     Diagnostic::error(message).at(place, "").help(help)
+}
+
+/// What an unquoted value between brackets cannot hold, and what to do. `metadata[0]` between braces is the commonest.
+fn in_brackets(written: &str, before: &str, after: &str) -> Option<(String, String)> {
+    let is_unfinished = written.contains("did not find expected ',' or");
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    let open = line.matches(['{', '[']).count();
+    let shut = line.matches(['}', ']']).count();
+    let rest = after.lines().next().unwrap_or_default();
+    let value = |rest: &str| {
+        let start = line.rfind([',', '{', '[']).map_or(0, |at| at + 1);
+        let entry = &line[start..];
+        let value = entry.split_once(": ").map_or(entry, |(_, value)| value);
+        format!("{}{rest}", value.trim_start())
+    };
+    if is_unfinished && open > shut && rest.starts_with(['[', '{']) {
+        let end = rest.find([']', '}']).map_or(rest.len(), |at| at + 1);
+        let end = rest[end..]
+            .find([',', '}', ']'])
+            .map_or(rest.len(), |at| end + at);
+        return Some((
+            "between brackets a value with brackets must be quoted".into(),
+            format!(
+                "write \"{}\"",
+                value(&rest[..end]).trim_end().replace('"', "'")
+            ),
+        ));
+    }
+    if is_unfinished && open > shut && rest.starts_with(": ") {
+        return Some((
+            "between brackets a value with `: ` in it must be quoted".into(),
+            "quote it, or write the mapping over several lines".into(),
+        ));
+    }
+    let is_unclosed = written.contains("unclosed bracket");
+    if is_unclosed && rest.starts_with(['[', '{']) && rest.contains(" #") {
+        return Some((
+            "this bracket is not closed: ` #` begins a comment".into(),
+            "quote the value with the ` #` in it".into(),
+        ));
+    }
+    None
 }
 
 fn words(written: &str) -> (String, String) {

@@ -117,6 +117,7 @@ impl Builder<'_> {
             name: text(root, "name").unwrap_or_default(),
             summary: text(root, "summary"),
             remote: self.remote(root),
+            remote_span: root.get("remote").map(|node| node.span),
             project: root.get("project").map(|node| self.template(node)),
             inputs: entries(root.get("inputs"))
                 .iter()
@@ -210,6 +211,9 @@ impl Builder<'_> {
         // `name:` with nothing behind it declares an input of any type without a default.
         let default = default.filter(|node| node.kind != Kind::Null);
         let default_value = default.map(Node::to_value);
+        if let Some(default) = default {
+            self.judge_spelling(default);
+        }
         if let Some(found) = default.and_then(template_in) {
             self.problem(
                 found,
@@ -593,7 +597,10 @@ impl Builder<'_> {
     fn for_each(&mut self, node: &Node) -> ForEach {
         match expr(node) {
             Some(expression) if node.as_list().is_none() => ForEach::Expression(expression),
-            _ if node.as_list().is_some() => ForEach::List(self.template(node)),
+            _ if node.as_list().is_some() => {
+                self.judge_spelling(node);
+                ForEach::List(self.template(node))
+            }
             // Reported already; a loop all the same, so that `item` is known in it.
             _ => ForEach::List(Template::List(Vec::new(), node.span)),
         }
@@ -612,11 +619,40 @@ impl Builder<'_> {
     fn bindings(&mut self, node: Option<&Node>) -> Vec<Binding<Template>> {
         entries(node)
             .iter()
-            .map(|(key, value)| Binding {
-                name: name_of(key),
-                value: self.template(value),
+            .map(|(key, value)| {
+                self.judge_spelling(value);
+                Binding {
+                    name: name_of(key),
+                    value: self.template(value),
+                }
             })
             .collect()
+    }
+
+    /// Warns of a number whose spelling is lost where it becomes text: `24.10` is 24.1.
+    fn judge_spelling(&mut self, node: &Node) {
+        match &node.kind {
+            Kind::Number(number) => {
+                let written = self.source.slice(node.span);
+                let read = number.to_string();
+                let is_cut = written.contains('.') && written.ends_with('0') && written != read;
+                if is_cut && written.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+                    let place = Place::new(self.source, node.span);
+                    self.problems.push(
+                        Diagnostic::warning(format!("`{written}` is the number {read}"))
+                            .at(place, "")
+                            .help(format!(
+                                "quote it where a text such as a version is meant: \"{written}\""
+                            )),
+                    );
+                }
+            }
+            Kind::List(items) => items.iter().for_each(|item| self.judge_spelling(item)),
+            Kind::Map(entries) => entries
+                .iter()
+                .for_each(|(_, value)| self.judge_spelling(value)),
+            _ => {}
+        }
     }
 
     fn pairs(&mut self, node: Option<&Node>) -> Vec<(String, Template)> {
