@@ -11,6 +11,7 @@ use malleus::report::Verbosity;
 use malleus::report::problem::Problem;
 use malleus::source::Source;
 use malleus::template::Engine;
+use malleus_core::text_file;
 use serde_json::Value;
 
 use super::args::{Check, CheckFormat, Common};
@@ -147,5 +148,5 @@ fn plain(path: PathBuf) -> PathBuf {
 }
 
 fn is_playbook(path: &Path) -> bool {
-    std::fs::read(path).is_ok_and(|bytes| malleus::playbook::is_playbook(&bytes))
+    text_file::read_bytes(path).is_ok_and(|bytes| malleus::playbook::is_playbook(&bytes))
 }

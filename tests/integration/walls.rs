@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// Each package with the packages that it may depend on. `.` is the program.
 const PACKAGES: &[(&str, &[&str])] = &[
     ("core", &[]),
-    ("source", &[]),
+    ("source", &["core"]),
     ("api", &["core"]),
     ("client", &["core", "api"]),
     ("language", &["core", "source", "api"]),

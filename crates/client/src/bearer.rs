@@ -1,7 +1,7 @@
 use std::fmt;
-use std::fs;
 use std::path::PathBuf;
 
+use malleus_core::text_file;
 use serde_json::Value;
 
 use super::{Authentication, Error};
@@ -33,7 +33,7 @@ impl Bearer {
         match &self.0 {
             Source::Token(token) => Ok(token.trim().to_owned()),
             Source::File(path) => {
-                let text = fs::read_to_string(path).map_err(|source| Error::File {
+                let text = text_file::read(path).map_err(|source| Error::File {
                     path: path.clone(),
                     source,
                 })?;

@@ -8,3 +8,4 @@ pub mod percent;
 pub mod private;
 pub mod secret;
 pub mod source_file;
+pub mod text_file;

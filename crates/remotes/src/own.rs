@@ -11,6 +11,7 @@ use super::entry::{Entry, Origin, Pin, Place};
 use super::{Environment, RemotesError};
 use malleus_client::{Address, Bearer};
 use malleus_core::private::exposure;
+use malleus_core::text_file;
 use malleus_source::Source;
 
 const HEAD: &str = "# Remotes of malleus, written by `malleus remote add` and `malleus remote remove`.\nremotes:\n";
@@ -213,7 +214,7 @@ pub(super) fn texts(value: &Value) -> impl Iterator<Item = &str> {
 
 /// A file's YAML; `None` when there is no such file.
 pub(super) fn read_yaml(path: &Path) -> Result<Option<Value>, RemotesError> {
-    let text = match fs::read_to_string(path) {
+    let text = match text_file::read(path) {
         Ok(text) => text,
         Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => {

@@ -1,6 +1,5 @@
 //! From a name to a connection's settings.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +10,7 @@ use malleus_client::{
     Settings, Trust,
 };
 use malleus_core::private::disclosure;
+use malleus_core::text_file;
 
 /// A remote with all that is needed to connect.
 #[derive(Clone)]
@@ -212,7 +212,7 @@ fn certificate(path: &Path) -> Result<Certificate, RemotesError> {
 }
 
 fn read(path: &Path) -> Result<String, RemotesError> {
-    fs::read_to_string(path).map_err(|source| RemotesError::Unreadable {
+    text_file::read(path).map_err(|source| RemotesError::Unreadable {
         path: path.to_owned(),
         source,
     })

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use malleus_core::secret::Masker;
+use malleus_core::text_file;
 
 /// A range of bytes in a [`Source`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord, Hash)]
@@ -88,9 +89,9 @@ impl Source {
     /// Reads the file at `path`.
     ///
     /// # Errors
-    /// When the file cannot be read or is not UTF-8.
+    /// Those of [`text_file::read_bytes`], and when it is not UTF-8: then with the place.
     pub fn read(path: &Path) -> std::io::Result<Arc<Self>> {
-        let text = String::from_utf8(std::fs::read(path)?).map_err(|error| {
+        let text = String::from_utf8(text_file::read_bytes(path)?).map_err(|error| {
             let valid = error.utf8_error().valid_up_to();
             let bytes = error.as_bytes();
             let before = Self::new(path, String::from_utf8_lossy(&bytes[..valid]));

@@ -16,12 +16,16 @@ use build::Built;
 use malleus_source::Source;
 use malleus_source::diagnostic::Diagnostic;
 
+/// How many problems are shown. With more of them the first ones are the cause of most, and to draw each takes time.
+const MOST_PROBLEMS: usize = 100;
+
 /// What the static check found.
 #[derive(Debug)]
 pub struct Checked {
     /// The plan, unless there are errors.
     pub plan: Option<Plan>,
-    /// Errors and warnings, in the order of the file; defaults of secret inputs are masked in them.
+    /// Errors and warnings, in the order of the file; where there are very many, the first ones and how many more. Defaults of
+    /// secret inputs are masked in them.
     pub problems: Vec<Diagnostic>,
 }
 
@@ -49,6 +53,15 @@ pub fn check(source: &Arc<Source>, engine: &Engine) -> Checked {
     if failed {
         // What an error keeps from being read seems unused.
         problems.retain(Diagnostic::is_error);
+    }
+    let more = problems.len().saturating_sub(MOST_PROBLEMS);
+    if more > 0 {
+        problems.truncate(MOST_PROBLEMS);
+        let message = format!("{more} more problems are not shown; mend the first ones");
+        problems.push(Diagnostic {
+            severity: problems[0].severity,
+            ..Diagnostic::error(message)
+        });
     }
     Checked {
         plan: plan.filter(|_| !failed),
