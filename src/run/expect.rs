@@ -9,7 +9,7 @@ use crate::diagnostic::Diagnostic;
 use crate::playbook::plan::{Action, Expect, Matcher, Plan, Step};
 use crate::secret::Masker;
 use crate::source::Span;
-use crate::template::{Expr, Renderer, Template, TemplateError};
+use crate::template::{Expr, Pattern, Renderer, Template, TemplateError};
 use malleus_api::messages;
 
 /// Judges all of a step's expectations. Every failed one becomes a diagnostic.
@@ -265,9 +265,13 @@ impl<'a> Judge<'a> {
             Ok(pattern) => pattern,
             Err(fault) => return self.fault(fault),
         };
-        match regex_lite::Regex::new(&pattern) {
-            Ok(regex) if regex.is_match(seen) => {}
-            Ok(_) => {
+        let found = match Pattern::new(&pattern) {
+            Ok(regex) => regex.is_match(seen),
+            Err(error) => Err(format!("this is not a regular expression: {error}")),
+        };
+        match found {
+            Ok(true) => {}
+            Ok(false) => {
                 let note = tail(self.masker, what, seen.as_bytes());
                 self.fail(
                     wanted.span(),
@@ -278,11 +282,7 @@ impl<'a> Judge<'a> {
                 .push(note);
             }
             Err(error) => {
-                self.fail(
-                    wanted.span(),
-                    format!("this is not a regular expression: {error}"),
-                    "",
-                );
+                self.fail(wanted.span(), error, "");
             }
         }
     }

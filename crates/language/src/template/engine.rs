@@ -12,11 +12,11 @@ use serde_json::{Map, Value};
 use super::file::{FileText, Rendering, read_text};
 use super::path::{self, PathText};
 use super::taint::{self, Watch};
-use super::{Expr, Scope, Template, Text, filters, length, strict};
+use super::{Expr, Scope, Template, Text, bounds, filters, length, strict};
 use malleus_source::{Source, Span};
 
 /// Steps one evaluation may take: far above what a playbook needs, far below what a person would wait for.
-const FUEL: u64 = 2_000_000;
+pub(super) const FUEL: u64 = 2_000_000;
 
 /// The name under which path templates are rendered; it switches the escaping on.
 pub(super) const PATH: &str = "path";
@@ -134,7 +134,7 @@ pub(super) fn shape(text: &str) -> Result<Shape, Error> {
 
 /// Parses an expression.
 pub(super) fn parse_expression(text: &str) -> Result<(), Error> {
-    length::judge(text, 0)?;
+    length::judge(text)?;
     machinery::parse_expr(text)
         .map(drop)
         .map_err(|error| Error::from_engine(&error))
@@ -170,6 +170,7 @@ impl Engine {
         environment.set_formatter(format_value);
         filters::add_to(&mut environment);
         strict::add_to(&mut environment);
+        bounds::add_to(&mut environment);
         Self { environment }
     }
 
@@ -231,11 +232,11 @@ fn evaluate<'e>(
     let mut generator = machinery::CodeGenerator::new("expression", code);
     generator.compile_expr(&expression);
     let (mut instructions, _) = generator.finish();
-    strict::replace_operators(&mut instructions);
+    own_instructions(&mut instructions);
     let mut unused = String::new();
     let mut output = machinery::make_string_output(&mut unused);
     let blocks = BTreeMap::new();
-    let (value, _) = machinery::eval(
+    let (value, state) = machinery::eval(
         environment,
         &instructions,
         names,
@@ -243,7 +244,17 @@ fn evaluate<'e>(
         &mut output,
         AutoEscape::None,
     )?;
-    Ok(value.unwrap_or_default())
+    let value = value.unwrap_or_default();
+    if bounds::is_lookup(&instructions) {
+        return Ok(value);
+    }
+    bounds::judge(&state, value)
+}
+
+/// Replaces what means something else in the language, and what is bounded in it.
+fn own_instructions(instructions: &mut machinery::Instructions<'_>) {
+    strict::replace_operators(instructions);
+    bounds::replace_builders(instructions, strict::UNCACHED);
 }
 
 /// A text with its templates rendered, by the language's own operators.
@@ -257,8 +268,8 @@ fn render<'e>(
     let mut generator = machinery::CodeGenerator::new(name, code);
     generator.compile_stmt(&template);
     let (mut instructions, mut blocks) = generator.finish();
-    strict::replace_operators(&mut instructions);
-    blocks.values_mut().for_each(strict::replace_operators);
+    own_instructions(&mut instructions);
+    blocks.values_mut().for_each(own_instructions);
     let mut text = String::new();
     let mut output = machinery::make_string_output(&mut text);
     machinery::eval(
@@ -535,6 +546,7 @@ fn format_value(
     if in_path && let Some(text) = value.downcast_object_ref::<PathText>() {
         return out.write_str(&text.0).map_err(Error::from);
     }
+    let value = bounds::judge(state, value.clone())?;
     let json = serde_json::to_value(value).map_err(|error| invalid(error.to_string()))?;
     let text = match json {
         Value::String(text) => text,

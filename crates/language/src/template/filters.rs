@@ -1,13 +1,17 @@
 //! What the language has beside minijinja's own filters and tests.
 
+use std::time::{Duration, Instant};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use minijinja::value::{Kwargs, Serde};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use regex_lite::Regex;
 
+use super::bounds::{self, Buffer, MOST_BYTES};
+use super::engine::FUEL;
 use super::path;
+use super::pattern::{MOST_STEPS, Pattern, too_long};
 
 /// Names that messages may suggest where an unknown filter is used.
 pub(super) const FILTERS: &[&str] = &[
@@ -117,18 +121,30 @@ pub(super) fn add_to(environment: &mut Environment<'_>) {
     environment.add_filter("path", |text: &str| {
         path::filter(text).map(Value::from_object).map_err(invalid)
     });
-    environment.add_test("matching", |text: &str, pattern: &str| {
-        regex(pattern).map(|regex| regex.is_match(text))
-    });
+    environment.add_test(
+        "matching",
+        |state: &State<'_, '_>, text: &str, pattern: &str| {
+            searching(state, text, pattern).map(|pattern| pattern.regex.is_match(text))
+        },
+    );
 }
+
+/// How long all replacements in a text may take.
+const LONGEST_REPLACEMENT: Duration = Duration::from_secs(5);
 
 fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::InvalidOperation, message)
 }
 
-fn regex(pattern: &str) -> Result<Regex, Error> {
-    Regex::new(pattern)
-        .map_err(|error| invalid(format!("`{pattern}` is not a regular expression: {error}")))
+/// A pattern, once a search in a text is paid for.
+fn searching(state: &State<'_, '_>, text: &str, pattern: &str) -> Result<Pattern, Error> {
+    let compiled = Pattern::new(pattern)
+        .map_err(|error| invalid(format!("`{pattern}` is not a regular expression: {error}")))?;
+    let steps = compiled.steps(text);
+    state
+        .consume_fuel(steps / (MOST_STEPS / FUEL))
+        .map_err(|_| invalid(too_long(text)))?;
+    Ok(compiled)
 }
 
 /// As minijinja's own, and copes with white space around, such as the line end of what a command printed.
@@ -166,7 +182,12 @@ fn b64decode(text: &str) -> Result<String, Error> {
 }
 
 fn json(value: &Value) -> Result<String, Error> {
-    serde_json::to_string(value).map_err(|error| invalid(error.to_string()))
+    let mut buffer = Buffer::default();
+    match serde_json::to_writer(&mut buffer, value) {
+        Ok(()) => buffer.into_text(),
+        Err(error) if error.is_io() => Err(bounds::too_large()),
+        Err(error) => Err(invalid(error.to_string())),
+    }
 }
 
 fn from_json(text: &str) -> Result<Value, Error> {
@@ -175,8 +196,31 @@ fn from_json(text: &str) -> Result<Value, Error> {
         .map_err(|error| invalid(format!("not JSON: {error}")))
 }
 
-fn regex_replace(text: &str, pattern: &str, replacement: &str) -> Result<String, Error> {
-    regex(pattern).map(|regex| regex.replace_all(text, replacement).into_owned())
+fn regex_replace(
+    state: &State<'_, '_>,
+    text: &str,
+    pattern: &str,
+    replacement: &str,
+) -> Result<String, Error> {
+    let pattern = searching(state, text, pattern)?;
+    let references = replacement.matches('$').count();
+    let (mut replaced, mut copied) = (String::new(), 0);
+    let start = Instant::now();
+    for found in pattern.regex.captures_iter(text) {
+        // Each search is paid for as if it was the only one: most go no further than their match.
+        if start.elapsed() > LONGEST_REPLACEMENT {
+            return Err(invalid(too_long(text)));
+        }
+        let whole = found.get(0).map_or(copied..copied, |whole| whole.range());
+        replaced.push_str(&text[copied..whole.start]);
+        let longest = replacement.len() + references.saturating_mul(whole.len());
+        if replaced.len().saturating_add(longest) > MOST_BYTES {
+            return Err(bounds::too_large());
+        }
+        found.expand(replacement, &mut replaced);
+        copied = whole.end;
+    }
+    Ok(replaced + &text[copied..])
 }
 
 fn keys(map: &Value) -> Result<Vec<Value>, Error> {

@@ -81,7 +81,7 @@ pub fn filter_names() -> (&'static [&'static str], &'static [&'static str]) {
 }
 
 /// Functions that minijinja brings along.
-pub const FUNCTIONS: &[&str] = &["range", "dict", "namespace", "debug"];
+pub const FUNCTIONS: &[&str] = &["range", "dict", "debug"];
 
 #[derive(Default)]
 struct Walker {

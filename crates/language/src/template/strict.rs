@@ -9,8 +9,10 @@ use minijinja::machinery::{Instruction, Instructions};
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 
+use super::bounds;
+
 /// The engine's mark for a filter that is looked up each time.
-const UNCACHED: u8 = u8::MAX;
+pub(super) const UNCACHED: u8 = u8::MAX;
 /// Longer values are cut in messages.
 const SHOWN: usize = 60;
 
@@ -138,7 +140,7 @@ fn ne(left: &Value, right: &Value) -> Result<bool, Error> {
     Ok(left != right)
 }
 
-fn concat(left: &Value, right: &Value) -> Result<String, Error> {
+fn concat(state: &State<'_, '_>, left: &Value, right: &Value) -> Result<String, Error> {
     for value in [left, right] {
         if value.is_undefined() {
             return Err(Error::from(ErrorKind::UndefinedError));
@@ -146,6 +148,7 @@ fn concat(left: &Value, right: &Value) -> Result<String, Error> {
         if value.is_none() {
             return Err(null_in_text());
         }
+        bounds::judge(state, value.clone())?;
     }
     Ok(format!("{left}{right}"))
 }

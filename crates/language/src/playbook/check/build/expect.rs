@@ -3,6 +3,7 @@
 use super::{Builder, entries, expr, one_or_more};
 use crate::playbook::document::has_template;
 use crate::playbook::plan::{Action, Expect, Matcher};
+use crate::template::Pattern;
 use malleus_source::yaml::{Key, Kind, Node};
 
 impl Builder<'_> {
@@ -128,7 +129,7 @@ impl Builder<'_> {
 
     fn regex(&mut self, node: &Node) {
         if let Some(pattern) = node.as_text().filter(|pattern| !has_template(pattern))
-            && let Err(error) = regex_lite::Regex::new(pattern)
+            && let Err(error) = Pattern::new(pattern)
         {
             self.problem(
                 node.span,
