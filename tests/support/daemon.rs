@@ -124,6 +124,9 @@ pub(crate) fn daemons() -> Vec<Generation> {
 }
 
 pub(crate) fn why_not(generation: Generation) -> Option<String> {
+    if std::env::var_os("MALLEUS_LIVE").is_some_and(|live| live == "never") {
+        return Some("MALLEUS_LIVE is `never`".to_owned());
+    }
     let check = Command::new(script("install-daemons"))
         .args(["--check", generation.name()])
         .output()
