@@ -1,3 +1,4 @@
+use std::io;
 use std::path::Path;
 
 use super::own_folder::{Missing, enter};
@@ -21,7 +22,12 @@ impl Client {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
-        enter(own, folder, Missing::Make)?;
+        enter(own, folder, Missing::Make).map_err(|error| match error {
+            Error::Unwritable { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
+                unwritable(source)
+            }
+            error => error,
+        })?;
         let mut part = AtomicFile::create(folder, 0o666).map_err(unwritable)?;
         let reply = self.download(request, &mut part)?;
         part.keep(file).map_err(unwritable)?;

@@ -2,11 +2,16 @@
 //! the static check and failures at run time.
 
 use annotate_snippets::renderer::DecorStyle;
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet};
 
 use malleus_core::secret::Masker;
 
 use crate::Place;
+
+/// How many bytes of a file an excerpt may be cut from. To draw a line of megabytes takes a long time, and nobody reads it.
+const LONGEST_EXCERPT: usize = 20_000;
+/// How many known names an unknown one is compared with; where there are more, none is suggested.
+const MOST_COMPARED: usize = 500;
 
 /// How bad a [`Diagnostic`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,8 +137,8 @@ impl Diagnostic {
         renderer.decor_style(DecorStyle::Ascii).render(&[group])
     }
 
-    /// One snippet per file, holding the labels in it and two lines around them.
-    fn by_file(&self) -> Vec<Snippet<'_, annotate_snippets::Annotation<'_>>> {
+    /// One snippet per file, holding the labels in it and two lines around them; the place alone where that is too long.
+    fn by_file(&self) -> Vec<Element<'_>> {
         let mut snippets = Vec::new();
         let mut done: Vec<&str> = Vec::new();
         for (at, label) in self.labels.iter().enumerate() {
@@ -156,6 +161,12 @@ impl Diagnostic {
                 )
             });
             let (first_line, range) = source.window(whole, 2);
+            if range.len() > LONGEST_EXCERPT {
+                let at = source.position(label.place.span.start);
+                let origin = Origin::path(source.name());
+                snippets.push(origin.line(at.line).char_column(at.column).into());
+                continue;
+            }
             let snippet = Snippet::source(&source.text()[range.clone()])
                 .path(source.name())
                 .line_start(first_line)
@@ -174,7 +185,7 @@ impl Diagnostic {
                         annotation.label(other.text.as_str())
                     }
                 }));
-            snippets.push(snippet);
+            snippets.push(snippet.into());
         }
         snippets
     }
@@ -196,6 +207,9 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     if let Some(longer) = known.iter().find(is_begin) {
         return Some(longer);
     }
+    if known.len() > MOST_COMPARED {
+        return None;
+    }
     known
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(word, name), name))
@@ -216,4 +230,23 @@ pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) ->
 pub fn count(number: usize, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {noun}{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{Source, Span};
+
+    #[test]
+    fn a_line_that_is_too_long_to_draw_has_its_place() {
+        let source = Source::new(
+            Path::new("long.yaml"),
+            "a\n".to_owned() + &"x".repeat(30_000),
+        );
+        let problem = Diagnostic::error("wrong").at(Place::new(&source, Span::new(4, 5)), "here");
+        let drawn = problem.help("mend it").render(Style::Plain);
+        assert_eq!(drawn, "error: wrong\n--> long.yaml:2:3\n = help: mend it");
+    }
 }
