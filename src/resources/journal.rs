@@ -423,7 +423,7 @@ mod tests {
             number,
             resource: resource(name),
             state: State::Intended,
-            proof: None,
+            proof: Some(Proof::default()),
         }
     }
 

@@ -8,7 +8,7 @@ use malleus_api::{Kind, Meaning, Wave, means};
 use serde_json::{Value, json};
 
 use super::emptying::empty;
-use super::ownership::{Condition, Owned, PROTECTION_KEY};
+use super::ownership::{Condition, Owned, PROTECTION_KEY, protects};
 use super::resource::{Extent, Place, Resource};
 use crate::client::{Backoff, Client, DELETING, Error, Limit, Reply, Request, Wait};
 
@@ -143,6 +143,7 @@ pub fn remove_all<K: Sync>(
                 resource,
                 conditions: same.map(|other| &other.condition).collect(),
                 owners: owners_of(target, targets),
+                is_protected_by_profile: protecting(targets, resource),
                 connect,
                 limit,
             };
@@ -206,6 +207,7 @@ pub fn preview<'t, K>(
             resource: &target.resource,
             conditions: vec![&target.condition],
             owners: owners_of(target, targets),
+            is_protected_by_profile: false,
             connect,
             limit,
         };
@@ -213,6 +215,16 @@ pub fn preview<'t, K>(
         Ok(Preview { target, spared })
     };
     targets.iter().map(task).collect()
+}
+
+/// Whether the run has made a profile that protects the instances of a project.
+fn protecting<K>(targets: &[Target<K>], instance: &Resource) -> bool {
+    targets.iter().any(|target| {
+        let profile = &target.resource;
+        profile.kind() == "profile"
+            && profile.remote == instance.remote
+            && target.condition.may_unprotect()
+    })
 }
 
 /// What a resource without any identity is in: where that was made anew, so was the resource.
@@ -261,6 +273,8 @@ struct Task<'t> {
     conditions: Vec<&'t Condition>,
     /// What it is in, and what that must show.
     owners: Vec<(&'t Resource, &'t Condition)>,
+    /// Whether a profile that the run made protects instances.
+    is_protected_by_profile: bool,
     connect: Connect<'t>,
     limit: Limit,
 }
@@ -351,7 +365,7 @@ impl Task<'_> {
             } else if is_instance
                 && !is_unprotected
                 && says(&error, Meaning::Protected)
-                && self.may_unprotect()
+                && self.may_unprotect(client)
             {
                 unprotect(client, resource, limit)?;
                 is_unprotected = true;
@@ -374,9 +388,17 @@ impl Task<'_> {
         }
     }
 
-    fn may_unprotect(&self) -> bool {
+    /// Whether the run itself has protected the instance: in its own config, or by a profile of the run.
+    fn may_unprotect(&self, client: &Client) -> bool {
         let mut conditions = self.conditions.iter();
-        conditions.any(|condition| condition.may_unprotect())
+        if conditions.any(|condition| condition.may_unprotect()) {
+            return true;
+        }
+        let look = self.resource.look().limit(self.limit);
+        self.is_protected_by_profile
+            && client
+                .request(&look)
+                .is_ok_and(|reply| !protects(&reply.metadata()["config"]))
     }
 
     /// Why the resource is not to be removed, if it is not.

@@ -366,10 +366,7 @@ impl Tracker {
             // An environment must not be brought to its state in somebody else's resource.
             table.settle(number, None, State::NotOurs);
         } else if is_ours {
-            table.prove(number, |proof| {
-                proof.identity = identity;
-                proof.protected |= protects(&live["expanded_config"]);
-            });
+            table.prove(number, |proof| proof.identity = identity);
         }
     }
 

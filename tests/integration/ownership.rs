@@ -51,17 +51,17 @@ fn malleus_on(ground: &Ground, arguments: &[&str]) -> Ran {
     Running::start(program.args(arguments), None).end()
 }
 
-fn told(flavor: Generation, ran: &Ran) -> String {
-    format!("{flavor}\n{}\n{}", ran.stdout(), ran.stderr())
+fn told(generation: Generation, ran: &Ran) -> String {
+    format!("{generation}\n{}\n{}", ran.stdout(), ran.stderr())
 }
 
 #[test]
 fn what_somebody_else_has_made_anew_stays() {
-    on_both(|flavor| {
-        let ground = Ground::new(flavor);
+    on_both(|generation| {
+        let ground = Ground::new(generation);
         ground.write("lab.yaml", OF_EACH);
         let up = malleus_on(&ground, &["up", "lab.yaml", "--name", "lab"]);
-        assert_eq!(up.code(), Some(0), "{}", told(flavor, &up));
+        assert_eq!(up.code(), Some(0), "{}", told(generation, &up));
         for (collection, name, body) in anew() {
             ground.send(&Request::delete(format!("{collection}/{name}")));
             // LXD gives snapshots whole seconds.
@@ -72,25 +72,25 @@ fn what_somebody_else_has_made_anew_stays() {
         }
         let theirs = ground.left();
         let preview = malleus_on(&ground, &["down", "lab", "--dry-run"]);
-        assert_eq!(preview.code(), Some(0), "{}", told(flavor, &preview));
+        assert_eq!(preview.code(), Some(0), "{}", told(generation, &preview));
         let listed = preview
             .stdout()
             .matches("made anew by somebody else")
             .count();
-        assert_eq!(listed, 5, "{}", told(flavor, &preview));
+        assert_eq!(listed, 5, "{}", told(generation, &preview));
         let down = malleus_on(&ground, &["down", "lab"]);
-        assert_eq!(down.code(), Some(0), "{}", told(flavor, &down));
+        assert_eq!(down.code(), Some(0), "{}", told(generation, &down));
         let spared = down.stderr().matches("left alone").count();
-        assert_eq!(spared, 5, "{}", told(flavor, &down));
-        assert_eq!(ground.left(), theirs, "{}", told(flavor, &down));
+        assert_eq!(spared, 5, "{}", told(generation, &down));
+        assert_eq!(ground.left(), theirs, "{}", told(generation, &down));
         assert!(ground.journals().is_empty());
     });
 }
 
 #[test]
 fn what_is_moved_renamed_restored_and_replaced_is_still_the_runs_own() {
-    on_both(|flavor| {
-        let ground = Ground::new(flavor);
+    on_both(|generation| {
+        let ground = Ground::new(generation);
         ground.write(
             "lab.yaml",
             r"
@@ -120,17 +120,17 @@ steps:
 ",
         );
         let up = malleus_on(&ground, &["up", "lab.yaml", "--name", "lab"]);
-        assert_eq!(up.code(), Some(0), "{}", told(flavor, &up));
+        assert_eq!(up.code(), Some(0), "{}", told(generation, &up));
         let down = malleus_on(&ground, &["down", "lab"]);
-        assert_eq!(down.code(), Some(0), "{}", told(flavor, &down));
-        assert_eq!(ground.is_clean(), Ok(()), "{}", told(flavor, &down));
+        assert_eq!(down.code(), Some(0), "{}", told(generation, &down));
+        assert_eq!(ground.is_clean(), Ok(()), "{}", told(generation, &down));
     });
 }
 
 #[test]
 fn commands_that_still_run_for_a_killed_run_are_ended() {
-    on_both(|flavor| {
-        let ground = Ground::new(flavor);
+    on_both(|generation| {
+        let ground = Ground::new(generation);
         ground.write(
             "sleeper.yaml",
             r#"
@@ -168,25 +168,25 @@ steps:
         running.end();
         let start = Instant::now();
         let down = malleus_on(&ground, &["down", "--all", "--cleanup-timeout", "60s"]);
-        assert_eq!(down.code(), Some(0), "{}", told(flavor, &down));
+        assert_eq!(down.code(), Some(0), "{}", told(generation, &down));
         assert!(
             start.elapsed() < Duration::from_secs(30),
             "{}",
-            told(flavor, &down)
+            told(generation, &down)
         );
         assert_eq!(
             ground.is_clean(),
             Ok(()),
             "{} in {SHARED}",
-            told(flavor, &down)
+            told(generation, &down)
         );
     });
 }
 
 #[test]
 fn what_an_older_journal_holds_is_left_until_somebody_insists() {
-    on_both(|flavor| {
-        let ground = Ground::new(flavor);
+    on_both(|generation| {
+        let ground = Ground::new(generation);
         ground.send(&Request::post("profiles").json(json!({"name": "old"})));
         let socket = ground.daemon.socket.display();
         let line = |entry: serde_json::Value| {
@@ -200,13 +200,13 @@ fn what_an_older_journal_holds_is_left_until_somebody_insists() {
         let text = format!("{}\n{}\n", line(header), line(made));
         fs::write(ground.store().join("oldrun.jsonl"), text).expect("a journal");
         let down = malleus_on(&ground, &["down", "--all"]);
-        assert_eq!(down.code(), Some(4), "{}", told(flavor, &down));
+        assert_eq!(down.code(), Some(4), "{}", told(generation, &down));
         for words in ["  - profile old\n", "--force-unknown"] {
-            assert!(down.stderr().contains(words), "{}", told(flavor, &down));
+            assert!(down.stderr().contains(words), "{}", told(generation, &down));
         }
         assert_eq!(ground.left(), ["profile old"]);
         let down = malleus_on(&ground, &["down", "oldrun", "--force-unknown"]);
-        assert_eq!(down.code(), Some(0), "{}", told(flavor, &down));
+        assert_eq!(down.code(), Some(0), "{}", told(generation, &down));
         assert_eq!(ground.is_clean(), Ok(()));
         assert!(ground.journals().is_empty());
     });
