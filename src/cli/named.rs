@@ -8,6 +8,7 @@ use malleus::diagnostic::{Diagnostic, did_you_mean};
 use malleus::playbook::plan::{Action, Body, OnError, Plan, Scalars, Step};
 use malleus::source::{Place, Source};
 use malleus::template::Template;
+use malleus_api::{ApiPath, Kind};
 use serde_json::Value;
 
 use super::connect;
@@ -15,57 +16,36 @@ use super::connect;
 /// How many names are listed where none is near.
 const LISTED: usize = 12;
 
-/// A kind of thing that playbooks name without making it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Kind {
-    Project,
-    Profile,
-    Network,
-    Pool,
-    Alias,
+const PROJECT: &str = "project";
+const PROFILE: &str = "profile";
+const NETWORK: &str = "network";
+const POOL: &str = "storage pool";
+const ALIAS: &str = "image alias";
+
+/// The kind of this label, if playbooks name such things without making them.
+fn judged(label: &str) -> Option<&'static Kind> {
+    [PROJECT, PROFILE, NETWORK, POOL, ALIAS]
+        .contains(&label)
+        .then(|| Kind::all().iter().find(|kind| kind.label == label))?
 }
 
-impl Kind {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Project => "project",
-            Self::Profile => "profile",
-            Self::Network => "network",
-            Self::Pool => "storage pool",
-            Self::Alias => "image alias",
-        }
-    }
+/// The collection of a kind.
+fn collection(kind: &Kind) -> Option<ApiPath> {
+    ApiPath::parse(kind.path.strip_suffix("/{}")?)
+}
 
-    fn collection(self) -> &'static str {
-        match self {
-            Self::Project => "projects",
-            Self::Profile => "profiles",
-            Self::Network => "networks",
-            Self::Pool => "storage-pools",
-            Self::Alias => "images/aliases",
-        }
-    }
-
-    /// The kind of the members of a collection.
-    fn of(path: &str) -> Option<(Self, &str)> {
-        [
-            Self::Alias,
-            Self::Project,
-            Self::Profile,
-            Self::Network,
-            Self::Pool,
-        ]
-        .into_iter()
-        .find_map(|kind| {
-            let rest = path.strip_prefix(kind.collection())?;
-            (rest.is_empty() || rest.starts_with('/')).then(|| (kind, rest.trim_start_matches('/')))
-        })
-    }
+/// What the beginning of a path names: the kind, the name, and how many segments it has.
+fn at_beginning(path: &ApiPath) -> Option<(&'static Kind, String, usize)> {
+    (1..=path.segments().len()).find_map(|length| {
+        let beginning = ApiPath::of(&path.segments()[..length]);
+        let kind = judged(beginning.kind()?.label)?;
+        Some((kind, beginning.name().to_owned(), length))
+    })
 }
 
 /// Something that a step names.
 struct Named {
-    kind: Kind,
+    label: &'static str,
     name: String,
     place: Place,
 }
@@ -92,12 +72,12 @@ pub(crate) fn judge(plan: &Plan, client: &Client) -> Result<Vec<Diagnostic>, Err
     let mut is_closed = has_own_features || project == Some(None);
     let mut seen = HashSet::new();
     for named in walk.found {
-        let is_scoped = !matches!(named.kind, Kind::Project | Kind::Pool);
-        if is_scoped && is_closed || !seen.insert((named.kind, named.name.clone())) {
+        let is_scoped = !matches!(named.label, PROJECT | POOL);
+        if is_scoped && is_closed || !seen.insert((named.label, named.name.clone())) {
             continue;
         }
         if let Some(problem) = missing(&named, &client)? {
-            is_closed |= named.kind == Kind::Project;
+            is_closed |= named.label == PROJECT;
             problems.push(problem);
         }
     }
@@ -105,13 +85,19 @@ pub(crate) fn judge(plan: &Plan, client: &Client) -> Result<Vec<Diagnostic>, Err
 }
 
 fn missing(named: &Named, client: &Client) -> Result<Option<Diagnostic>, Error> {
-    let Named { kind, name, place } = named;
-    let collection = kind.collection();
-    let member = format!("/1.0/{collection}/{}", malleus_core::percent::encode(name));
-    if client.send(&Request::new("GET", member))?.status != 404 {
+    let Named { label, name, place } = named;
+    let Some(collection) = judged(label).and_then(collection) else {
+        return Ok(None);
+    };
+    let member = collection.member(name);
+    if client
+        .send(&Request::new("GET", member.to_string()))?
+        .status
+        != 404
+    {
         return Ok(None);
     }
-    let all = client.send(&Request::new("GET", format!("/1.0/{collection}")))?;
+    let all = client.send(&Request::new("GET", collection.to_string()))?;
     let urls = all.metadata().as_array().cloned().unwrap_or_default();
     let there: Vec<&str> = urls
         .iter()
@@ -126,12 +112,9 @@ fn missing(named: &Named, client: &Client) -> Result<Option<Diagnostic>, Error> 
         many => format!("there are {} others", many.len()),
     };
     Ok(Some(
-        Diagnostic::error(format!(
-            "there is no {} `{name}` on the server",
-            kind.word()
-        ))
-        .at(place.clone(), "")
-        .help(help),
+        Diagnostic::error(format!("there is no {label} `{name}` on the server"))
+            .at(place.clone(), "")
+            .help(help),
     ))
 }
 
@@ -140,16 +123,16 @@ fn missing(named: &Named, client: &Client) -> Result<Option<Diagnostic>, Error> 
 struct Walk {
     found: Vec<Named>,
     /// What steps make themselves.
-    made: HashSet<(Kind, String)>,
+    made: HashSet<(&'static str, String)>,
     /// Kinds of which a step makes something whose name is worked out: it may be any.
-    open: HashSet<Kind>,
+    open: HashSet<&'static str>,
     problems: Vec<Diagnostic>,
 }
 
 impl Walk {
     fn playbook(&mut self, plan: &Plan) {
         if let Some(project) = &plan.project {
-            self.name(Kind::Project, project, &plan.source);
+            self.name(PROJECT, project, &plan.source);
         }
         self.steps(&plan.steps, &plan.source);
     }
@@ -217,73 +200,68 @@ impl Walk {
     fn query(&mut self, query: &[(String, Template)], source: &Arc<Source>) {
         for (key, value) in query {
             if key == "project" {
-                self.name(Kind::Project, value, source);
+                self.name(PROJECT, value, source);
             }
         }
     }
 
     /// What a path names, or makes.
     fn path(&mut self, path: &Template, (makes, is_judged): (bool, bool), source: &Arc<Source>) {
-        let written = path.written();
-        let below = below_version(&written);
-        let Some((kind, rest)) = Kind::of(below) else {
+        let Some(written) = ApiPath::parse(&path.written()) else {
             return;
         };
-        let is_deeper = kind != Kind::Alias && rest.contains('/');
-        let name = if kind == Kind::Alias {
-            rest
-        } else {
-            rest.split('/').next().unwrap_or_default()
-        };
-        if name.is_empty() {
+        let Some((kind, name, length)) = at_beginning(&written) else {
             return;
-        }
-        if makes && !is_deeper {
-            self.makes(kind, name);
+        };
+        if makes && length == written.segments().len() {
+            self.makes(kind.label, &name);
         } else if is_judged {
-            self.note(kind, name, Place::new(source, path.span()));
+            self.note(kind.label, &name, Place::new(source, path.span()));
         }
     }
 
     /// What a POST makes.
     fn posted(&mut self, path: &str, body: Option<&Template>) {
-        let Some((kind, "")) = Kind::of(below_version(path)) else {
-            return;
-        };
-        let name = body
-            .and_then(|body| at(body, "name"))
-            .map(Template::written);
-        self.makes(kind, name.as_deref().unwrap_or("{{"));
+        let path = ApiPath::parse(path);
+        let kind = path.as_ref().and_then(ApiPath::kind_of_members);
+        if let Some(kind) = kind.and_then(|kind| judged(kind.label)) {
+            let name = body.and_then(|body| at(body, kind.name_key()?));
+            let name = name.map_or_else(|| "{{".to_owned(), Template::written);
+            self.makes(kind.label, &name);
+        }
     }
 
-    fn makes(&mut self, kind: Kind, name: &str) {
+    fn makes(&mut self, label: &'static str, name: &str) {
         if name.contains("{{") {
-            self.open.insert(kind);
+            self.open.insert(label);
         } else {
-            self.made.insert((kind, name.to_owned()));
+            self.made.insert((label, name.to_owned()));
         }
     }
 
     /// What the body of an instance or a profile names.
     fn body(&mut self, path: &str, body: &Template, source: &Arc<Source>) {
-        let below = below_version(path);
-        if !below.starts_with("instances") && !below.starts_with("profiles") {
+        let path = ApiPath::parse(path);
+        let kind = path
+            .as_ref()
+            .and_then(|path| path.kind().or_else(|| path.kind_of_members()));
+        if !kind.is_some_and(|kind| matches!(kind.label, "instance" | PROFILE)) {
             return;
         }
         if let Some(image) = at(body, "source")
             && at(image, "server").is_none()
             && let Some(alias) = at(image, "alias")
         {
-            self.name(Kind::Alias, alias, source);
+            self.name(ALIAS, alias, source);
         }
         if let Some(Template::List(profiles, _)) = at(body, "profiles") {
             for profile in profiles {
-                self.name(Kind::Profile, profile, source);
+                self.name(PROFILE, profile, source);
             }
         }
         if let Some(Template::Map(devices, _)) = at(body, "devices") {
             for (_, device) in devices {
-                for (key, kind) in [("network", Kind::Network), ("pool", Kind::Pool)] {
+                for (key, kind) in [("network", NETWORK), ("pool", POOL)] {
                     if let Some(name) = at(device, key) {
                         self.name(kind, name, source);
                     }
@@ -292,27 +270,22 @@ impl Walk {
         }
     }
 
-    fn name(&mut self, kind: Kind, name: &Template, source: &Arc<Source>) {
+    fn name(&mut self, label: &'static str, name: &Template, source: &Arc<Source>) {
         if let Some(written) = name.literal().and_then(Value::as_str) {
-            self.note(kind, written, Place::new(source, name.span()));
+            self.note(label, written, Place::new(source, name.span()));
         }
     }
 
-    fn note(&mut self, kind: Kind, name: &str, place: Place) {
-        let is_known = self.open.contains(&kind) || self.made.contains(&(kind, name.to_owned()));
+    fn note(&mut self, label: &'static str, name: &str, place: Place) {
+        let is_known = self.open.contains(label) || self.made.contains(&(label, name.to_owned()));
         if !is_known && !name.contains("{{") && !name.is_empty() {
             self.found.push(Named {
-                kind,
+                label,
                 name: name.to_owned(),
                 place,
             });
         }
     }
-}
-
-fn below_version(path: &str) -> &str {
-    let path = path.split('?').next().unwrap_or_default();
-    path.strip_prefix("/1.0/").unwrap_or(path)
 }
 
 /// The value at a key that is written out.

@@ -17,6 +17,7 @@ mod isolate;
 mod lease_renewer;
 mod logs;
 mod lost_reply;
+mod one_path;
 mod parallel;
 mod pending_work;
 mod retry;

@@ -9,10 +9,10 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, Output, State, UndefinedBehavior};
 use serde_json::{Map, Value};
 
-use super::file::{FileText, Rendering, read_text};
+use super::file::read_text;
 use super::path::{self, PathText};
 use super::taint::{self, Watch};
-use super::{Expr, Scope, Template, Text, bounds, filters, length, strict};
+use super::{Expr, FileText, Rendering, Scope, Template, Text, bounds, filters, length, strict};
 use malleus_source::{Source, Span};
 
 /// Steps one evaluation may take: far above what a playbook needs, far below what a person would wait for.

@@ -18,10 +18,10 @@ mod taint;
 mod tree;
 
 pub use engine::{Engine, Error, Renderer, TemplateError, describe};
-pub use file::{FileText, Rendering, read_text};
+pub use file::read_text;
 pub use names::{Compared, FUNCTIONS, NameUse, Usage, filter_names};
 pub use path::judge as judge_path;
 pub use pattern::Pattern;
 pub use preview::{Preview, Previewer};
 pub use scope::Scope;
-pub use tree::{Expr, Template, Text};
+pub use tree::{Expr, FileText, Rendering, Template, Text};

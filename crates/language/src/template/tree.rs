@@ -6,7 +6,6 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::engine::{self, Error, Shape};
-use super::file::FileText;
 use malleus_source::yaml::{self, Kind, Node};
 use malleus_source::{Source, Span};
 
@@ -227,5 +226,38 @@ impl Template {
             Self::Map(..) => "{…}".into(),
             Self::File(file) => format!("{{file: {}}}", file.path.written()),
         }
+    }
+}
+
+/// The content of a file beside the playbook, in the place of a text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FileText {
+    /// Its path, relative to the playbook.
+    pub path: Template,
+    /// Whether templates in it are rendered.
+    pub rendering: Rendering,
+    /// What stands in it, where it is known before the run and has templates.
+    pub content: Option<Text>,
+    /// Where the playbook names it.
+    pub span: Span,
+}
+
+/// What becomes of templates in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rendering {
+    /// They are text like any other.
+    AsWritten,
+    /// They are rendered.
+    Templates,
+}
+
+impl FileText {
+    /// The templates in a file's text.
+    ///
+    /// # Errors
+    /// Where they do not parse; the range is that in the file.
+    pub fn templates(file: &Arc<Source>, span: Span) -> Result<Text, Error> {
+        engine::shape(file.text())?;
+        Ok(Text::of_file(file, span))
     }
 }
