@@ -279,9 +279,9 @@ fn no_files_import_each_other_in_a_circle() {
         for import in &closing {
             let others = closing.iter().copied().filter(|other| other != import);
             if files.circles(&others.collect()).is_empty() {
-                let (importer, imported) = import;
+                let (from, to) = import;
                 wrong.push(format!(
-                    "{importer} -> {imported} closes no circle any more: CLOSING_IMPORTS"
+                    "{from} -> {to} closes no circle any more: CLOSING_IMPORTS"
                 ));
             }
         }
@@ -305,8 +305,8 @@ fn only_the_api_and_its_witness_spell_paths() {
     let known = SPELL_PATHS.iter().map(|(file, _)| (*file).to_owned());
     assert_same(
         "SPELL_PATHS",
-        known.collect(),
-        found.map(|(file, _)| file).collect(),
+        &known.collect(),
+        &found.map(|(file, _)| file).collect(),
     );
 }
 
@@ -339,8 +339,8 @@ fn only_the_api_and_its_witness_match_wording() {
     let known = OTHER_WORDING.iter().map(|(file, _)| (*file).to_owned());
     assert_same(
         "OTHER_WORDING",
-        known.collect(),
-        found.map(|(file, _)| file).collect(),
+        &known.collect(),
+        &found.map(|(file, _)| file).collect(),
     );
 }
 
@@ -433,9 +433,9 @@ fn playbooks(folder: &Path) -> String {
 }
 
 /// Compares a list with what was found, and says which entries are to be removed or which code is to be mended.
-fn assert_same(list: &str, known: BTreeSet<String>, found: BTreeSet<String>) {
-    let new: Vec<_> = found.difference(&known).map(String::as_str).collect();
-    let gone: Vec<_> = known.difference(&found).map(String::as_str).collect();
+fn assert_same(list: &str, known: &BTreeSet<String>, found: &BTreeSet<String>) {
+    let new: Vec<_> = found.difference(known).map(String::as_str).collect();
+    let gone: Vec<_> = known.difference(found).map(String::as_str).collect();
     assert!(
         new.is_empty() && gone.is_empty(),
         "not among {list}, and not to be added to it:\n{}\nno longer needed in {list}:\n{}",
