@@ -186,7 +186,11 @@ impl ResourceTable {
     pub(super) fn find(&self, resource: &Resource) -> Option<&Tracked> {
         let newest = self.by_path.get(&resource.path);
         let newest = newest.and_then(|number| self.resources.get(number));
-        let fits = |known: &&Tracked| known.state.is_open() && known.resource.is_same(resource);
+        let fits = |known: &&Tracked| {
+            known.state.is_open()
+                && known.resource.path == resource.path
+                && known.resource.is_same(resource)
+        };
         // The same path may be in several projects.
         newest
             .filter(fits)
@@ -213,6 +217,8 @@ impl ResourceTable {
             .find(|other| {
                 other.number != number
                     && other.state == State::Made
+                    // Paths are spelled in one way; most are told apart by that alone.
+                    && other.resource.path == known.resource.path
                     && other.resource.goes_with(&known.resource)
             })
             .map(|other| other.number)
