@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::client::{Client, Limit, Observer, Trace, encode};
+use crate::client::{Client, Limit, Observer, Trace, encode, secrets_of};
 use crate::diagnostic::Style;
 use crate::events::{Event, Sink};
 use crate::report::{Human, Terminal, Verbosity};
@@ -87,6 +87,7 @@ impl Dossier {
     pub fn observer(&self, next: Option<Arc<dyn Observer>>) -> Arc<dyn Observer> {
         Arc::new(Both {
             requests: Arc::clone(&self.requests),
+            masker: self.folder.masker().clone(),
             next,
         })
     }
@@ -170,11 +171,16 @@ impl Sink for Listening<'_> {
 /// Two listeners to the same exchanges.
 struct Both {
     requests: Arc<Requests>,
+    masker: Masker,
     next: Option<Arc<dyn Observer>>,
 }
 
 impl Observer for Both {
     fn observe(&self, trace: &Trace<'_>) {
+        if let Trace::Reply { reply, .. } = trace {
+            // What opens the websockets of a command, among others.
+            self.masker.add(&secrets_of(reply).into());
+        }
         self.requests.take(trace);
         if let Some(next) = &self.next {
             next.observe(trace);

@@ -71,6 +71,7 @@ fn content(reply: &Reply) -> String {
         Content::Bytes(bytes) => format!("({} bytes)", bytes.len()),
         Content::Streamed { bytes } => format!("({bytes} bytes, streamed)"),
         Content::Empty => String::new(),
-        Content::Envelope(_) | Content::Json(_) | Content::Text(_) => reply.body().to_string(),
+        Content::Text(text) => text.clone(),
+        Content::Envelope(_) | Content::Json(_) => reply.body().to_string(),
     }
 }

@@ -253,7 +253,7 @@ impl Attempt<'_, '_> {
     pub(super) fn act(&self, step: &plan::Step) -> Result<ActionResult, ActionError> {
         match &step.action {
             Action::Request(request) => self.request(step, request),
-            Action::Exec(exec) => self.exec(step, exec),
+            Action::Exec(exec) => self.exec(exec),
             Action::Join(name) => self.join(name),
             Action::Push(push) => self.push(push),
             Action::Pull(pull) => self.pull(pull),

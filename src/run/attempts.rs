@@ -114,7 +114,7 @@ impl<'a> Run<'a> {
         frame: &Frame<'a>,
         patience: Limit,
     ) -> Verdict {
-        let scope = with_result(&frame.scope, &ended.fields);
+        let scope = with_result(frame, &ended.fields);
         let renderer = self.engine.with(&frame.plan.source, &scope);
         if let Some(condition) = &until.fail_when
             && renderer.holds(condition).unwrap_or(false)
@@ -206,6 +206,9 @@ impl<'a> Run<'a> {
         match acted {
             Ok(seen) => {
                 let seen = forgiven(seen, step, frame.phase);
+                if frame.visibility == Visibility::Secret {
+                    self.learn(&seen);
+                }
                 let ended = self.judge(step, frame, &seen, number);
                 (Ok(seen), ended)
             }
@@ -263,16 +266,21 @@ impl<'a> Run<'a> {
         let asks = step.expect.is_any() || !step.capture.is_empty();
         // A reply may be large, and most steps ask nothing of it.
         let scope = if asks {
-            with_result(&frame.scope, &fields)
+            with_result(frame, &fields)
         } else {
             frame.scope.child()
         };
         let renderer = self.engine.with(&frame.plan.source, &scope);
         let renderers = (self.renderer(frame), renderer);
-        let mut failures = Judge::new(frame.plan, self.masker, renderers, seen).judge(step);
+        let judge = Judge::new(frame, self.masker, renderers, seen);
+        let mut failures = judge.judge(step);
         let mut captures = vec![Value::Null; step.capture.len()];
         if failures.is_empty() {
             (captures, failures) = captured(step, frame.plan, renderer);
+        }
+        if frame.visibility == Visibility::Secret {
+            captures.iter().for_each(|value| self.masker.add(value));
+            hide(&mut failures, self.masker, seen);
         }
         if !seen.what.is_empty() {
             let line = format!("{}{}", seen.what, ending(seen));
@@ -288,7 +296,7 @@ impl<'a> Run<'a> {
             remark: seen
                 .change
                 .as_ref()
-                .map(|change| remark(self.masker, change))
+                .map(|change| remark(self.masker, change, frame.visibility))
                 .unwrap_or_default(),
             failures,
         }
@@ -318,6 +326,34 @@ fn expected(trouble: ActionError, step: &Step) -> Result<ActionResult, ActionErr
         Ok(seen)
     } else {
         Err(ActionError::Client(failure))
+    }
+}
+
+impl Run<'_> {
+    /// Has what a secret step has read masked from now on, line by line.
+    fn learn(&self, seen: &ActionResult) {
+        if let Some(command) = &seen.command {
+            self.masker.add_output(&command.stdout);
+            self.masker.add_output(&command.stderr);
+        }
+        if let Value::String(text) = &seen.body {
+            self.masker.add_output(text.as_bytes());
+        }
+    }
+}
+
+/// Takes out of the messages of a secret step's failures what they quote of its result.
+fn hide(failures: &mut [Diagnostic], masker: &Masker, seen: &ActionResult) {
+    if failures.is_empty() {
+        return;
+    }
+    // Apart: words of a reply such as `Running` may be shown elsewhere.
+    let all = masker.apart();
+    all.add(&seen.metadata);
+    all.add(&seen.body);
+    for failure in failures {
+        // A filter says what it cannot read; values elsewhere in a failure are hidden where it is made.
+        failure.message = all.mask(&failure.message);
     }
 }
 
@@ -352,12 +388,33 @@ fn bind_outside(step: &Step, frame: &Frame<'_>, name: &str, value: &Value) {
     }
 }
 
-/// The names in scope with a step's result on top.
-pub(super) fn with_result(scope: &Scope, fields: &Map<String, Value>) -> Scope {
-    let scope = scope.child();
+/// The names in scope with a step's result on top. What a secret step has read is not to be shown.
+pub(super) fn with_result(frame: &Frame<'_>, fields: &Map<String, Value>) -> Scope {
+    let scope = frame.scope.child();
     scope.bind_fields(fields);
+    if frame.visibility == Visibility::Secret {
+        // Numbers and booleans such as an exit code are no text that was read.
+        for name in READ {
+            if let Some(value) = fields.get(name).filter(|value| !value.is_null()) {
+                scope.bind_secret(name, value);
+            }
+        }
+    }
     scope
 }
+
+/// The fields of a result that hold what was read.
+const READ: [&str; 9] = [
+    "metadata",
+    "body",
+    "operation",
+    "headers",
+    "stdout",
+    "stderr",
+    "stdout_base64",
+    "stderr_base64",
+    "difference",
+];
 
 /// In cleanup, what is gone already counts as removed.
 fn forgiven(mut seen: ActionResult, step: &Step, phase: Phase) -> ActionResult {
@@ -391,12 +448,15 @@ fn is_changed(seen: &ActionResult) -> bool {
 }
 
 /// `created`, `unchanged`, `changed config.user.x: "1" → "2"`.
-fn remark(masker: &Masker, change: &Change) -> String {
+fn remark(masker: &Masker, change: &Change, visibility: Visibility) -> String {
     let differences: Vec<String> = change
         .difference
         .iter()
         .map(|one| {
             let path = one["path"].as_str().unwrap_or_default();
+            if visibility == Visibility::Secret {
+                return path.to_owned();
+            }
             let (from, to) = (shown(masker, &one["from"]), shown(masker, &one["to"]));
             format!("{path}: {from} → {to}")
         })

@@ -5,9 +5,9 @@ use std::sync::OnceLock;
 
 use super::action::{ActionError, ActionResult, Attempt, CommandOutput, refusal};
 use super::pending_work::ExecLog;
-use super::shown::tail;
+use super::shown::{hidden, tail};
 use crate::client::{self, Client, Exec, Exit, LastOutput, Operation, Output, Stdio, Wait};
-use crate::playbook::plan::{self, Command, Io, Step, Visibility};
+use crate::playbook::plan::{self, Command, Io, Visibility};
 use crate::resources::{Resource, Retention};
 use crate::secret::{MASK, Masker};
 use crate::template::{Renderer, Template, TemplateError, describe};
@@ -21,11 +21,7 @@ struct Written {
 }
 
 impl Attempt<'_, '_> {
-    pub(super) fn exec(
-        &self,
-        step: &Step,
-        action: &plan::Exec,
-    ) -> Result<ActionResult, ActionError> {
+    pub(super) fn exec(&self, action: &plan::Exec) -> Result<ActionResult, ActionError> {
         let (exec, stdin) = self.render_exec(action)?;
         let limit = action.timeout.map_or(self.limit, |after| {
             let client = &self.frame.client;
@@ -68,7 +64,7 @@ impl Attempt<'_, '_> {
                 ..ActionResult::default()
             }),
             Err(error) => {
-                refusal(error, &what).map_err(|error| error.with_notes(self.so_far(step, &written)))
+                refusal(error, &what).map_err(|error| error.with_notes(self.so_far(&written)))
             }
         }
     }
@@ -85,14 +81,14 @@ impl Attempt<'_, '_> {
     }
 
     /// What a command has written that was ended before its own end: why it did not end is often there.
-    fn so_far(&self, step: &Step, written: &Written) -> Vec<String> {
+    fn so_far(&self, written: &Written) -> Vec<String> {
         [("stderr", &written.stderr), ("stdout", &written.stdout)]
             .into_iter()
             .filter(|(_, bytes)| !bytes.is_empty())
             .map(|(name, bytes)| {
                 let name = format!("{name} so far");
-                match step.visibility {
-                    Visibility::Secret => format!("{name}: *** {} bytes", bytes.len()),
+                match self.frame.visibility {
+                    Visibility::Secret => format!("{name}: {}", hidden(bytes.len())),
                     Visibility::Shown => tail(self.run.masker, &name, bytes),
                 }
             })

@@ -16,7 +16,7 @@ use super::step::StepResult;
 use crate::diagnostic::Diagnostic;
 use crate::events::{Phase, StepInfo, StepOutcome};
 use crate::playbook::input::{Given, resolve};
-use crate::playbook::plan::{Action, Group, Include, OnError, Parallel, Step};
+use crate::playbook::plan::{Action, Group, Include, OnError, Parallel, Step, Visibility};
 
 /// How a composite step ended.
 pub(super) struct GroupOutcome {
@@ -115,9 +115,12 @@ impl<'a> Run<'a> {
                 }
             }
         }
+        if frame.visibility == Visibility::Secret {
+            captures.iter().for_each(|value| self.masker.add(value));
+        }
         let result = Value::Object(fields);
         if let Some(id) = &step.id {
-            frame.scope.bind(&id.text, &result);
+            frame.bind_result(&id.text, &result);
         }
         self.register_cleanup(step, frame, info.number);
         let left = StepResult { result, captures };
@@ -144,10 +147,10 @@ impl<'a> Run<'a> {
         frame: &Frame<'a>,
         fields: &Map<String, Value>,
     ) -> (Vec<Value>, Vec<Diagnostic>) {
-        let scope = with_result(&frame.scope, fields);
+        let scope = with_result(frame, fields);
         let renderer = self.engine.with(&frame.plan.source, &scope);
         let failures = Judge::new(
-            frame.plan,
+            frame,
             self.masker,
             (self.renderer(frame), renderer),
             &ActionResult::default(),

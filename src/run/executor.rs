@@ -264,9 +264,31 @@ pub(super) struct Frame<'a> {
     pub(super) owner: Owner,
     /// What becomes of what is created in here.
     pub(super) fate: Retention,
+    /// Whether what steps in here read may be shown.
+    pub(super) visibility: Visibility,
 }
 
 impl Frame<'_> {
+    /// The frame of a step; what a secret one reads is shown nowhere.
+    pub(super) fn seen_as(&self, visibility: Visibility) -> Self {
+        if visibility == Visibility::Shown && self.visibility == Visibility::Shown {
+            return self.clone();
+        }
+        Self {
+            client: self.client.with_hidden_replies(),
+            visibility: Visibility::Secret,
+            ..self.clone()
+        }
+    }
+
+    /// Binds what a step leaves.
+    pub(super) fn bind_result(&self, name: &str, value: &Value) {
+        match self.visibility {
+            Visibility::Shown => self.scope.bind(name, value),
+            Visibility::Secret => self.scope.bind_secret(name, value),
+        }
+    }
+
     /// What becomes of what a step in here creates.
     pub(super) fn retention_of(&self, step: &Step) -> Retention {
         match step.keep {
@@ -381,6 +403,7 @@ impl<'a> Run<'a> {
             changed: Arc::default(),
             owner: Owner::new(),
             fate: Retention::Removed,
+            visibility: Visibility::Shown,
         };
         let mut frame = match self.enter(plan, &self.session.inputs, &base) {
             Ok(frame) => frame,

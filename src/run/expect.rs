@@ -3,10 +3,11 @@
 use serde_json::Value;
 
 use super::action::{ActionResult, CommandOutput};
-use super::shown::{INLINE, difference, shown, tail, values_of};
+use super::executor::Frame;
+use super::shown::{INLINE, difference, hidden, hidden_value, shown, tail, values_of};
 use super::subset::{differences, span_of};
 use crate::diagnostic::Diagnostic;
-use crate::playbook::plan::{Action, Expect, Matcher, Plan, Step};
+use crate::playbook::plan::{Action, Expect, Matcher, Plan, Step, Visibility};
 use crate::secret::Masker;
 use crate::source::Span;
 use crate::template::{Expr, Pattern, Renderer, Template, TemplateError};
@@ -21,23 +22,34 @@ pub(super) struct Judge<'a> {
     /// Knows the step's result on top of the names in scope.
     pub(super) renderer: Renderer<'a>,
     pub(super) seen: &'a ActionResult,
+    /// Whether a failure may show what was seen.
+    visibility: Visibility,
     failures: Vec<Diagnostic>,
 }
 
 impl<'a> Judge<'a> {
     pub(super) fn new(
-        plan: &'a Plan,
+        frame: &'a Frame<'_>,
         masker: &'a Masker,
         (outer, renderer): (Renderer<'a>, Renderer<'a>),
         seen: &'a ActionResult,
     ) -> Self {
         Self {
-            plan,
+            plan: frame.plan,
             masker,
             outer,
             renderer,
             seen,
+            visibility: frame.visibility,
             failures: Vec::new(),
+        }
+    }
+
+    /// The end of a text that was seen.
+    fn tail(&self, name: &str, bytes: &[u8]) -> String {
+        match self.visibility {
+            Visibility::Shown => tail(self.masker, name, bytes),
+            Visibility::Secret => format!("{name}: {}", hidden(bytes.len())),
         }
     }
 
@@ -140,11 +152,14 @@ impl<'a> Judge<'a> {
         }
         // What the command said is why it failed: shown wherever its exit code is the trouble.
         let output = [("stderr", &command.stderr), ("stdout", &command.stdout)];
-        let masker = self.masker;
+        let said = output.into_iter().filter(|(_, bytes)| !bytes.is_empty());
+        let said: Vec<(&str, String)> = said
+            .map(|(name, bytes)| (name, self.tail(name, bytes)))
+            .collect();
         if let Some(failure) = self.failures.last_mut() {
-            for (name, bytes) in output.into_iter().filter(|(_, bytes)| !bytes.is_empty()) {
+            for (name, note) in said {
                 if failure.notes.iter().all(|note| !note.starts_with(name)) {
-                    failure.notes.push(tail(masker, name, bytes));
+                    failure.notes.push(note);
                 }
             }
         }
@@ -213,7 +228,7 @@ impl<'a> Judge<'a> {
                     Ok(value) => self.subset(what, wanted, &value),
                     Err(error) => {
                         let span = wanted.span();
-                        let note = tail(self.masker, what, seen.as_bytes());
+                        let note = self.tail(what, seen.as_bytes());
                         self.fail(span, format!("{what} is not JSON: {error}"), "")
                             .notes
                             .push(note);
@@ -229,7 +244,10 @@ impl<'a> Judge<'a> {
             Ok(text) if text == seen => {}
             Ok(text) => {
                 let message = format!("{what} is not what was expected");
-                if text.len() <= INLINE && seen.len() <= INLINE {
+                if self.visibility == Visibility::Secret {
+                    let note = self.tail(what, seen.as_bytes());
+                    self.fail(wanted.span(), message, "").notes.push(note);
+                } else if text.len() <= INLINE && seen.len() <= INLINE {
                     self.fail(
                         wanted.span(),
                         message,
@@ -248,7 +266,7 @@ impl<'a> Judge<'a> {
             Err(fault) => self.fault(fault),
             Ok(part) if seen.contains(&part) => {}
             Ok(part) => {
-                let note = tail(self.masker, what, seen.as_bytes());
+                let note = self.tail(what, seen.as_bytes());
                 self.fail(
                     wanted.span(),
                     format!("{what} does not contain what was expected"),
@@ -272,7 +290,7 @@ impl<'a> Judge<'a> {
         match found {
             Ok(true) => {}
             Ok(false) => {
-                let note = tail(self.masker, what, seen.as_bytes());
+                let note = self.tail(what, seen.as_bytes());
                 self.fail(
                     wanted.span(),
                     format!("{what} does not match"),
@@ -298,11 +316,14 @@ impl<'a> Judge<'a> {
                         .fold(what.to_owned(), |path, part| format!("{path}{part}"));
                     let span = span_of(wanted, &difference.path);
                     let label = match difference.actual {
-                        Some(actual) => format!(
-                            "expected {}, it is {}",
-                            shown(self.masker, &difference.expected),
-                            shown(self.masker, &actual)
-                        ),
+                        Some(actual) => {
+                            let actual = match self.visibility {
+                                Visibility::Shown => shown(self.masker, &actual),
+                                Visibility::Secret => hidden_value(&actual),
+                            };
+                            let expected = shown(self.masker, &difference.expected);
+                            format!("expected {expected}, it is {actual}")
+                        }
                         None => format!(
                             "expected {}, there is none",
                             shown(self.masker, &difference.expected)

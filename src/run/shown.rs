@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use similar::TextDiff;
 
-use crate::secret::Masker;
+use crate::secret::{MASK, Masker};
 use crate::template::{Expr, Renderer, Usage, describe};
 
 /// Text longer than this is not shown inline but line by line.
@@ -26,6 +26,9 @@ pub(super) fn values_of(masker: &Masker, renderer: Renderer<'_>, expr: &Expr) ->
     for used in Usage::of_expression(expr.code()).names {
         let code = &expr.code()[used.range];
         let line = match renderer.probe(code) {
+            Some(value) if renderer.is_secret(code) => {
+                format!("{code}: {}", hidden_value(&value))
+            }
             Some(value) => format!("{code}: {}", shown(masker, &value)),
             None if renderer.is_unreadable(code) => continue,
             None => format!("{code} is undefined"),
@@ -45,6 +48,20 @@ pub(super) fn shown(masker: &Masker, value: &Value) -> String {
     }
     let start: String = text.chars().take(INLINE).collect();
     format!("{start}… ({})", describe(value))
+}
+
+/// What is shown of a text of which nothing may be shown.
+pub(super) fn hidden(bytes: usize) -> String {
+    format!("{MASK} {bytes} bytes")
+}
+
+/// The same for a value: a text as it is, all else as JSON.
+pub(super) fn hidden_value(value: &Value) -> String {
+    hidden(
+        value
+            .as_str()
+            .map_or_else(|| value.to_string().len(), str::len),
+    )
 }
 
 /// The last lines of a command's output, under a name.

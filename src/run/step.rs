@@ -12,10 +12,10 @@ use super::executor::{Frame, Run, Stop};
 use super::failure;
 use super::parallel::run_parallel;
 use super::pending_work::Cleanup;
-use super::shown::shown;
+use super::shown::{hidden_value, shown};
 use crate::diagnostic::{Diagnostic, Label};
 use crate::events::{StepInfo, StepOutcome, StepShape};
-use crate::playbook::plan::{Action, ForEach, OnError, Step, Visibility};
+use crate::playbook::plan::{Action, ForEach, OnError, Step};
 use crate::playbook::title;
 use crate::template::TemplateError;
 
@@ -34,7 +34,9 @@ impl<'a> Run<'a> {
             Some(list) => self.loop_over(step, list, frame)?,
         };
         if let Some(id) = &step.id {
-            frame.scope.bind(&id.text, &left.result);
+            frame
+                .seen_as(step.visibility)
+                .bind_result(&id.text, &left.result);
         }
         for (capture, value) in step.capture.iter().zip(&left.captures) {
             frame.scope.bind(&capture.name.text, value);
@@ -160,7 +162,7 @@ impl<'a> Run<'a> {
             .as_ref()
             .map(|remote| self.abroad(remote, frame));
         let frame = &match there.transpose() {
-            Ok(there) => there.unwrap_or_else(|| frame.clone()),
+            Ok(there) => there.as_ref().unwrap_or(frame).seen_as(step.visibility),
             Err(trouble) => {
                 let failure = failure::of_trouble(frame.plan, step.span, trouble);
                 return self
@@ -198,15 +200,10 @@ impl<'a> Run<'a> {
             result: Value::Object(fields),
             captures: ended.captures,
         };
-        if step.visibility == Visibility::Secret {
-            left.captures
-                .iter()
-                .for_each(|value| self.masker.add(value));
-        }
         if ended.touched {
             if let Some(id) = &step.id {
                 // Cleanup steps may use the result of the very step they belong to.
-                frame.scope.bind(&id.text, &left.result);
+                frame.bind_result(&id.text, &left.result);
             }
             self.register_cleanup(step, frame, info.number);
         }
@@ -291,7 +288,12 @@ impl<'a> Run<'a> {
         let mut shown_values = Vec::new();
         for code in super::used::names(&step.action) {
             if let Some(value) = renderer.probe(&code) {
-                shown_values.push(format!("{code}: {}", shown(self.masker, &value)));
+                let value = if renderer.is_secret(&code) {
+                    hidden_value(&value)
+                } else {
+                    shown(self.masker, &value)
+                };
+                shown_values.push(format!("{code}: {value}"));
             }
         }
         shown_values

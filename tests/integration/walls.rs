@@ -46,10 +46,11 @@ const CRATES: &[(&str, &[&str])] = &[
 /// uses the library from outside.
 const ROOMS: &[(&str, &[&str])] = &[
     ("resources", &[]),
-    ("run", &["resources"]),
-    ("report", &["run/event.rs", "run/title.rs"]),
-    ("artifacts", &["report", "resources", "run"]),
-    ("fixture", &["report", "resources", "run"]),
+    ("events", &[]),
+    ("run", &["events", "resources"]),
+    ("report", &["events"]),
+    ("artifacts", &["events", "report", "resources"]),
+    ("fixture", &["events", "report", "resources", "run"]),
 ];
 
 /// Imports that close a circle of files, each with its reason: package, importing file, imported file. A module's file and

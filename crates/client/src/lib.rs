@@ -116,6 +116,7 @@ use dial::Dialer;
 use exchange::{CONNECT, Outgoing, Sink, Wire};
 use malleus_core::clock::Clock;
 use scope::Scope;
+use settings::HiddenReplies;
 
 /// A connection to a server, cheap to clone. Clones share connections and cancellation.
 #[derive(Clone)]
@@ -214,6 +215,15 @@ impl Client {
         let mut copy = self.clone();
         Arc::make_mut(&mut copy.wire.settings).observer = Some(observer);
         copy
+    }
+
+    /// A copy whose observer sees how long the body of a reply is, and nothing of what it says.
+    #[must_use]
+    pub fn with_hidden_replies(&self) -> Self {
+        match &self.wire.settings.observer {
+            Some(observer) => self.with_observer(Arc::new(HiddenReplies(Arc::clone(observer)))),
+            None => self.clone(),
+        }
     }
 
     /// A copy with connections of its own: it can be cancelled alone, and is cancelled with this one.

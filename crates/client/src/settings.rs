@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Error, Reply};
+use super::{Content, Error, Headers, Reply};
 use malleus_core::clock::Clock;
 
 /// How a client behaves; see [`Client::connect_with`](super::Client::connect_with).
@@ -106,6 +106,35 @@ impl Validation for ApiErrors {
 pub trait Observer: Send + Sync {
     /// One thing that happened.
     fn observe(&self, trace: &Trace<'_>);
+}
+
+/// Passes on what happens without the bodies of replies.
+pub(super) struct HiddenReplies(pub(super) Arc<dyn Observer>);
+
+impl Observer for HiddenReplies {
+    fn observe(&self, trace: &Trace<'_>) {
+        let Trace::Reply { reply, elapsed } = trace else {
+            return self.0.observe(trace);
+        };
+        let bytes = match &reply.content {
+            Content::Empty | Content::Streamed { .. } => return self.0.observe(trace),
+            Content::Bytes(bytes) => bytes.len(),
+            Content::Text(text) => text.len(),
+            Content::Envelope(_) | Content::Json(_) => reply.body().to_string().len(),
+        };
+        let reply = Reply {
+            method: reply.method.clone(),
+            path: reply.path.clone(),
+            status: reply.status,
+            headers: Headers::default(),
+            content: Content::Text(format!("*** {bytes} bytes")),
+        };
+        let elapsed = *elapsed;
+        self.0.observe(&Trace::Reply {
+            reply: &reply,
+            elapsed,
+        });
+    }
 }
 
 /// What an [`Observer`] is told. Nothing is masked here: bodies may hold secrets.

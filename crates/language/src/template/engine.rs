@@ -356,6 +356,12 @@ impl Renderer<'_> {
         Ok(value.is_true())
     }
 
+    /// Whether a part of an expression, such as `web.status`, begins with a name of whose value nothing may be shown.
+    pub fn is_secret(&self, code: &str) -> bool {
+        let end = code.find(|c: char| !c.is_alphanumeric() && c != '_');
+        self.scope.is_secret(&code[..end.unwrap_or(code.len())])
+    }
+
     /// The value of a part of an expression such as `web.status`, or nothing where it has none. For messages.
     pub fn probe(&self, code: &str) -> Option<Value> {
         let value = self.engine.eval(code, self.scope).ok()?;
