@@ -118,16 +118,12 @@ pub mod report;
 pub mod resources;
 pub mod run;
 
-/// Files and places in them.
-pub mod source {
-    pub use malleus_source::{LineColumn, Place, Source, Span};
-}
-
 pub use malleus_client as client;
 pub use malleus_core::secret;
 pub use malleus_language::{playbook, template};
 #[cfg(feature = "sim")]
 pub use malleus_sim as sim;
+pub use malleus_source as source;
 pub use malleus_source::diagnostic;
 
 pub use fixture::Fixture;
