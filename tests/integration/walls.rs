@@ -204,7 +204,6 @@ const OTHER_WORDING: &[(&str, &str)] = &[
         "crates/source/src/yaml/syntax.rs",
         "the YAML parser's messages",
     ),
-    ("src/run/resource.rs", "the label of a kind in the catalog"),
 ];
 
 #[test]

@@ -208,7 +208,7 @@ impl Reply {
         // Extensions that are not known here may answer reads with files, but with no pages.
         let is_known = path.kind().is_some() || path.kind_of_members().is_some();
         let is_file = match &self.content {
-            Content::Bytes(_) => true,
+            Content::Bytes(_) | Content::Empty => true,
             Content::Text(_) => !label.contains("html"),
             _ => false,
         };

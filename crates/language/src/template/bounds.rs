@@ -8,6 +8,8 @@ use minijinja::machinery::{Instruction, Instructions};
 use minijinja::value::{Kwargs, Rest, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 
+/// Steps one evaluation may take: far above what a playbook needs, far below what a person would wait for.
+pub(super) const FUEL: u64 = 2_000_000;
 /// How deep lists and mappings may be nested in each other. Replies of servers have 128 levels at the most.
 const MOST_LEVELS: usize = 200;
 /// How many bytes a filter may make of a text or a value.

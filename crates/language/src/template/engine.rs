@@ -15,9 +15,6 @@ use super::taint::{self, Watch};
 use super::{Expr, FileText, Rendering, Scope, Template, Text, bounds, filters, length, strict};
 use malleus_source::{Source, Span};
 
-/// Steps one evaluation may take: far above what a playbook needs, far below what a person would wait for.
-pub(super) const FUEL: u64 = 2_000_000;
-
 /// The name under which path templates are rendered; it switches the escaping on.
 pub(super) const PATH: &str = "path";
 /// The name under which other text is rendered.
@@ -115,7 +112,7 @@ pub(super) fn shape(text: &str) -> Result<Shape, Error> {
     if !text.contains("{{") && !text.contains("{%") {
         return Ok(Shape::Plain);
     }
-    length::judge_text(text)?;
+    length::judge_text(text, syntax())?;
     let parsed =
         machinery::parse(text, "template", syntax()).map_err(|error| Error::from_engine(&error))?;
     let ast::Stmt::Template(template) = parsed else {
@@ -134,7 +131,7 @@ pub(super) fn shape(text: &str) -> Result<Shape, Error> {
 
 /// Parses an expression.
 pub(super) fn parse_expression(text: &str) -> Result<(), Error> {
-    length::judge(text)?;
+    length::judge(text, syntax())?;
     machinery::parse_expr(text)
         .map(drop)
         .map_err(|error| Error::from_engine(&error))
@@ -164,7 +161,7 @@ impl Engine {
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_syntax(syntax());
         environment.set_debug(true);
-        environment.set_fuel(Some(FUEL));
+        environment.set_fuel(Some(bounds::FUEL));
         environment.set_recursion_limit(64);
         environment.set_auto_escape_callback(escaping);
         environment.set_formatter(format_value);

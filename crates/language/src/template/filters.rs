@@ -8,8 +8,7 @@ use minijinja::value::{Kwargs, Serde};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::bounds::{self, Buffer, MOST_BYTES};
-use super::engine::FUEL;
+use super::bounds::{self, Buffer, FUEL, MOST_BYTES};
 use super::path;
 use super::pattern::{MOST_STEPS, Pattern, too_long};
 

@@ -3,8 +3,9 @@
 //! so that its idea of texts, ends and `raw` blocks is the one that counts.
 
 use minijinja::machinery::{Token, tokenize};
+use minijinja::syntax::SyntaxConfig;
 
-use super::engine::{Error, syntax};
+use super::Error;
 
 /// How many tokens an expression or a statement may have: far more than anyone reads, and less than half of what a
 /// thread's stack of two megabytes bears in the most wasteful case.
@@ -15,21 +16,21 @@ const MOST_BRANCHES: usize = 300;
 const MOST_IN_STATEMENTS: usize = 5000;
 
 /// Judges each expression and statement of a text.
-pub(super) fn judge_text(text: &str) -> Result<(), Error> {
-    judge_tokens(text, false)
+pub(super) fn judge_text(text: &str, syntax: SyntaxConfig) -> Result<(), Error> {
+    judge_tokens(text, false, syntax)
 }
 
 /// Judges an expression.
-pub(super) fn judge(expression: &str) -> Result<(), Error> {
-    judge_tokens(expression, true)
+pub(super) fn judge(expression: &str, syntax: SyntaxConfig) -> Result<(), Error> {
+    judge_tokens(expression, true, syntax)
 }
 
-fn judge_tokens(text: &str, is_expression: bool) -> Result<(), Error> {
+fn judge_tokens(text: &str, is_expression: bool, syntax: SyntaxConfig) -> Result<(), Error> {
     let (mut start, mut count) = (0, 0);
     let (mut branches, mut in_statements) = (0, 0);
     let mut is_statement = false;
     // What the engine cannot take apart it refuses itself, with the reason.
-    for (token, span) in tokenize(text, is_expression, syntax()).map_while(Result::ok) {
+    for (token, span) in tokenize(text, is_expression, syntax).map_while(Result::ok) {
         match token {
             Token::TemplateData(_) => continue,
             Token::VariableStart | Token::BlockStart => {
@@ -59,6 +60,15 @@ fn judge_tokens(text: &str, is_expression: bool) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::template::engine::syntax;
+
+    fn judge_text(text: &str) -> Result<(), Error> {
+        super::judge_text(text, syntax())
+    }
+
+    fn judge(expression: &str) -> Result<(), Error> {
+        super::judge(expression, syntax())
+    }
 
     #[test]
     fn long_texts_may_hold_many_expressions_but_no_long_one() {
