@@ -43,7 +43,7 @@ pub(crate) enum Command {
     Runs(Runs),
     /// Remove what runs have left on the server whose lease has ended, from any machine
     Gc(Gc),
-    /// Check playbooks without sending anything; with `--remote`, look whether what they name is on the server
+    /// Check playbooks; `--remote` looks whether what they name is on the server, too
     Check(Check),
     /// Explain a playbook: its inputs, its steps in order, its outputs; sends nothing
     Show(Show),

@@ -279,7 +279,9 @@ impl<'a> Run<'a> {
             (captures, failures) = captured(step, frame.plan, renderer);
         }
         if frame.visibility == Visibility::Secret {
-            captures.iter().for_each(|value| self.masker.add(value));
+            for value in &captures {
+                self.masker.add(value);
+            }
             hide(&mut failures, self.masker, seen);
         }
         if !seen.what.is_empty() {

@@ -116,7 +116,9 @@ impl<'a> Run<'a> {
             }
         }
         if frame.visibility == Visibility::Secret {
-            captures.iter().for_each(|value| self.masker.add(value));
+            for value in &captures {
+                self.masker.add(value);
+            }
         }
         let result = Value::Object(fields);
         if let Some(id) = &step.id {

@@ -151,6 +151,8 @@ fn bodies_that_servers_take_are_never_doubted() {
     let wanted = [
         "canary-failure: neither LXD nor Incus is known to have the key `no.such` in the configuration of an instance",
         "canary-failure: neither LXD nor Incus is known to take the key `config` here; they ignore keys that they do not know",
+        "not-taken: neither LXD nor Incus is known to take the key `confg` here; they ignore keys that they do not know",
+        "not-taken: neither LXD nor Incus is known to take the key `confg` here; they ignore keys that they do not know",
         "refused: neither LXD nor Incus is known to have the key `no.such.key` in the configuration of an instance",
     ];
     assert_eq!(found, wanted);

@@ -87,6 +87,10 @@ fn a_server_that_cancels_only_at_the_end_is_not_waited_for() {
     let server = Scripted::serve(&[
         ("POST /1.0/storage-pools/p/recover", &[begun(&json!({}))]),
         (
+            "GET /1.0/operations/op",
+            &[sync(&operation(103, &json!({})))],
+        ),
+        (
             WAIT,
             &[Answer::Slow(
                 Duration::from_secs(60),

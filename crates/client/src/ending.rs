@@ -5,9 +5,9 @@ use std::time::Duration;
 use malleus_api::{ApiPath, Meaning, means, operation};
 use serde_json::Value;
 
-use super::exec::{MARKER, Mode};
+use super::exec::{LastOutput, MARKER, Mode};
 use super::wait::Waiter;
-use super::{Client, Error, Exec, Exit, LastOutput, Limit, Request, Wait};
+use super::{Client, Error, Exec, Exit, Limit, Request, Wait};
 
 /// How long finding and killing the processes may take.
 const SWEEP: Duration = Duration::from_secs(5);

@@ -197,6 +197,15 @@ impl Exit {
     }
 }
 
+/// What a command had written when it had to be ended: the last 64 KiB of each stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LastOutput {
+    /// The end of standard output.
+    pub stdout: Vec<u8>,
+    /// The end of standard error.
+    pub stderr: Vec<u8>,
+}
+
 /// Where the output of a command goes.
 pub struct Output<'a> {
     /// Its standard output.

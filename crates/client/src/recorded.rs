@@ -8,7 +8,7 @@ use std::time::Duration;
 use malleus_api::{ApiPath, Meaning, means};
 
 use super::ending::{Ending, with_notes};
-use super::exec::{Mode, Started};
+use super::exec::{LastOutput, Mode, Started};
 use super::{Client, Error, Exec, Exit, Limit, Output, Request, Wait, encode};
 
 /// What the limit of one deletion of a log is called in errors.
@@ -113,15 +113,6 @@ impl Recorded {
         let request = Request::get(&log.path).limit(self.limit);
         self.client.download(&request, to).map(|_| ())
     }
-}
-
-/// What a command had written when it had to be ended: the last 64 KiB of each stream.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LastOutput {
-    /// The end of standard output.
-    pub stdout: Vec<u8>,
-    /// The end of standard error.
-    pub stderr: Vec<u8>,
 }
 
 /// The end of what is written to it.

@@ -37,7 +37,7 @@ steps:
     id: later
   - join: later
 finally:
-  - exec: {instance: third, command: ["true"]}
+  - request: GET profiles/default
 "#;
 
 /// Panics in the place of the event of this number, counted from 1.
