@@ -102,6 +102,7 @@
 //!     width: 4,
 //!     tracker: &Tracker::journaled(&Store::of_user(&environment)?, header),
 //!     cleanup_policies: CleanupPolicies::always(CleanupPolicy::Explicit),
+//!     prune: true,
 //!     cleanup: Duration::from_secs(300),
 //!     before_cleanup: None,
 //!     on_failure: None,

@@ -127,18 +127,16 @@ fn step(info: &StepInfo) -> Value {
 fn ended(outcome: &StepOutcome) -> (&'static str, Option<&str>, Vec<Value>) {
     let all = |problems: &[Diagnostic]| problems.iter().map(problem).collect();
     match outcome {
-        StepOutcome::Passed(remark) | StepOutcome::Skipped(remark) => {
-            let word = match outcome {
-                StepOutcome::Passed(_) => "passed",
-                _ => "skipped",
-            };
-            let remark = (!remark.is_empty()).then_some(remark.as_str());
-            (word, remark, Vec::new())
-        }
+        StepOutcome::Passed(remark) => ("passed", said(remark), Vec::new()),
+        StepOutcome::Skipped(remark) => ("skipped", said(remark), Vec::new()),
         StepOutcome::Failed(problems) => ("failed", None, all(problems)),
         StepOutcome::Tolerated(problems) => ("tolerated", None, all(problems)),
         StepOutcome::Cancelled => ("cancelled", None, Vec::new()),
     }
+}
+
+fn said(remark: &str) -> Option<&str> {
+    (!remark.is_empty()).then_some(remark)
 }
 
 fn problem(found: &Diagnostic) -> Value {

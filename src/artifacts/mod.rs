@@ -104,7 +104,7 @@ impl Dossier {
     pub fn examine(&self, client: &Client, ending: Ending, tracker: &Tracker) {
         let after = match ending {
             Ending::Interrupted => LOOK_INTERRUPTED,
-            Ending::Passed | Ending::Failed | Ending::Left => LOOK,
+            Ending::Passed | Ending::Failed | Ending::Left | Ending::Kept => LOOK,
         };
         let limit = Limit::after("artifacts", after);
         // Written first: a second signal may come.

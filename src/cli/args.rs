@@ -35,8 +35,10 @@ pub(crate) enum Command {
     Test(Test),
     /// Provide an environment and keep it; print its outputs
     Up(Up),
-    /// Remove what `up`, or a run that was killed, has left
+    /// Remove what `up`, `run`, or a run that was killed, has left
     Down(Down),
+    /// Print the outputs of an environment that is up
+    Outputs(EnvironmentOutputs),
     /// Provide an environment, run a command with its outputs, remove it again
     With(With),
     /// List environments, and runs that have left something
@@ -174,8 +176,21 @@ pub(crate) struct Up {
     /// Name of the environment; the playbook's where it is not given
     #[arg(long, env = "MALLEUS_NAME", value_name = "ENV")]
     pub(crate) name: Option<String>,
+    /// Keep what a living environment has and no step makes any more, and name it
+    #[arg(long)]
+    pub(crate) no_prune: bool,
     #[command(flatten)]
     pub(crate) playing: Playing,
+    /// How the outputs are printed, or written to a file: env, json, shell or github, or json=FILE
+    #[arg(long, env = "MALLEUS_OUT", value_name = "FORMAT[=FILE]", value_parser = parse_out, default_value = "env")]
+    pub(crate) out: Out,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EnvironmentOutputs {
+    /// The environment
+    #[arg(value_name = "ENV")]
+    pub(crate) name: String,
     /// How the outputs are printed, or written to a file: env, json, shell or github, or json=FILE
     #[arg(long, env = "MALLEUS_OUT", value_name = "FORMAT[=FILE]", value_parser = parse_out, default_value = "env")]
     pub(crate) out: Out,
@@ -186,7 +201,7 @@ pub(crate) struct Down {
     /// Environments by name, or runs by id
     #[arg(required_unless_present = "all", value_name = "ENV|RUN")]
     pub(crate) names: Vec<String>,
-    /// All environments, and all that runs on this machine have left
+    /// All environments, and all that runs on this machine have left; not what passing runs have kept
     #[arg(long, conflicts_with = "names")]
     pub(crate) all: bool,
     /// List what would be removed and what would be left alone, and change nothing
@@ -196,6 +211,9 @@ pub(crate) struct Down {
     /// tells a resource from another one of its name
     #[arg(long)]
     pub(crate) force_unknown: bool,
+    /// With --all: what passing runs have kept as well
+    #[arg(long, requires = "all")]
+    pub(crate) kept: bool,
     /// How long it may take
     #[arg(long, env = "MALLEUS_CLEANUP_TIMEOUT", value_name = "DURATION", value_parser = malleus_core::duration::parse, default_value = "5m")]
     pub(crate) cleanup_timeout: Duration,

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use malleus::client::{Error, Limit};
-use malleus::diagnostic::{Diagnostic, count};
+use malleus::diagnostic::{Diagnostic, count, nearest};
 use malleus::report::Verbosity;
-use malleus::resources::{self, Fate, Kept, Life, Listed, Preview, Store, StoreError, Target};
+use malleus::resources::{
+    self, Ending, Fate, Kept, Life, Listed, Preview, Store, StoreError, Target,
+};
 use malleus_core::duration;
 
 use super::Code;
@@ -59,6 +61,7 @@ fn wanted(args: &Down, store: &Store, console: &Console) -> Result<Vec<(String, 
     all.reverse();
     let as_wanted = |listed: &Listed| (listed.run.clone(), listed.life);
     if args.all {
+        all.retain(|listed| args.kept || !is_kept(listed));
         if all.is_empty() && console.human.says(Verbosity::Normal) {
             console.human.line("nothing is left of any run");
         }
@@ -73,10 +76,8 @@ fn wanted(args: &Down, store: &Store, console: &Console) -> Result<Vec<(String, 
         };
         let before = runs.len();
         runs.extend(all.iter().filter(is_meant).map(as_wanted));
-        if runs.len() == before && console.human.says(Verbosity::Normal) {
-            console.human.line(&format!(
-                "nothing is left of `{name}`: no environment and no run of this name has a journal here"
-            ));
+        if runs.len() == before {
+            console.problem(&unknown(name, &all, Diagnostic::warning));
         }
     }
     Ok(runs)
@@ -120,6 +121,39 @@ fn untaken(run: &str, error: &StoreError, console: &Console) -> Code {
             console.problem(&problem.note(format!("what run {run} may have left stays")));
             Code::Invalid
         }
+    }
+}
+
+/// Whether the run has passed, and what it made is meant to stay: nobody has asked for its removal.
+fn is_kept(listed: &Listed) -> bool {
+    let recorded = listed.recorded.as_ref().ok();
+    recorded.is_some_and(|known| known.ending == Some(Ending::Kept) && !known.is_coming_down)
+}
+
+/// Says that there is nothing of a name, and which names there are.
+pub(crate) fn unknown(
+    name: &str,
+    all: &[Listed],
+    problem: impl FnOnce(String) -> Diagnostic,
+) -> Diagnostic {
+    let names: Vec<&str> = all
+        .iter()
+        .map(|listed| {
+            let recorded = listed.recorded.as_ref().ok();
+            let environment = recorded.and_then(|known| known.header.environment.as_deref());
+            environment.unwrap_or(&listed.run)
+        })
+        .collect();
+    let problem = problem(format!(
+        "no environment and no run of the name `{name}` has a journal here"
+    ));
+    if names.is_empty() {
+        return problem.help("there is none of any name");
+    }
+    let there = format!("there are: {}", names.join(", "));
+    match nearest(name, names.iter().copied()) {
+        Some(near) => problem.help(format!("did you mean `{near}`? {there}")),
+        None => problem.help(there),
     }
 }
 

@@ -106,6 +106,7 @@ fn ended(mut cli: Cli, console: &Console) -> anyhow::Result<Code> {
         Command::Test(args) => test::main(&cli.common, &args, console),
         Command::Up(args) => up::main(&cli.common, &args, console),
         Command::Down(args) => down::main(&cli.common, &args, console),
+        Command::Outputs(args) => outputs::main(&args, console),
         Command::With(args) => Ok(with::main(&cli.common, &args, console)),
         Command::Runs(args) => runs::main(&args, console),
         Command::Gc(args) => gc::main(&cli.common, &args, console),

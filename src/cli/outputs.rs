@@ -12,9 +12,35 @@ use malleus::report::outputs::{self, Format};
 use serde_json::Value;
 
 use super::Code;
-use super::args::Out;
+use super::args::{EnvironmentOutputs, Out};
 use super::console::Console;
+use super::down::unknown;
+use super::playbooks::store;
 use super::variables::is_own;
+
+/// `malleus outputs`: those of an environment, as its last `up` has left them.
+pub(crate) fn main(args: &EnvironmentOutputs, console: &Console) -> Result<Code> {
+    let outputs = Outputs::prepare(&args.out)?;
+    let all = store()?.all()?;
+    let mut known = all
+        .iter()
+        .filter_map(|listed| listed.recorded.as_ref().ok());
+    let is_meant = |name: Option<&str>| name == Some(args.name.as_str());
+    let Some(found) = known.find(|known| is_meant(known.header.environment.as_deref())) else {
+        console.problem(&unknown(&args.name, &all, Diagnostic::error));
+        return Ok(Code::Failed);
+    };
+    let Some(kept) = &found.outputs else {
+        let name = &args.name;
+        let problem = Diagnostic::error(format!("no `up` of `{name}` has come to its outputs"));
+        console.problem(&problem.help("`malleus up` brings it to its state"));
+        return Ok(Code::Failed);
+    };
+    let entries = kept
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()));
+    Ok(outputs.close(&entries.collect(), console))
+}
 
 /// Where outputs go, tried before the first request is sent.
 pub(crate) struct Outputs {

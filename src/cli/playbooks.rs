@@ -241,6 +241,8 @@ pub(crate) struct RunOptions<'a> {
     pub(crate) width: usize,
     /// What is removed at the end.
     pub(crate) cleanup_policies: CleanupPolicies,
+    /// Whether what an environment has and no step makes any more is removed.
+    pub(crate) prune: bool,
     /// How long cleanup may take.
     pub(crate) cleanup: Duration,
     /// Where journals are kept, if any are.
@@ -268,6 +270,7 @@ impl<'a> RunOptions<'a> {
             chosen: common.remote.as_deref(),
             width: args.parallel.unwrap_or_else(usual_width),
             cleanup_policies,
+            prune: true,
             cleanup: args.cleanup_timeout,
             store: is_lasting.then(store).transpose()?,
             artifacts: args.artifacts.as_deref().map(artifacts).transpose()?,
@@ -395,6 +398,7 @@ fn carry_out(
         width: way.width,
         tracker: &identity.tracker,
         cleanup_policies: way.cleanup_policies,
+        prune: way.prune,
         cleanup: way.cleanup,
         before_cleanup: way.before_cleanup,
         on_failure,

@@ -2,8 +2,9 @@
 
 use anyhow::{Context, Result, bail};
 use indexmap::IndexMap;
-use malleus::report::Record;
+use malleus::report::{Record, Verbosity};
 use malleus::template::Engine;
+use serde_json::Value;
 
 use super::Code;
 use super::args::{Common, Run};
@@ -46,6 +47,9 @@ pub(crate) fn main(common: &Common, args: &Run, console: &Console) -> Result<Cod
         signals.cancels(&client);
         *record = playbooks::play(playbook, client, &way, console);
         code = code_of(std::slice::from_ref(record), &signals);
+        if outputs.is_none() && code == Code::Fine && console.human.says(Verbosity::Normal) {
+            show(&record.outputs(), console);
+        }
         if code != Code::Fine {
             break;
         }
@@ -56,6 +60,18 @@ pub(crate) fn main(common: &Common, args: &Run, console: &Console) -> Result<Cod
         return Ok(outputs.close(&all, console));
     }
     Ok(code)
+}
+
+/// Outputs for people, one a line.
+fn show(outputs: &IndexMap<String, Value>, console: &Console) {
+    let width = outputs.keys().map(String::len).max().unwrap_or_default();
+    for (name, value) in outputs {
+        let text = match console.masker.mask_value(value) {
+            Value::String(text) if !text.contains(char::is_control) => text,
+            other => other.to_string(),
+        };
+        console.human.line(&format!("  {name:width$}  {text}"));
+    }
 }
 
 fn prepare(args: &Run, engine: &Engine, console: &Console) -> Result<Result<Vec<Ready>, Refused>> {

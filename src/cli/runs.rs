@@ -1,4 +1,4 @@
-//! `malleus runs`: environments, and what runs have left.
+//! `malleus runs`: environments, and what runs have kept or left.
 
 use std::time::SystemTime;
 
@@ -81,6 +81,7 @@ fn state(listed: &Listed) -> &'static str {
         (Life::Alive, _) => "running",
         (Life::Ended, Some(Ending::Passed)) if is_environment => "up",
         (Life::Ended, Some(Ending::Passed)) => "passed",
+        (Life::Ended, Some(Ending::Kept)) => "kept",
         (Life::Ended, Some(Ending::Failed)) => "failed",
         (Life::Ended, Some(Ending::Interrupted)) => "interrupted",
         (Life::Ended, Some(Ending::Left)) => "left",

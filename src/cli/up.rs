@@ -31,6 +31,7 @@ pub(crate) fn main(common: &Common, args: &Up, console: &Console) -> Result<Code
         &engine,
         args.playing.keep.after_up(),
     )?;
+    way.prune = !args.no_prune;
     let name = args.name.as_deref().unwrap_or(&ready.plan.name);
     let Some(store) = &way.store else {
         bail!(

@@ -125,7 +125,7 @@ pub enum Phase {
 pub enum StepOutcome {
     /// All that was expected held. What is worth a remark, such as `unchanged`; often nothing.
     Passed(String),
-    /// It did nothing: its condition did not hold, or for the reason that is given.
+    /// It did nothing: its condition did not hold, or for the reason that is given, such as that what it makes is there.
     Skipped(String),
     /// It failed. A group whose step failed has no failures of its own.
     Failed(Vec<Diagnostic>),

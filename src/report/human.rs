@@ -294,6 +294,11 @@ impl<W: Write> Human<W> {
             ));
             return;
         }
+        if fine && summary.recoverable > 0 {
+            self.write(&format!("kept until `malleus down {name}`:\n"));
+            self.list(&summary.owed);
+            return;
+        }
         if !summary.owed.is_empty() {
             let stay = if summary.owed.len() == 1 {
                 "stays"

@@ -60,7 +60,7 @@ pub struct StepRecord {
 pub enum StepEnd {
     /// All that was expected held.
     Passed,
-    /// Its condition did not hold.
+    /// Its condition did not hold, or what it makes is there.
     Skipped,
     /// It failed.
     Failed,

@@ -233,3 +233,24 @@ pub(super) fn made_by(collection: &Resource, operation: &Operation) -> Option<Re
     let name = malleus_api::operation::name_of_made(&path, &operation.raw)?;
     Some(member(collection, &name))
 }
+
+/// What names an image.
+const IMAGE: [&str; 5] = ["alias", "fingerprint", "properties", "server", "protocol"];
+
+/// The image that a request asks for, without what proves that its sender may have it.
+pub(super) fn image_of(request: &Request) -> Option<Value> {
+    named_image(request.json_body()?)
+}
+
+/// The same of the body of a request.
+pub fn named_image(body: &Value) -> Option<Value> {
+    let source = &body["source"];
+    if source["type"] != "image" {
+        return None;
+    }
+    let said = IMAGE.iter().filter_map(|key| {
+        let value = source.get(*key).filter(|value| !value.is_null())?;
+        Some(((*key).to_owned(), value.clone()))
+    });
+    Some(Value::Object(said.collect()))
+}

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::ownership::Proof;
 use super::resource::Resource;
@@ -69,9 +70,19 @@ pub(super) enum Entry {
         /// What tells it from another one of its name; nothing in journals of older versions of the program.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         proof: Option<Proof>,
+        #[serde(flatten)]
+        origin: Origin,
     },
     /// What tells it from another one of its name, as far as is known now.
     Proof { number: u32, proof: Proof },
+    /// An environment that is brought to its state again has it from there now.
+    From {
+        number: u32,
+        #[serde(flatten)]
+        origin: Origin,
+    },
+    /// What the playbook has provided, secrets masked.
+    Outputs { outputs: Map<String, Value> },
     /// What became of it.
     Now { number: u32, state: State },
     /// Where it is now.
@@ -80,6 +91,43 @@ pub(super) enum Entry {
     Ended(Ending),
     /// Somebody removes what it has left.
     ComesDown,
+}
+
+/// What a resource is made by, and from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The step that makes it, by its id or its place, after the groups and the items of loops around it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub step: Vec<String>,
+    /// The image that the request asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Value>,
+}
+
+impl Origin {
+    /// Whether the step is the one of this name, or below it.
+    pub(super) fn is_of(&self, name: &[String]) -> bool {
+        let mut own = self.step.iter();
+        name.iter()
+            .all(|part| own.next().is_some_and(|own| is_same_step(own, part)))
+    }
+}
+
+/// The name of a step without an id: its line in this text of the file, and what stands there.
+pub fn step_by_place(line: usize, file: &str, words: &str) -> String {
+    format!("line {line} of {file}: {words}")
+}
+
+/// Whether two names are those of one step. In another text of the file it may be in another line.
+fn is_same_step(one: &str, other: &str) -> bool {
+    let parts = |name: &str| {
+        let (line, words) = name.strip_prefix("line ")?.split_once(": ")?;
+        let (_, file) = line.split_once(" of ")?;
+        Some((file.to_owned(), words.to_owned()))
+    };
+    one == other
+        || matches!((parts(one), parts(other)), (Some((file, words)), Some((other_file, other_words)))
+            if file != other_file && words == other_words)
 }
 
 /// What is known of a resource.
@@ -119,6 +167,8 @@ pub enum Ending {
     Interrupted,
     /// Something that was to be removed could not be removed, however the steps ended.
     Left,
+    /// All steps held, and what they made is meant to stay.
+    Kept,
 }
 
 /// A journal as it was read.
@@ -128,6 +178,10 @@ pub struct Recorded {
     pub header: Header,
     /// The resources that may still have to be removed, in the order of their making, with their numbers.
     pub open: BTreeMap<u32, Noted>,
+    /// What they were made by, and from.
+    pub origins: BTreeMap<u32, Origin>,
+    /// What the playbook has provided, secrets masked; nothing before it has.
+    pub outputs: Option<Map<String, Value>>,
     /// How the run ended; nothing where it was killed.
     pub ending: Option<Ending>,
     /// Whether somebody has begun to remove what it left.
@@ -214,6 +268,8 @@ impl Recorded {
         Self {
             header,
             open: BTreeMap::new(),
+            origins: BTreeMap::new(),
+            outputs: None,
             ending: None,
             is_coming_down: false,
             last: None,
@@ -230,8 +286,10 @@ impl Recorded {
                 resource,
                 state,
                 proof,
+                origin,
             } => {
                 self.saw(number);
+                self.origins.insert(number, origin);
                 let noted = Noted {
                     resource,
                     state,
@@ -275,6 +333,10 @@ impl Recorded {
                     });
                 self.saw(number);
             }
+            Entry::From { number, origin } => {
+                self.origins.insert(number, origin);
+            }
+            Entry::Outputs { outputs } => self.outputs = Some(outputs),
             Entry::Ended(ending) => self.ending = Some(ending),
             Entry::ComesDown => self.is_coming_down = true,
             Entry::Run(_) => {}
@@ -424,6 +486,7 @@ mod tests {
             resource: resource(name),
             state: State::Intended,
             proof: Some(Proof::default()),
+            origin: Origin::default(),
         }
     }
 
@@ -564,6 +627,33 @@ mod tests {
     fn what_is_no_journal_is_refused() {
         for text in ["", "hello\n", "{}\n[]\n", &as_text(made(0)).unwrap()] {
             assert!(Recorded::read(text, "a1b2c3").is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn steps_without_an_id_are_known_by_their_place() {
+        let origin = |step: &[&str]| Origin {
+            step: step.iter().map(|part| (*part).to_owned()).collect(),
+            image: None,
+        };
+        let place = |line, file| step_by_place(line, file, "w");
+        for (step, name, is_of) in [
+            (vec!["a", "b"], vec!["a"], true),
+            (vec!["a"], vec!["a", "b"], false),
+            (vec!["a"], vec!["b"], false),
+            (vec![&place(3, "f"), "b"], vec![&place(3, "f")], true),
+            // Two steps of one file with the same words.
+            (vec![&place(3, "f")], vec![&place(4, "f")], false),
+            // The file has changed meanwhile.
+            (vec![&place(3, "f")], vec![&place(4, "g")], true),
+            (
+                vec![&place(3, "f")],
+                vec![&step_by_place(3, "g", "v")],
+                false,
+            ),
+        ] {
+            let name: Vec<String> = name.iter().map(|part| (*part).to_owned()).collect();
+            assert_eq!(origin(&step).is_of(&name), is_of, "{step:?} {name:?}");
         }
     }
 }

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use malleus_api::catalog::Identity;
 use malleus_api::{Meaning, means};
+use serde_json::{Map, Value};
 
 use super::effect;
-use super::journal::{Ending, Entry, Header, State, Writer};
+use super::journal::{Ending, Entry, Header, Origin, State, Writer};
 use super::ownership::Proof;
 use super::resource::{Extent, Resource};
 use super::store::{Store, StoreError, discard};
@@ -16,6 +17,17 @@ use crate::client::Operation;
 
 /// Numbers that tell whose a resource is: the step that made it, and the steps around that one.
 pub type Owner = Vec<u32>;
+
+/// Who makes a resource.
+#[derive(Debug, Clone)]
+pub struct Maker {
+    /// The number of the step, after those around it.
+    pub owner: Owner,
+    /// What becomes of what it makes.
+    pub fate: Retention,
+    /// The step as the next run of an environment knows it.
+    pub step: Vec<String>,
+}
 
 /// Whether a resource is to be removed some day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +53,10 @@ pub struct Tracked {
     pub proof: Option<Proof>,
     pub(super) owner: Owner,
     pub(super) fate: Retention,
+    /// What it was made by, and from.
+    pub origin: Origin,
+    /// Whether a step of this run makes it, be it that it was there already.
+    pub(super) is_wanted: bool,
     /// Whether the playbook's own `cleanup:` sees to it.
     pub(super) has_cleanup: bool,
     /// Since when the server owes an answer to the request that makes it.
@@ -149,17 +165,22 @@ impl ResourceTable {
         &mut self,
         resource: Resource,
         (state, proof): (State, Proof),
-        (owner, fate): (&[u32], Retention),
+        (maker, image): (Maker, Option<Value>),
     ) -> Result<u32, StoreError> {
         let number = self.next;
         self.next += 1;
+        let origin = Origin {
+            step: maker.step,
+            image,
+        };
         let line = Entry::Create {
             number,
             resource: resource.clone(),
             state,
             proof: Some(proof.clone()),
+            origin: origin.clone(),
         };
-        match (fate, state) {
+        match (maker.fate, state) {
             (Retention::Stays, _) => {}
             (_, State::Made) => self.note(line)?,
             (_, _) => self.write(line)?,
@@ -169,8 +190,10 @@ impl ResourceTable {
             resource,
             state,
             proof: Some(proof),
-            owner: owner.to_vec(),
-            fate,
+            owner: maker.owner,
+            fate: maker.fate,
+            origin,
+            is_wanted: true,
             has_cleanup: false,
             asked: (state != State::Made).then(Instant::now),
         });
@@ -181,6 +204,24 @@ impl ResourceTable {
         self.by_path
             .insert(tracked.resource.path.clone(), tracked.number);
         self.resources.insert(tracked.number, tracked);
+    }
+
+    /// A step of this run makes a resource that is there already.
+    pub(super) fn want(&mut self, number: u32, origin: Origin) {
+        let Some(known) = self.resources.get_mut(&number) else {
+            return;
+        };
+        known.is_wanted = true;
+        if known.origin != origin {
+            known.origin = origin.clone();
+            // Without the line the next run of the environment takes it for another step's.
+            let _ = self.note(Entry::From { number, origin });
+        }
+    }
+
+    /// Keeps what the playbook has provided.
+    pub(super) fn keep_outputs(&mut self, outputs: Map<String, Value>) -> Result<(), StoreError> {
+        self.note(Entry::Outputs { outputs })
     }
 
     pub(super) fn find(&self, resource: &Resource) -> Option<&Tracked> {
@@ -374,6 +415,8 @@ impl Tracked {
             proof: Some(Proof::default()),
             owner: Owner::new(),
             fate: Retention::Removed,
+            origin: Origin::default(),
+            is_wanted: true,
             has_cleanup: false,
             asked: None,
         }

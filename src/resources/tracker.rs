@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use malleus_api::ApiPath;
 use malleus_api::catalog::{Identity, Marking, Naming};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::effect::{self, Effect};
-use super::journal::{Ending, Header, State};
+use super::journal::{Ending, Header, Origin, State};
 use super::marks::{RUN_KEY, is_marked, mark_on};
 use super::ownership::{Condition, Owned, Proof, protects};
 use super::removal::read;
 use super::resource::{Extent, Resource};
 use super::resource_table::{
-    Journal, Owner, Past, ResourceTable, Rest, Retention, Tracked, made_nothing,
+    Journal, Maker, Owner, Past, ResourceTable, Rest, Retention, Tracked, made_nothing,
 };
 use super::store::{Kept, Store, StoreError};
 use crate::client::{Client, Error, Limit, Operation, Reply, Request};
@@ -38,6 +38,24 @@ pub struct Tracker {
     table: Mutex<ResourceTable>,
 }
 
+/// A resource that the run or the environment has made.
+#[derive(Debug, Clone)]
+pub struct Own {
+    number: u32,
+    resource: Resource,
+    proof: Option<Proof>,
+    /// The image that was asked for.
+    pub image: Option<Value>,
+}
+
+impl Own {
+    /// Whether what the server shows at its path is what the run of this id has made, and not another one of its name.
+    pub fn is_at(&self, run: &str, live: &Value) -> bool {
+        let condition = Condition::of_run(run, self.proof.clone());
+        condition.judge(&self.resource, live) == Owned::Ours
+    }
+}
+
 /// A request on its way, and what it does.
 #[derive(Debug, Clone)]
 pub struct Ticket {
@@ -49,7 +67,7 @@ enum Act {
     Nothing,
     Makes(u32),
     /// The reply's `Location` may name something that it made.
-    MayMake(Resource, Owner, Retention),
+    MayMake(Resource, Maker),
     Renames {
         number: u32,
         from: Resource,
@@ -104,6 +122,7 @@ impl Tracker {
             next: known.next,
             ..ResourceTable::default()
         };
+        let mut origins = known.origins;
         for (number, noted) in known.open {
             table.insert(Tracked {
                 number,
@@ -112,6 +131,8 @@ impl Tracker {
                 proof: noted.proof,
                 owner: Owner::new(),
                 fate: Retention::Removed,
+                origin: origins.remove(&number).unwrap_or_default(),
+                is_wanted: false,
                 has_cleanup: false,
                 asked: None,
             });
@@ -134,6 +155,53 @@ impl Tracker {
     /// Whether this is an environment that is brought to its state again.
     pub fn is_resumed(&self) -> bool {
         self.table().past == Past::Environment
+    }
+
+    /// The resource that a request to remove it names, where the run or the environment has made it.
+    ///
+    /// # Errors
+    /// Those of a request that cannot be sent.
+    pub fn own(&self, client: &Client, removal: &Request) -> Result<Option<Own>, Error> {
+        let Effect::Removes(resource) = Effect::of(client, removal)? else {
+            return Ok(None);
+        };
+        let table = self.table();
+        let known = table.find(&resource).filter(|known| known.is_owed());
+        Ok(known.map(|known| Own {
+            number: known.number,
+            resource: known.resource.clone(),
+            proof: known.proof.clone(),
+            image: known.origin.image.clone(),
+        }))
+    }
+
+    /// A step makes a resource that is there already: it stays, and goes by this step from now on.
+    pub fn want(&self, own: Own, step: &[String]) {
+        let origin = Origin {
+            step: step.to_vec(),
+            image: own.image,
+        };
+        self.table().want(own.number, origin);
+    }
+
+    /// What earlier runs of the environment have made and no step of this one makes, leaving out what belongs to steps
+    /// that were skipped: those of these names, and all below them.
+    pub fn unwanted(&self, skipped: &[Vec<String>]) -> Vec<Tracked> {
+        let is_skipped = |known: &Tracked| {
+            let is_of = |name: &Vec<String>| known.origin.is_of(name);
+            skipped.iter().any(is_of)
+        };
+        let mut open = self.open();
+        open.retain(|known| !known.is_wanted && !is_skipped(known));
+        open
+    }
+
+    /// Keeps what the playbook has provided, for `malleus outputs`.
+    ///
+    /// # Errors
+    /// [`StoreError::System`] where the journal cannot be written.
+    pub fn keep_outputs(&self, outputs: Map<String, Value>) -> Result<(), StoreError> {
+        self.table().keep_outputs(outputs)
     }
 
     /// The resource that a request would make, where the environment has it already.
@@ -159,7 +227,7 @@ impl Tracker {
         &self,
         (client, request): (&Client, &Request),
         known: Before,
-        (owner, fate): (&[u32], Retention),
+        maker: Maker,
     ) -> Result<Ticket, Error> {
         let mut there = None;
         let (resource, state) = match Effect::of(client, request)? {
@@ -188,7 +256,7 @@ impl Tracker {
             Effect::Renames { from, to } => return Ok(self.rename(from, to)),
             Effect::MayCreate(at) => {
                 return Ok(Ticket {
-                    act: Act::MayMake(at, owner.to_vec(), fate),
+                    act: Act::MayMake(at, maker),
                 });
             }
             Effect::CreatesSome(collection) => {
@@ -210,8 +278,9 @@ impl Tracker {
                 .json_body()
                 .is_some_and(|body| protects(&body["config"])),
         };
+        let image = effect::image_of(request);
         let mut table = self.table();
-        let made = table.begin(resource, (state, proof), (owner, fate));
+        let made = table.begin(resource, (state, proof), (maker, image));
         let number = made.map_err(|error| unwritable(error, client))?;
         if let Some(there) = there {
             table.there.insert(number, there);
@@ -263,12 +332,11 @@ impl Tracker {
             (Act::Makes(_), Some(error))
                 if error.status >= 500 && !made_nothing(&error.message) => {}
             (Act::Makes(number), Some(_)) => self.now(*number, State::NotOurs),
-            (Act::MayMake(at, owner, fate), None) => {
+            (Act::MayMake(at, maker), None) => {
                 if let Some(resource) = effect::made(at, reply) {
                     // Without a line in the journal it is removed by this process alone.
-                    let proof = Proof::default();
-                    let made = (State::Made, proof);
-                    let _ = self.table().begin(resource, made, (owner, *fate));
+                    let made = (State::Made, Proof::default());
+                    let _ = self.table().begin(resource, made, (maker.clone(), None));
                 }
             }
             (Act::Renames { .. } | Act::Removes(_), None) if !is_running => self.done(ticket),
@@ -431,9 +499,14 @@ impl Tracker {
         table.settle(intention.number, Some(first.clone()), State::Made);
         let mut found = vec![(intention.number, first.clone())];
         for resource in rest {
-            let made = (intention.owner.as_slice(), intention.fate);
+            let made = Maker {
+                owner: intention.owner.clone(),
+                fate: intention.fate,
+                step: intention.origin.step.clone(),
+            };
             // Without a line in the journal it is removed by this process alone.
-            let number = table.begin(resource.clone(), (State::Made, marked.clone()), made);
+            let proof = (State::Made, marked.clone());
+            let number = table.begin(resource.clone(), proof, (made, None));
             found.extend(number.map(|number| (number, resource.clone())));
         }
         found
@@ -441,10 +514,14 @@ impl Tracker {
 
     /// Adds what was made by other means than a request that [`Tracker::before`] saw, such as recorded output.
     pub fn add(&self, resource: Resource, (owner, fate): (&[u32], Retention)) {
+        let maker = Maker {
+            owner: owner.to_vec(),
+            fate,
+            step: Vec::new(),
+        };
         // Without a line in the journal it is removed by this process alone.
-        let _ = self
-            .table()
-            .begin(resource, (State::Made, Proof::default()), (owner, fate));
+        let made = (State::Made, Proof::default());
+        let _ = self.table().begin(resource, made, (maker, None));
     }
 
     /// Whether the run made this resource, as far as is known, and has not removed it.
@@ -509,15 +586,6 @@ impl Tracker {
                 ..known.resource.clone()
             };
             table.settle(number, Some(resource), State::Made);
-        }
-    }
-
-    /// What nobody sees to is meant to stay.
-    pub fn release_rest(&self) {
-        let mut table = self.table();
-        let is_meant = |known: &&Tracked| !known.has_cleanup && !known.goes_at_end();
-        for number in table.numbers(is_meant) {
-            table.settle(number, None, State::NotOurs);
         }
     }
 

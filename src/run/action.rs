@@ -15,7 +15,7 @@ use crate::client::{self, Content, Limit, Operation, Reply, Wait};
 use crate::diagnostic::Diagnostic;
 use crate::playbook::grammar::ACTIONS;
 use crate::playbook::plan::{self, Action, Body, Name, Scalars, Waiting};
-use crate::resources::{Before, Owner, RUN_KEY, Retention, Ticket, hide_mark};
+use crate::resources::{Before, Maker, Owner, RUN_KEY, Retention, Ticket, hide_mark};
 use crate::template::{Renderer, Template, TemplateError};
 
 /// How long an operation may take to end once its step was cancelled.
@@ -41,15 +41,35 @@ pub(super) struct ActionResult {
     pub(super) what: String,
     /// What the action made of the resource: nothing for actions that do not compare.
     pub(super) change: Option<Change>,
+    /// What the step makes, where it is there so that nothing was done.
+    pub(super) already_there: Option<String>,
 }
 
 /// What became of a resource that an action brings to a state.
 #[derive(Debug, Clone)]
 pub(super) struct Change {
-    /// `created`, `changed`, `unchanged`, `removed`.
+    /// `created`, `changed`, `replaced`, `unchanged`, `removed`.
     pub(super) outcome: &'static str,
     /// What differed: `{path, from, to}` each.
     pub(super) difference: Vec<Value>,
+    /// What else there is to say.
+    pub(super) note: String,
+}
+
+impl Change {
+    /// Nothing has changed.
+    pub(super) fn none() -> Self {
+        Self::with("unchanged")
+    }
+
+    /// An outcome without details.
+    pub(super) fn with(outcome: &'static str) -> Self {
+        Self {
+            outcome,
+            difference: Vec::new(),
+            note: String::new(),
+        }
+    }
 }
 
 /// What a command left.
@@ -435,8 +455,12 @@ impl Attempt<'_, '_> {
             stamped => stamped,
         };
         let request = stamped.as_ref().unwrap_or(request);
-        let whose = (self.owner.as_slice(), self.fate);
-        let ticket = tracker.before((client, request), before, whose)?;
+        let maker = Maker {
+            owner: self.owner.clone(),
+            fate: self.fate,
+            step: self.frame.origin.clone(),
+        };
+        let ticket = tracker.before((client, request), before, maker)?;
         let reply = self.deliver(request, &ticket)?;
         tracker.replied(&ticket, &reply);
         let begun = reply.operation();

@@ -28,6 +28,8 @@ pub(super) struct AttemptOutcome {
     pub(super) touched: bool,
     /// Whether it was cancelled, so that it neither passed nor failed.
     pub(super) cancelled: bool,
+    /// Whether nothing was done since what the step makes is there.
+    pub(super) is_skipped: bool,
     /// What is worth a remark although it passed.
     pub(super) remark: String,
 }
@@ -204,6 +206,26 @@ impl<'a> Run<'a> {
         });
         let acted = acted.or_else(|trouble| expected(trouble, step));
         match acted {
+            Ok(ActionResult {
+                already_there: Some(path),
+                ..
+            }) => {
+                let mut fields = ActionResult::default().fields_of(&step.action);
+                fields.insert("skipped".into(), true.into());
+                fields.insert("attempts".into(), number.into());
+                fields.insert("changed".into(), false.into());
+                let ended = AttemptOutcome {
+                    fields,
+                    captures: vec![Value::Null; step.capture.len()],
+                    failures: Vec::new(),
+                    touched: false,
+                    cancelled: false,
+                    is_skipped: true,
+                    remark: format!("{path} is there"),
+                };
+                // There is nothing that `until` could wait for.
+                (Err(()), ended)
+            }
             Ok(seen) => {
                 let seen = forgiven(seen, step, frame.phase);
                 if frame.visibility == Visibility::Secret {
@@ -233,6 +255,7 @@ impl<'a> Run<'a> {
                         failures,
                         touched,
                         cancelled,
+                        is_skipped: false,
                         remark: String::new(),
                     },
                 )
@@ -295,9 +318,11 @@ impl<'a> Run<'a> {
             captures,
             touched: seen.error.is_none() || seen.may_be_done || is_changed(seen),
             cancelled: false,
+            is_skipped: false,
             remark: seen
                 .change
                 .as_ref()
+                .filter(|_| seen.error.is_none())
                 .map(|change| remark(self.masker, change, frame.visibility))
                 .unwrap_or_default(),
             failures,
@@ -463,9 +488,8 @@ fn remark(masker: &Masker, change: &Change, visibility: Visibility) -> String {
             format!("{path}: {from} → {to}")
         })
         .collect();
-    format!("{} {}", change.outcome, differences.join(", "))
-        .trim_end()
-        .to_owned()
+    let text = format!("{} {}", change.outcome, differences.join(", "));
+    format!("{}{}", text.trim_end(), change.note)
 }
 
 /// ` → 404`, ` → exit code 0`: how a request or a command ended.

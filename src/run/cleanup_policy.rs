@@ -36,7 +36,7 @@ impl CleanupPolicies {
 
     pub(super) fn at(self, ending: Ending) -> CleanupPolicy {
         match ending {
-            Ending::Passed => self.passed,
+            Ending::Passed | Ending::Kept => self.passed,
             Ending::Failed | Ending::Left => self.failed,
             Ending::Interrupted => self.interrupted,
         }

@@ -196,6 +196,9 @@ impl<'a> Run<'a> {
                 self.session.tracker.reclaim(next.step);
             }
         }
+        if ending == Ending::Passed {
+            self.prune(&cleanup);
+        }
         self.remove_owed(sweep, &cleanup);
         let finally = Frame {
             limit: cleanup.limit,
@@ -214,6 +217,31 @@ impl<'a> Run<'a> {
             self.remove_owed(sweep, &finally);
         }
         self.settle_accounts(frame, (sweep, ending));
+    }
+
+    /// Removes what an environment has from earlier runs and no step makes any more, or says that it stays.
+    fn prune(&self, frame: &Frame<'a>) {
+        let tracker = self.session.tracker;
+        let has_failed = {
+            let work = self.pending_work();
+            work.summary.failed + work.summary.tolerated > 0
+        };
+        if !tracker.is_resumed() || has_failed {
+            return;
+        }
+        let skipped = std::mem::take(&mut self.pending_work().skipped);
+        let unwanted = tracker.unwanted(&skipped);
+        if self.session.prune {
+            self.remove(unwanted, frame);
+            return;
+        }
+        for known in unwanted {
+            let what = &known.resource;
+            let problem =
+                Diagnostic::warning(format!("{what} stays, though no step makes it any more"));
+            let problem = problem.help("`malleus up` without `--no-prune` removes it");
+            self.emit(&frame.events, Kind::Warning(problem));
+        }
     }
 
     fn remove_owed(&self, sweep: CleanupPolicy, frame: &Frame<'a>) {
@@ -403,9 +431,10 @@ impl<'a> Run<'a> {
         if is_clean {
             tracker.release_seen_to();
         }
-        if sweep == CleanupPolicy::Explicit && ending == Ending::Passed {
-            tracker.release_rest();
-        }
+        let ending = match (sweep, ending) {
+            (CleanupPolicy::Explicit, Ending::Passed) => Ending::Kept,
+            (_, ending) => ending,
+        };
         for known in tracker.open() {
             if known.state == resources::State::SomeIntended {
                 let connect = |remote: &str| self.cleaner(remote);
@@ -415,6 +444,10 @@ impl<'a> Run<'a> {
         self.identify_rest();
         let mut owed = tracker.open();
         owed.retain(|known| self.may_be_there(known));
+        if ending == Ending::Kept && !tracker.is_journaled() {
+            // It ends with the daemon of this command.
+            owed.clear();
+        }
         let mut pending_work = self.pending_work();
         for known in &owed {
             let words = match known.state {

@@ -23,6 +23,20 @@ struct Written {
 impl Attempt<'_, '_> {
     pub(super) fn exec(&self, action: &plan::Exec) -> Result<ActionResult, ActionError> {
         let (exec, stdin) = self.render_exec(action)?;
+        if let Some(creates) = &action.creates {
+            let path = self.renderer().text(creates)?;
+            let found = self.frame.client.stat_file(&exec.instance, &path);
+            let what = format!("{path} in {}", exec.instance);
+            if found
+                .map_err(|error| ActionError::client(error, what))?
+                .is_some()
+            {
+                return Ok(ActionResult {
+                    already_there: Some(path),
+                    ..ActionResult::default()
+                });
+            }
+        }
         let limit = action.timeout.map_or(self.limit, |after| {
             let client = &self.frame.client;
             client.limit("command", after).earlier(self.limit)

@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 use super::action::{ActionError, ActionResult, Attempt, Change};
 use super::shown::shown;
 use crate::client::{self, Request};
-use crate::playbook::plan::{Absent, Ensure, Scalars};
-use crate::resources::Before;
+use crate::playbook::plan::{Absent, Ensure, Replacement, Scalars};
+use crate::resources::{Before, named_image};
 use crate::template::Template;
 
 /// How often a change is tried again after somebody else changed the resource in between.
@@ -44,6 +44,7 @@ impl Attempt<'_, '_> {
                 query,
                 body,
                 state,
+                replace: action.replace,
             })
             .map_err(|error| ActionError::client(error, what.clone()))?;
         Ok(ActionResult { what, ..seen })
@@ -69,10 +70,7 @@ impl Attempt<'_, '_> {
     }
 
     pub(super) fn bring(&self, wanted: &Wanted) -> Result<ActionResult, client::Error> {
-        let mut change = Change {
-            outcome: "unchanged",
-            difference: Vec::new(),
-        };
+        let mut change = Change::none();
         for _ in 0..ROUNDS {
             let live = self.exchange(&wanted.request("GET", &wanted.path, self))?;
             if live.status == Some(404) {
@@ -88,6 +86,13 @@ impl Attempt<'_, '_> {
             }
             let path = wanted.api_path();
             let difference = differences(&path, &wanted.body, &live.metadata);
+            if path.is_instance() {
+                let (fixed, note) = self.fixed_differences(wanted, &live.metadata, &difference)?;
+                if !fixed.is_empty() {
+                    return self.replace(wanted, fixed, live);
+                }
+                change.note = note;
+            }
             if difference.is_empty() {
                 return self.finish_ensure(wanted, change, Some(live));
             }
@@ -121,7 +126,7 @@ impl Attempt<'_, '_> {
         })
     }
 
-    fn create(&self, wanted: &Wanted) -> Result<ActionResult, client::Error> {
+    pub(super) fn create(&self, wanted: &Wanted) -> Result<ActionResult, client::Error> {
         let path = wanted.api_path();
         let Some(collection) = path.parent() else {
             return Ok(ActionResult {
@@ -151,7 +156,7 @@ impl Attempt<'_, '_> {
 
     /// Brings an instance to its state. The result is how the resource is seen last: as it was already `seen`, where
     /// nothing was written since.
-    fn finish_ensure(
+    pub(super) fn finish_ensure(
         &self,
         wanted: &Wanted,
         mut change: Change,
@@ -185,7 +190,7 @@ impl Attempt<'_, '_> {
                     moved.change = Some(change);
                     return Ok(moved);
                 }
-                if change.outcome != "created" {
+                if !matches!(change.outcome, "created" | "replaced") {
                     change.outcome = "changed";
                     change
                         .difference
@@ -195,7 +200,19 @@ impl Attempt<'_, '_> {
             }
         }
         live.change = Some(change);
+        self.want(wanted)?;
         Ok(live)
+    }
+
+    /// The environment's next run knows the resource by this step.
+    fn want(&self, wanted: &Wanted) -> Result<(), client::Error> {
+        let tracker = self.run.session.tracker;
+        let removal = wanted.request("DELETE", &wanted.path, self);
+        if let Some(mut own) = tracker.own(&self.frame.client, &removal)? {
+            own.image = named_image(&wanted.body).or(own.image);
+            tracker.want(own, &self.frame.origin);
+        }
+        Ok(())
     }
 
     /// The result where the server has another state than the one that was written, without a word of refusal.
@@ -255,7 +272,7 @@ impl Attempt<'_, '_> {
         }
     }
 
-    fn remove(
+    pub(super) fn remove(
         &self,
         path: &str,
         query: &[(String, String)],
@@ -265,6 +282,7 @@ impl Attempt<'_, '_> {
             query: query.to_vec(),
             body: Value::Null,
             state: None,
+            replace: Replacement::Never,
         };
         let mut gone = self.exchange(&wanted.request("DELETE", path, self))?;
         let runs = |seen: &ActionResult| {
@@ -285,16 +303,10 @@ impl Attempt<'_, '_> {
             }
         } else if gone.status == Some(404) {
             gone.error = None;
-            gone.change = Some(Change {
-                outcome: "unchanged",
-                difference: Vec::new(),
-            });
+            gone.change = Some(Change::none());
             return Ok(gone);
         }
-        gone.change = Some(Change {
-            outcome: "removed",
-            difference: Vec::new(),
-        });
+        gone.change = Some(Change::with("removed"));
         Ok(gone)
     }
 }
@@ -305,10 +317,11 @@ pub(super) struct Wanted {
     pub(super) query: Vec<(String, String)>,
     pub(super) body: Value,
     pub(super) state: Option<String>,
+    pub(super) replace: Replacement,
 }
 
 impl Wanted {
-    fn api_path(&self) -> ApiPath {
+    pub(super) fn api_path(&self) -> ApiPath {
         ApiPath::parse(&self.path).unwrap_or_else(|| ApiPath::of([self.path.as_str()]))
     }
 
@@ -321,6 +334,6 @@ impl Wanted {
 }
 
 /// A difference for people and for the step's result.
-fn as_json(difference: &Difference) -> Value {
+pub(super) fn as_json(difference: &Difference) -> Value {
     json!({"path": difference.place(), "from": difference.from, "to": difference.to})
 }

@@ -24,7 +24,7 @@ use crate::events::{
     Summary, masked_summary,
 };
 use crate::playbook::plan::{Keep, OnError, Plan, Step, Visibility};
-use crate::resources::{Ending, Lease, Owner, Retention, Stamp, Tracker};
+use crate::resources::{Ending, Lease, Owner, Retention, Stamp, StoreError, Tracker};
 use crate::secret::Masker;
 use crate::template::{Engine, Renderer, Scope, TemplateError};
 
@@ -52,6 +52,8 @@ pub struct Session<'a> {
     pub tracker: &'a Tracker,
     /// What of it is removed as the run ends.
     pub cleanup_policies: CleanupPolicies,
+    /// Whether what an environment has and no step makes any more is removed; otherwise it is named.
+    pub prune: bool,
     /// How long cleanup may take as a whole. It does not count towards the playbook's own deadline.
     pub cleanup: Duration,
     /// What is done once all steps have held, before anything is cleaned up.
@@ -262,6 +264,9 @@ pub(super) struct Frame<'a> {
     pub(super) changed: Arc<AtomicBool>,
     /// The numbers of the groups this is inside of.
     pub(super) owner: Owner,
+    /// The step by its name, after the groups and items of loops around it: what it makes is known by that in the next
+    /// run of an environment.
+    pub(super) origin: Vec<String>,
     /// What becomes of what is created in here.
     pub(super) fate: Retention,
     /// Whether what steps in here read may be shown.
@@ -402,6 +407,7 @@ impl<'a> Run<'a> {
             on_error: OnError::Fail,
             changed: Arc::default(),
             owner: Owner::new(),
+            origin: Vec::new(),
             fate: Retention::Removed,
             visibility: Visibility::Shown,
         };
@@ -457,12 +463,26 @@ impl<'a> Run<'a> {
         };
         if ending != Ending::Passed {
             self.examine(ending);
+        } else if let Err(error) = self.keep_outputs(&outputs) {
+            let problem = Diagnostic::warning(error.to_string());
+            self.emit(&root, Kind::Warning(problem));
         }
         self.clean_up(&frame, ending);
         if ending == Ending::Passed && !self.pending_work().summary.is_fine() {
             self.examine(ending);
         }
         self.close(plan, interruption, outputs)
+    }
+
+    /// An environment has its outputs in its journal.
+    fn keep_outputs(&self, outputs: &IndexMap<String, Value>) -> Result<(), StoreError> {
+        if self.session.tracker.environment().is_none() {
+            return Ok(());
+        }
+        let masked = outputs
+            .iter()
+            .map(|(name, value)| (name.clone(), self.masker.mask_value(value)));
+        self.session.tracker.keep_outputs(masked.collect())
     }
 
     fn examine(&self, ending: Ending) {

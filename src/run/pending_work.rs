@@ -122,6 +122,8 @@ pub(super) struct PendingWork<'a> {
     pub(super) undrained: Vec<(Client, String, Ticket)>,
     pub(super) logs: Vec<ExecLog>,
     pub(super) cleanups: Vec<Cleanup<'a>>,
+    /// Steps that were not carried out, as [`Frame::origin`] names them.
+    pub(super) skipped: Vec<Vec<String>>,
     pub(super) summary: Summary,
 }
 

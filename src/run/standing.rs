@@ -6,6 +6,7 @@ use serde_json::json;
 use super::action::{ActionResult, Attempt, Change};
 use super::ensure::Wanted;
 use crate::client::{Error, Request};
+use crate::playbook::plan::Replacement;
 use crate::resources::Resource;
 
 impl Attempt<'_, '_> {
@@ -18,7 +19,7 @@ impl Attempt<'_, '_> {
         let mut seen = self.exchange(request)?;
         if tracker.is_resumed() && asks_for_state(request) && is_in_state(&seen) {
             seen.error = None;
-            seen.change = Some(unchanged());
+            seen.change = Some(Change::none());
         }
         Ok(seen)
     }
@@ -30,6 +31,7 @@ impl Attempt<'_, '_> {
             query: request.query_pairs().to_vec(),
             body: request.json_body().cloned().unwrap_or_else(|| json!({})),
             state: None,
+            replace: Replacement::Never,
         };
         let live = self.exchange(&wanted.request("GET", &wanted.path, self))?;
         if live.status == Some(404) {
@@ -42,13 +44,6 @@ impl Attempt<'_, '_> {
             return self.exchange(request);
         }
         self.bring(&wanted)
-    }
-}
-
-fn unchanged() -> Change {
-    Change {
-        outcome: "unchanged",
-        difference: Vec::new(),
     }
 }
 

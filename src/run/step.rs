@@ -10,6 +10,7 @@ use super::action::ActionResult;
 use super::composite::without_outputs;
 use super::executor::{Frame, Run, Stop};
 use super::failure;
+use super::origin;
 use super::parallel::run_parallel;
 use super::pending_work::Cleanup;
 use super::shown::{hidden_value, shown};
@@ -78,6 +79,7 @@ impl<'a> Run<'a> {
             };
             let item = &items[index];
             inner.branch = format!("{}-{}", inner.branch, index + 1);
+            inner.origin.push(origin::of_item(item, &self.session.id));
             inner.scope.bind(&item_name, item);
             inner.scope.bind(&index_name, &json!(index));
             inner.trail.push(format!(
@@ -133,6 +135,9 @@ impl<'a> Run<'a> {
 
     fn single(&self, step: &'a Step, frame: &Frame<'a>) -> Result<StepResult, Stop> {
         let start = self.now();
+        let mut frame = frame.clone();
+        frame.origin.push(origin::of_step(step, &frame.plan.source));
+        let frame = &frame;
         let title = title(step, self.renderer(frame));
         let condition = step.when.as_ref();
         match condition.map(|when| self.renderer(frame).holds(when)) {
@@ -140,6 +145,7 @@ impl<'a> Run<'a> {
             Some(Ok(false)) => {
                 // A group that is skipped has no steps to announce.
                 let info = self.begin(title, frame, StepShape::Single);
+                self.pending_work().skipped.push(frame.origin.clone());
                 self.finish(
                     info,
                     frame,
@@ -212,12 +218,13 @@ impl<'a> Run<'a> {
             return Err(Stop::Cancelled);
         }
         if ended.failures.is_empty() {
-            self.finish(
-                info,
-                frame,
-                StepOutcome::Passed(ended.remark),
-                self.elapsed(start),
-            );
+            let outcome = if ended.is_skipped {
+                self.pending_work().skipped.push(frame.origin.clone());
+                StepOutcome::Skipped(ended.remark)
+            } else {
+                StepOutcome::Passed(ended.remark)
+            };
+            self.finish(info, frame, outcome, self.elapsed(start));
             return Ok(left);
         }
         self.conclude(step, frame, info, (start, ended.failures))

@@ -429,3 +429,108 @@ fn a_run_in_progress_is_not_brought_down_under_itself() {
         site.assert_clean();
     });
 }
+
+const CHANGING: &str = r#"
+playbook: 1
+name: changing
+inputs: {names: [a, b], extra: true, fails: false}
+steps:
+  - for_each: names
+    ensure: profiles/{{ item }}-{{ run.id }}
+  - when: extra
+    request: POST profiles
+    body: {name: "extra-{{ run.id }}"}
+  - id: deep
+    when: extra
+    steps:
+      - ensure: profiles/deep-{{ run.id }}
+  - check: not fails
+outputs: {names: "{{ names }}"}
+"#;
+
+#[test]
+fn what_no_step_makes_any_more_is_removed_by_the_next_up() {
+    on_both(|site| {
+        site.ground.write("env.yaml", CHANGING);
+        let less = [
+            "up",
+            "env.yaml",
+            "--var",
+            "names=[\"a\"]",
+            "--var",
+            "extra=false",
+        ];
+        let with = |more: &[&'static str]| [&less[..], more].concat();
+        site.ends(0, &["up", "env.yaml"]);
+        assert_eq!(site.left().len(), 4);
+
+        // Kept and named, and left alone where a step fails.
+        let told = site.ends(0, &with(&["--no-prune"])).stderr();
+        assert_eq!(site.left().len(), 4, "{told}");
+        assert_eq!(
+            told.matches("no step makes it any more").count(),
+            1,
+            "{told}"
+        );
+        let told = site.ends(1, &with(&["--var", "fails=true"])).stderr();
+        assert_eq!(site.left().len(), 4, "{told}");
+
+        // The steps that were skipped keep what is theirs; the item that is gone does not.
+        let told = site.ends(0, &less).stderr();
+        assert!(told.contains("removed profile b-"), "{told}");
+        assert_eq!(site.left().len(), 3, "{told}");
+        let outputs = site.ends(0, &["outputs", "changing", "--out", "json"]);
+        let outputs: Value = serde_json::from_str(&outputs.stdout()).expect("JSON");
+        assert_eq!(outputs, json!({"names": ["a"]}));
+
+        // A step that is gone from the file takes its own along. A line that has moved is no step that is gone.
+        let without = CHANGING.replace("  - id: deep\n    when: extra\n    steps:\n      - ensure: profiles/deep-{{ run.id }}\n", "");
+        site.ground.write(
+            "env.yaml",
+            &without.replace("steps:\n", "# moved\nsteps:\n"),
+        );
+        let told = site.ends(0, &less).stderr();
+        assert!(told.contains("removed profile deep-"), "{told}");
+        assert_eq!(site.left().len(), 2, "{told}");
+        site.ends(0, &["down", "changing"]);
+        site.assert_clean();
+    });
+}
+
+#[test]
+fn what_a_run_keeps_is_named_and_can_be_removed() {
+    on_both(|site| {
+        site.ground.write("env.yaml", CHANGING);
+        let told = site.ends(0, &["run", "env.yaml"]).stderr();
+        assert!(told.contains("  - profile extra-"), "{told}");
+        assert!(told.contains("  names  [\"a\",\"b\"]"), "{told}");
+        let runs = site.ends(0, &["runs", "--format", "json"]);
+        let runs: Value = serde_json::from_str(&runs.stdout()).expect("JSON");
+        assert_eq!(runs[0]["state"], "kept");
+        assert_eq!(runs[0]["resources"].as_array().map(Vec::len), Some(4));
+        let run = runs[0]["run"].as_str().expect("an id").to_owned();
+        site.ends(0, &["run", "env.yaml"]);
+        assert_eq!(site.left().len(), 8);
+
+        site.ends(0, &["down", "--all"]);
+        assert_eq!(site.left().len(), 8);
+        site.ends(0, &["down", &run]);
+        assert_eq!(site.left().len(), 4);
+        site.ends(0, &["down", "--all", "--kept"]);
+        site.assert_clean();
+    });
+}
+
+#[test]
+fn a_name_that_nothing_has_is_told_with_those_that_there_are() {
+    on_both(|site| {
+        site.ground.write("env.yaml", CHANGING);
+        site.ends(0, &["up", "env.yaml"]);
+        let told = site.ends(0, &["down", "chaning"]).stderr();
+        assert!(told.contains("did you mean `changing`?"), "{told}");
+        let told = site.ends(1, &["outputs", "chaning"]).stderr();
+        assert!(told.contains("did you mean `changing`?"), "{told}");
+        site.ends(0, &["down", "changing"]);
+        site.assert_clean();
+    });
+}

@@ -71,6 +71,7 @@ outputs:
             width: 2,
             tracker: &tracker,
             cleanup_policies: CleanupPolicies::always(CleanupPolicy::Everything),
+            prune: true,
             cleanup: Duration::from_secs(60),
             before_cleanup: Some(&|given: &RunOutputs<'_>| {
                 *outputs.lock().expect("no panic") = Some(given.outputs.clone());
@@ -125,6 +126,7 @@ fn a_renewal_that_fails_does_not_break_the_run() {
         width: 2,
         tracker: &tracker,
         cleanup_policies: CleanupPolicies::always(CleanupPolicy::Everything),
+        prune: true,
         cleanup: Duration::from_secs(60),
         before_cleanup: None,
         on_failure: None,

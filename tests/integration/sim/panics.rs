@@ -96,6 +96,7 @@ fn a_panic_at_any_step_is_a_failure_that_is_cleaned_up() {
             width: 2,
             tracker: &tracker,
             cleanup_policies: CleanupPolicies::always(CleanupPolicy::Everything),
+            prune: true,
             cleanup: Duration::from_secs(60),
             before_cleanup: None,
             on_failure: None,

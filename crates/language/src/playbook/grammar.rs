@@ -498,6 +498,11 @@ pub const STEP: Shape = Shape {
             "With `ensure`: what an instance should be.",
         ),
         key(
+            "replace",
+            Kind::Fixed(Type::Boolean),
+            "With `ensure`: delete an instance that this run or environment has made, with its snapshots and its root disk, and create it anew, where the image or the type differs.",
+        ),
+        key(
             "absent",
             TEXT,
             "Action: the path of a resource that is removed where it is there. A running instance is stopped by force first.",
@@ -557,6 +562,11 @@ pub const EXEC: Shape = Shape {
             "A command line for `sh -c` in the instance, or `{file: PATH}`.",
         ),
         key("environment", TEXTS, "Environment variables."),
+        key(
+            "creates",
+            TEXT,
+            "An absolute path in the instance that the command makes: where it is there, the step is skipped.",
+        ),
         key("cwd", TEXT, "Working directory."),
         key("user", Kind::Dynamic(Type::Integer), "User id to run as."),
         key("group", Kind::Dynamic(Type::Integer), "Group id to run as."),
@@ -794,7 +804,7 @@ pub const ACTIONS: &[ActionKeys] = &[
     },
     ActionKeys {
         name: "ensure",
-        companions: &["body", "state", "query"],
+        companions: &["body", "state", "replace", "query"],
         result: &["outcome", "difference"],
     },
     ActionKeys {

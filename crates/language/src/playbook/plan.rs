@@ -406,6 +406,8 @@ pub struct Exec {
     pub instance: Template,
     /// What runs.
     pub command: Command,
+    /// A path in the instance: where it is there, nothing runs.
+    pub creates: Option<Template>,
     /// Environment variables.
     pub environment: Vec<(String, Template)>,
     /// Working directory.
@@ -510,6 +512,15 @@ pub enum Scalars {
     AsWritten,
 }
 
+/// Whether an instance may be deleted and created anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replacement {
+    /// It may, where the run or the environment has made it.
+    Allowed,
+    /// It stays.
+    Never,
+}
+
 /// A resource and what it should be.
 #[derive(Debug, Clone)]
 pub struct Ensure {
@@ -521,6 +532,8 @@ pub struct Ensure {
     pub body: Option<Template>,
     /// State of an instance: `running`, `stopped` or `frozen`.
     pub state: Option<Template>,
+    /// Whether an instance may be deleted and created anew for what cannot be changed.
+    pub replace: Replacement,
     /// How numbers and booleans of the body are sent.
     pub scalars: Scalars,
 }

@@ -37,7 +37,11 @@ impl Action {
                 std::iter::once(&exec.instance)
                     .chain(command)
                     .chain(exec.environment.iter().map(|(_, value)| value))
-                    .chain([&exec.cwd, &exec.user, &exec.group].into_iter().flatten())
+                    .chain(
+                        [&exec.creates, &exec.cwd, &exec.user, &exec.group]
+                            .into_iter()
+                            .flatten(),
+                    )
                     .chain(stdin)
                     .collect()
             }

@@ -8,7 +8,9 @@ use super::{Builder, entries, flag, text};
 use crate::playbook::document::{has_template, is_one_template, misspelt};
 use crate::playbook::endpoints;
 use crate::playbook::grammar::{EXEC, METHODS};
-use crate::playbook::plan::{Absent, Body, Command, Ensure, Exec, Io, Request, Scalars, Waiting};
+use crate::playbook::plan::{
+    Absent, Body, Command, Ensure, Exec, Io, Replacement, Request, Scalars, Waiting,
+};
 use crate::template::Template;
 use malleus_api::path::INSTANCES;
 use malleus_source::Place;
@@ -150,14 +152,18 @@ impl Builder<'_> {
         } else {
             self.endpoint("PATCH", value, 0);
         }
-        if let Some(state) = step.get("state")
-            && endpoints::is_of_another_kind(path, INSTANCES)
-        {
-            self.problem(
-                state.span,
-                format!("only instances have a state; `{path}` is none"),
-            )
-            .help = Some("leave `state` out, or name a resource below `instances/`".into());
+        for (key, what) in [("state", "have a state"), ("replace", "can be replaced")] {
+            if let Some(node) = step.get(key)
+                && endpoints::is_of_another_kind(path, INSTANCES)
+            {
+                self.problem(
+                    node.span,
+                    format!("only instances {what}; `{path}` is none"),
+                )
+                .help = Some(format!(
+                    "leave `{key}` out, or name a resource below `instances/`"
+                ));
+            }
         }
         Some(Ensure {
             path: self.path(value, value.as_text()?, 0),
@@ -167,6 +173,11 @@ impl Builder<'_> {
                 self.body(step, body, &schema)
             }),
             state: step.get("state").map(|state| self.template(state)),
+            replace: if flag(step, "replace") {
+                Replacement::Allowed
+            } else {
+                Replacement::Never
+            },
             scalars: scalars(step),
         })
     }
@@ -277,6 +288,7 @@ impl Builder<'_> {
         Some(Exec {
             instance: self.template(node.get("instance")?),
             command,
+            creates: node.get("creates").map(|path| self.absolute(path)),
             environment: self.texts(node.get("environment")),
             cwd: node.get("cwd").map(|cwd| self.template(cwd)),
             user: node.get("user").map(|user| self.number_of_account(user)),

@@ -140,7 +140,7 @@ impl Builder<'_> {
     }
 
     /// A path inside an instance.
-    fn absolute(&mut self, node: &Node) -> Template {
+    pub(super) fn absolute(&mut self, node: &Node) -> Template {
         if let Some(path) = node
             .as_text()
             .filter(|path| !path.starts_with("{{") && !path.starts_with('/'))
