@@ -14,6 +14,7 @@ mod artifacts;
 mod client;
 mod cluster;
 mod docs;
+mod ensure_pairs;
 mod environments;
 mod faults;
 mod fixture;
