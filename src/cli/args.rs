@@ -198,12 +198,8 @@ pub(crate) struct EnvironmentOutputs {
 
 #[derive(Debug, Args)]
 pub(crate) struct Down {
-    /// Environments by name, or runs by id
-    #[arg(required_unless_present = "all", value_name = "ENV|RUN")]
-    pub(crate) names: Vec<String>,
-    /// All environments, and all that runs on this machine have left; not what passing runs have kept
-    #[arg(long, conflicts_with = "names")]
-    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) chosen: ChosenRuns,
     /// List what would be removed and what would be left alone, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -211,12 +207,23 @@ pub(crate) struct Down {
     /// tells a resource from another one of its name
     #[arg(long)]
     pub(crate) force_unknown: bool,
-    /// With --all: what passing runs have kept as well
-    #[arg(long, requires = "all")]
-    pub(crate) kept: bool,
     /// How long it may take
     #[arg(long, env = "MALLEUS_CLEANUP_TIMEOUT", value_name = "DURATION", value_parser = malleus_core::duration::parse, default_value = "5m")]
     pub(crate) cleanup_timeout: Duration,
+}
+
+/// The runs whose resources are removed.
+#[derive(Debug, Args)]
+pub(crate) struct ChosenRuns {
+    /// Environments by name, or runs by id
+    #[arg(required_unless_present = "all", value_name = "ENV|RUN")]
+    pub(crate) names: Vec<String>,
+    /// All environments, and all that runs on this machine have left; not what passing runs have kept
+    #[arg(long, conflicts_with = "names")]
+    pub(crate) all: bool,
+    /// With --all: what passing runs have kept as well
+    #[arg(long, requires = "all")]
+    pub(crate) kept: bool,
 }
 
 #[derive(Debug, Args)]

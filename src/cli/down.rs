@@ -15,7 +15,7 @@ use malleus::resources::{
 use malleus_core::duration;
 
 use super::Code;
-use super::args::{Common, Down};
+use super::args::{ChosenRuns, Common, Down};
 use super::connect::Clients;
 use super::console::Console;
 use super::playbooks::store;
@@ -28,7 +28,7 @@ pub(crate) fn main(common: &Common, args: &Down, console: &Console) -> Result<Co
     let clients = Clients::new(common.remote.as_deref(), console);
     clients.obey(&signals);
     let (mut code, mut was_sent) = (Code::Fine, false);
-    let wanted = wanted(args, &store, console)?;
+    let wanted = wanted(&args.chosen, &store, console)?;
     let listed = Instant::now();
     for (run, life) in wanted {
         let limit = Limit::after("cleanup", args.cleanup_timeout);
@@ -56,7 +56,7 @@ pub(crate) fn main(common: &Common, args: &Down, console: &Console) -> Result<Co
 }
 
 /// The runs that are asked for, newest first, and whether they have ended.
-fn wanted(args: &Down, store: &Store, console: &Console) -> Result<Vec<(String, Life)>> {
+fn wanted(args: &ChosenRuns, store: &Store, console: &Console) -> Result<Vec<(String, Life)>> {
     let mut all = store.all()?;
     all.reverse();
     let as_wanted = |listed: &Listed| (listed.run.clone(), listed.life);
