@@ -41,8 +41,9 @@ fuzz *arguments:
 ci:
     .ci/run
 
-# What takes long or needs the network: advisories, ten minutes of fuzzing for each target, the benchmarks.
+# What takes long or needs the network: advisories, ten minutes of fuzzing for each target, random bodies, the benchmarks.
 nightly:
     .ci/cargo-deny --workspace check advisories
     fuzz/run --seconds 600
+    MALLEUS_LIVE=required cargo test --locked --test integration -- --ignored ensure_pairs
     cargo bench --locked
