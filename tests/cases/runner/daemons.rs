@@ -6,7 +6,9 @@ use std::mem;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::support::daemon::{Daemon, Flavor, Generation};
+#[cfg(feature = "sim")]
+use crate::support::daemon::Flavor;
+use crate::support::daemon::{Daemon, Generation};
 use crate::support::leftovers::Inventory;
 use crate::support::proxy::Proxy;
 
