@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`path`] | what a path addresses |
 //! | [`catalog`] | kinds of resources: how each is named, changed, marked, told apart, removed |
-//! | [`compare`], [`write`] | where a resource is not as it should be, and the request that changes it |
+//! | [`compare`], [`write`](mod@write) | where a resource is not as it should be, and the request that changes it |
 //! | [`endpoints`], [`bodies`] | which paths, methods and keys which servers take |
 //! | [`messages`] | what daemons say, by meaning |
 //! | [`operation`] | what an operation acts on, whether it ends by itself |
