@@ -43,7 +43,16 @@ pub fn definitions() -> Map<String, Value> {
     let shared = [
         (
             "text".to_owned(),
-            json!({"type": ["string", "number", "boolean", "null"]}),
+            json!({"anyOf": [
+                {"type": ["string", "number", "boolean", "null"]},
+                // The content of a file, in the place of a text.
+                {
+                    "type": "object",
+                    "properties": {"file": {"type": "string"}, "template": {"type": "boolean"}},
+                    "required": ["file"],
+                    "additionalProperties": false,
+                },
+            ]}),
         ),
         (
             "template".to_owned(),
