@@ -133,6 +133,8 @@ const WORDINGS: &[Wording] = &[
     says(NoLogHere, "not implemented", LXD),
     says(NoProject, "project not found", ALL),
     says(Protected, "protected", ALL),
+    // Incus 7, in the failure of the operation.
+    says(Protected, "delete protection enabled", INCUS),
     says(NotAllowed, "not authorized", ALL),
     says(NotAllowed, "forbidden", ALL),
     says(NotAllowed, "does not have permission", INCUS),
@@ -280,6 +282,7 @@ mod tests {
             ("The network already exists", Taken, true),
             ("UNIQUE constraint failed: instances.name", Taken, true),
             ("Instance is protected, running", InUse, false),
+            ("Instance has delete protection enabled", Protected, true),
             ("Project \"gone\" does not exist", NoProject, true),
             ("Profile \"gone\" does not exist", NoProject, false),
             ("Only empty projects can be removed", NotEmpty, true),
@@ -311,7 +314,7 @@ mod tests {
             ),
             (
                 "UNIQUE constraint failed: instances.project_id, instances.name",
-                "already",
+                "the name is taken: another name",
             ),
             (
                 "Failed creating instance record: Image not provided for instance creation",
