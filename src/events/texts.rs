@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Event, Kind, StepInfo, StepOutcome, Summary};
-use crate::diagnostic::{Diagnostic, Label};
+use crate::diagnostic::Diagnostic;
 use crate::source::Place;
 
 /// What becomes of each text.
@@ -109,15 +109,5 @@ pub(crate) fn rewritten_summary(summary: &Summary, texts: &dyn Texts) -> Summary
 }
 
 pub(crate) fn rewritten_diagnostic(problem: &Diagnostic, texts: &dyn Texts) -> Diagnostic {
-    let labels = problem.labels.iter().map(|label| Label {
-        place: texts.place(&label.place),
-        text: texts.text(&label.text),
-    });
-    Diagnostic {
-        severity: problem.severity,
-        message: texts.text(&problem.message),
-        labels: labels.collect(),
-        notes: problem.notes.iter().map(|note| texts.text(note)).collect(),
-        help: problem.help.as_ref().map(|help| texts.text(help)),
-    }
+    problem.rewritten(|text| texts.text(text), |place| texts.place(place))
 }

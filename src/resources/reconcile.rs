@@ -158,9 +158,7 @@ pub fn newcomers(
     let Some(kind) = collection.api_path().kind_of_members() else {
         return Ok(Vec::new());
     };
-    let list = collection.request("GET").query("recursion", "1");
-    let reply = read(client, &list, limit)?;
-    let members = reply.metadata().as_array().cloned().unwrap_or_default();
+    let members = members_of(client, collection, limit)?;
     let time = |text: &str| humantime::parse_rfc3339(text).ok();
     let since = time(&operation.created_at);
     // Times of resources may be whole seconds.
@@ -182,6 +180,13 @@ pub fn newcomers(
         .collect())
 }
 
+/// The members of a collection, each as the server shows it.
+fn members_of(client: &Client, collection: &Resource, limit: Limit) -> Result<Vec<Value>, Error> {
+    let list = collection.request("GET").query("recursion", "1");
+    let reply = read(client, &list, limit)?;
+    Ok(reply.metadata().as_array().cloned().unwrap_or_default())
+}
+
 /// The members of a collection that carry the run's mark.
 fn marked(
     client: &Client,
@@ -191,9 +196,7 @@ fn marked(
     let Some(kind) = collection.api_path().kind_of_members() else {
         return Ok(Vec::new());
     };
-    let list = collection.request("GET").query("recursion", "1");
-    let reply = read(client, &list, limit)?;
-    let members = reply.metadata().as_array().cloned().unwrap_or_default();
+    let members = members_of(client, collection, limit)?;
     let is_ours = |member: &&Value| {
         ["config", "properties"]
             .iter()

@@ -96,16 +96,26 @@ impl Diagnostic {
     /// The same without secrets, in its words and in the lines of the file that it shows.
     #[must_use]
     pub fn masked(&self, masker: &Masker) -> Self {
+        self.rewritten(|text| masker.mask(text), |place| place.masked(masker))
+    }
+
+    /// The same with other words, and other lines of the file.
+    #[must_use]
+    pub fn rewritten(
+        &self,
+        text: impl Fn(&str) -> String,
+        place: impl Fn(&Place) -> Place,
+    ) -> Self {
         let labels = self.labels.iter().map(|label| Label {
-            place: label.place.masked(masker),
-            text: masker.mask(&label.text),
+            place: place(&label.place),
+            text: text(&label.text),
         });
         Self {
             severity: self.severity,
-            message: masker.mask(&self.message),
+            message: text(&self.message),
             labels: labels.collect(),
-            notes: self.notes.iter().map(|note| masker.mask(note)).collect(),
-            help: self.help.as_ref().map(|help| masker.mask(help)),
+            notes: self.notes.iter().map(|note| text(note)).collect(),
+            help: self.help.as_deref().map(&text),
         }
     }
 
