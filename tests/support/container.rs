@@ -74,6 +74,11 @@ impl Container {
             .json(json!({"action": action, "force": true, "timeout": 30}))
     }
 
+    /// The command that runs a script.
+    pub(crate) fn command(&self, script: &str) -> Exec {
+        Exec::new(&self.name, ["sh", "-c", script])
+    }
+
     /// Runs a script that must succeed, and gives what it printed.
     pub(crate) fn shell(&self, script: &str) -> String {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
@@ -81,8 +86,8 @@ impl Container {
             stdout: &mut stdout,
             stderr: &mut stderr,
         };
-        let exec = Exec::new(&self.name, ["sh", "-c", script]);
-        let exit = self.client.exec(&exec, output, &Wait::within(within(60)));
+        let wait = Wait::within(within(60));
+        let exit = self.client.exec(&self.command(script), output, &wait);
         let stderr = String::from_utf8_lossy(&stderr);
         assert_eq!(exit.expect("run").code, 0, "{script}: {stderr}");
         String::from_utf8(stdout).expect("text")

@@ -5,25 +5,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::AT_ONCE;
+use crate::support::container::{Container, connect, on_both, within};
 use crate::support::daemon::{Daemon, daemons};
 use crate::support::program::own_process;
 use malleus::client::{
-    Class, Client, Content, Error, Exec, Exit, Limit, Operation, Output, Remote, Request, Signals,
-    Stdio, Wait,
+    Class, Client, Content, Error, Exec, Exit, Limit, Operation, Output, Request, Signals, Stdio,
+    Wait,
 };
 use serde_json::json;
-
-fn connect(daemon: &Daemon) -> Client {
-    Client::connect(&Remote::Unix(daemon.socket.clone())).expect("connected")
-}
-
-/// Runs a case on every brand, with the shared daemon of that brand.
-fn on_both(case: impl Fn(&Client)) {
-    for flavor in daemons() {
-        println!("--- {flavor}");
-        case(&connect(Daemon::shared(flavor)));
-    }
-}
 
 /// A request whose operation, of class token, does not end by itself.
 fn endless(client: &Client) -> Request {
@@ -34,48 +23,12 @@ fn endless(client: &Client) -> Request {
     Request::post(format!("images/{image}/secret")).json(json!({}))
 }
 
-fn within(seconds: u64) -> Limit {
-    Limit::after("test", Duration::from_secs(seconds))
-}
-
-/// A running container, removed at the end of the test.
-struct Container {
-    client: Client,
-    name: String,
-}
-
+/// What is left of commands.
 impl Container {
-    fn start(client: &Client, name: &str) -> Self {
-        let wait = Wait::within(within(60));
-        let create = Request::post("instances").json(json!({
-            "name": name,
-            "profiles": ["default"],
-            "source": {"type": "image", "alias": "busybox"},
-        }));
-        client.run(&create, &wait).expect("created");
-        let container = Self {
-            client: client.clone(),
-            name: name.to_owned(),
-        };
-        container.change("start");
-        container
-    }
-
-    fn change(&self, action: &str) {
-        let state = Request::put(format!("instances/{}/state", self.name))
-            .json(json!({"action": action, "force": true, "timeout": 30}));
-        let changed = self.client.run(&state, &Wait::within(within(60)));
-        changed.unwrap_or_else(|error| panic!("{action}: {error}"));
-    }
-
-    fn shell(&self, script: &str) -> Exec {
-        Exec::new(&self.name, ["sh", "-c", script])
-    }
-
     /// The processes of the container whose arguments contain a text.
     fn processes(&self, text: &str) -> usize {
         let script = format!("ps -o args | grep -v grep | grep -cF '{text}'");
-        let (_, stdout, _) = run(&self.client, &self.shell(&script));
+        let (_, stdout, _) = run(&self.client, &self.command(&script));
         stdout.trim().parse::<usize>().unwrap().saturating_sub(1)
     }
 
@@ -91,17 +44,6 @@ impl Container {
         });
         let all = listed.into_iter().flatten();
         all.filter(|name| name.contains("exec_")).collect()
-    }
-}
-
-impl Drop for Container {
-    fn drop(&mut self) {
-        let client = self.client.detached();
-        let state = Request::put(format!("instances/{}/state", self.name))
-            .json(json!({"action": "stop", "force": true, "timeout": 30}));
-        client.run(&state, &Wait::within(within(60))).ok();
-        let delete = Request::delete(format!("instances/{}", self.name));
-        client.run(&delete, &Wait::within(within(60))).ok();
     }
 }
 
@@ -152,7 +94,7 @@ fn short_commands_over_websockets_lose_nothing() {
         };
         thread::scope(|threads| {
             for _ in 0..4 {
-                let exec = container.shell("echo out; echo err >&2; exit 3");
+                let exec = container.command("echo out; echo err >&2; exit 3");
                 threads.spawn(move || runs(exec));
             }
         });
@@ -251,7 +193,7 @@ fn recorded_commands() {
         let (exit, stdout, stderr) = run(
             client,
             &container
-                .shell("echo $GREETING; pwd; id -u; echo oops >&2; exit 7")
+                .command("echo $GREETING; pwd; id -u; echo oops >&2; exit 7")
                 .env("GREETING", "hello")
                 .user(1000)
                 .cwd("/tmp"),
@@ -269,11 +211,11 @@ fn recorded_commands() {
             assert_eq!(exit.code, code);
             assert_eq!(exit.message.as_deref(), Some(message));
         }
-        assert_eq!(run(client, &container.shell("kill -9 $$")).0.code, 137);
+        assert_eq!(run(client, &container.command("kill -9 $$")).0.code, 137);
         assert_eq!(container.logs(), Vec::<String>::new());
 
         let recorded = client
-            .exec_recorded(&container.shell("echo kept"), &Wait::within(within(30)))
+            .exec_recorded(&container.command("echo kept"), &Wait::within(within(30)))
             .unwrap();
         assert_eq!(recorded.logs().len(), 2);
         assert_eq!(container.logs().len(), 2);
@@ -289,7 +231,7 @@ fn recorded_commands() {
 fn a_command_that_outlives_its_limit_is_ended_with_its_children() {
     on_both(|client| {
         let container = Container::start(client, "client-hanging");
-        let hang = container.shell("sleep 4321 & setsid sleep 4321 & sleep 4321; echo end");
+        let hang = container.command("sleep 4321 & setsid sleep 4321 & sleep 4321; echo end");
         let begun = Instant::now();
         let wait = Wait::within(Limit::after("step", Duration::from_secs(1)));
         let error = client.exec_recorded(&hang, &wait).unwrap_err();
@@ -399,7 +341,7 @@ fn a_project_is_added_wherever_it_is_missing() {
         assert_eq!(scoped.project(), Some(name));
         {
             let container = Container::start(&scoped, "inside");
-            let (exit, stdout, _) = run(&scoped, &container.shell("echo inside"));
+            let (exit, stdout, _) = run(&scoped, &container.command("echo inside"));
             assert_eq!((exit.code, stdout.as_str()), (0, "inside\n"));
             assert_eq!(container.logs(), Vec::<String>::new());
             let outside = client.send(&Request::get("instances/inside")).unwrap();
@@ -430,7 +372,7 @@ fn streams_in_little_memory() {
             stdout: &mut stdout,
             stderr: &mut stderr,
         };
-        let exec = container.shell("dd if=/dev/zero bs=1M count=100 2>/dev/null");
+        let exec = container.command("dd if=/dev/zero bs=1M count=100 2>/dev/null");
         let exit = client
             .exec(&exec, output, &Wait::within(within(120)))
             .unwrap();
@@ -510,7 +452,7 @@ fn stream(
 fn streamed_commands() {
     on_both(|client| {
         let container = Container::start(client, "client-streamed");
-        let script = container.shell("cat; echo oops >&2; exit 7");
+        let script = container.command("cat; echo oops >&2; exit 7");
         let (exit, stdout, stderr) = stream(client, &script, b"hello\n", None);
         assert_eq!(exit.unwrap().code, 7);
         assert_eq!(
@@ -528,7 +470,7 @@ fn streamed_commands() {
         }
         // A command that does not read its input, one that leaves a child behind, one that is quick.
         for round in 0..20 {
-            let quick = container.shell("echo quick");
+            let quick = container.command("echo quick");
             let (exit, stdout, _) = stream(client, &quick, BLOCK, None);
             assert_eq!(
                 (exit.unwrap().code, &stdout[..]),
@@ -537,7 +479,7 @@ fn streamed_commands() {
             );
         }
         let begun = Instant::now();
-        let leaving = container.shell("sleep 20 & echo left");
+        let leaving = container.command("sleep 20 & echo left");
         let (exit, stdout, _) = stream(client, &leaving, b"", None);
         assert_eq!((exit.unwrap().code, &stdout[..]), (0, &b"left\n"[..]));
         println!("with a child left behind: {:?}", begun.elapsed());
@@ -578,7 +520,7 @@ fn streamed_commands_get_signals() {
     on_both(|client| {
         let container = Container::start(client, "client-signals");
         let trap = container
-            .shell("trap 'echo caught; exit 5' TERM; echo ready; while :; do sleep 0.1; done");
+            .command("trap 'echo caught; exit 5' TERM; echo ready; while :; do sleep 0.1; done");
         let signals = Signals::new();
         let (mut stdout, mut stderr) = (Trigger::new(&signals), Vec::new());
         let streams = Stdio {
@@ -592,7 +534,7 @@ fn streamed_commands_get_signals() {
         assert_eq!(stdout.seen, b"ready\ncaught\n");
         let early = Signals::new();
         early.send(9);
-        let (exit, _, _) = stream(client, &container.shell("sleep 30"), b"", Some(early));
+        let (exit, _, _) = stream(client, &container.command("sleep 30"), b"", Some(early));
         assert_eq!(exit.unwrap().code, 137);
     });
 }
@@ -601,7 +543,7 @@ fn streamed_commands_get_signals() {
 fn a_streamed_command_that_outlives_its_limit_is_ended_with_its_children() {
     on_both(|client| {
         let container = Container::start(client, "client-late");
-        let hang = container.shell("setsid sleep 4322 & sleep 4322");
+        let hang = container.command("setsid sleep 4322 & sleep 4322");
         let (mut out, mut err) = (Counter::default(), Counter::default());
         let begun = Instant::now();
         let wait = Wait::within(Limit::after("step", Duration::from_secs(1)));
@@ -667,7 +609,7 @@ fn much_is_streamed_and_a_writer_that_fails_ends_the_command() {
             signals: None,
         };
         let begun = Instant::now();
-        let both = container.shell("cat; dd if=/dev/zero bs=1M count=100 >&2 2>/dev/null");
+        let both = container.command("cat; dd if=/dev/zero bs=1M count=100 >&2 2>/dev/null");
         let exit = client
             .exec_stream(&both, streams, &Wait::within(within(120)))
             .unwrap();
@@ -681,7 +623,7 @@ fn much_is_streamed_and_a_writer_that_fails_ends_the_command() {
             stderr: &mut stderr,
             signals: None,
         };
-        let endless = container.shell("while :; do echo 4323; done");
+        let endless = container.command("while :; do echo 4323; done");
         let error = client.exec_stream(&endless, streams, &Wait::within(within(30)));
         assert!(matches!(error, Err(Error::Output { .. })), "{error:?}");
         assert_eq!(container.processes("echo 4323"), 0);
@@ -690,7 +632,7 @@ fn much_is_streamed_and_a_writer_that_fails_ends_the_command() {
             stdout: &mut stdout,
             stderr: &mut stderr,
         };
-        let much = container.shell("dd if=/dev/zero bs=1M count=1");
+        let much = container.command("dd if=/dev/zero bs=1M count=1");
         let error = client.exec(&much, output, &Wait::within(within(30)));
         assert!(matches!(error, Err(Error::Output { .. })), "{error:?}");
         assert_eq!(container.logs(), Vec::<String>::new());
@@ -732,7 +674,7 @@ fn on_own_daemons(case: impl Fn(&Client, &mut Daemon)) {
 fn a_daemon_that_is_killed_during_a_wait() {
     on_own_daemons(|client, daemon| {
         let container = Container::start(client, "client-killed");
-        let sleep = container.shell("sleep 4324");
+        let sleep = container.command("sleep 4324");
         let (started, running) = std::sync::mpsc::channel();
         let started = std::sync::Mutex::new(started);
         let tell = |operation: &Operation| {
